@@ -1,0 +1,20 @@
+"""The built-in engines, registered by name; each factory imports what is heavy."""
+
+from __future__ import annotations
+
+from evalkit.engines.base import Engine, EngineSettings
+from evalkit.registry import engine
+
+
+@engine("fake", description="Deterministic numbers without a model, for tests")
+def fake(settings: EngineSettings) -> Engine:
+    from evalkit.engines.fake import FakeEngine
+
+    return FakeEngine(settings)
+
+
+@engine("transformers", description="The prefix-tree scorer on transformers, on CPU and CUDA")
+def transformers(settings: EngineSettings) -> Engine:
+    from evalkit.engines.transformers_engine import TransformersEngine
+
+    return TransformersEngine(settings)

@@ -1,0 +1,88 @@
+"""The task protocol: what makes prompts from documents, and rows and metrics from scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from evalkit.records import Document, Metric, Prompt, Scores
+
+Row = dict[str, Any]
+"""One document's line in ``documents/<task>.parquet``: plain Python values and flat lists.
+
+Every row: ``index, native_id, truncated`` (tokens cut from its contexts) and, where documents share a passage or a
+problem, ``cluster`` (else absent).
+
+Choice rows: ``gold`` (position), ``predicted`` (position, by the regime's primary metric), and a list with one value an
+option: ``sums`` (nats), ``tokens, characters, bytes`` (lengths as the regime counts them), ``is_greedy``; where the
+form has twins ``unconditional_sums``; ``logprobs`` and ``token_ids`` (lists of lists) where they are kept.
+
+Text rows: ``source, domain, sum`` (nats), ``tokens, characters, bytes, words, windows``; ``logprobs`` and ``token_ids``
+(lists) where they are kept.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """What a person can choose about a task; None leaves it to the task's regime."""
+
+    split: str | None = None
+    shots: int | None = None
+    limit: int | None = None
+    data_source: str | None = None
+    """``bundle``, ``hub``, or a folder of files; None tries the hub, then the bundle."""
+    data: Path | None = None
+    """Folder of a data set that the person holds (``--data``)."""
+    bundle: Path | None = None
+    """A bundle file given by hand (``--bundle``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskName:
+    """``base[/part][:form][::regime]``, parsed and completed."""
+
+    base: str
+    form: str = ""
+    regime: str = ""
+
+    def __str__(self) -> str:
+        return self.base + (f":{self.form}" if self.form else "") + (f"::{self.regime}" if self.regime else "")
+
+    @property
+    def file_name(self) -> str:
+        """The name as a file's stem: ``arc_easy.mc.olmes``, ``paloma.c4_en``."""
+        return ".".join(part.replace("/", ".") for part in (self.base, self.form, self.regime) if part)
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A task knows no tokenizer and no engine. The runner calls, for each document in order, `prompts`, then later
+    `score` with one `Scores` a prompt, and at the end `metrics` with all rows."""
+
+    name: TaskName
+    kind: Literal["choice", "text"]
+    max_length: int | None
+    """Most positions that the regime feeds; None for as many as the model takes."""
+
+    def protocol(self) -> Mapping[str, Any]:
+        """Everything that makes the prompts, as JSON values: version, split, sample, shots, limit, encoding, data …
+        The runner adds what the encoder makes of them (window, prefix token, tokenizer hash)."""
+
+    @property
+    def limited(self) -> bool:
+        """True where fewer documents are asked than the regime wants."""
+
+    def documents(self) -> Iterable[Document]:
+        """The documents to be asked, in order (sampled and limited already). May be called more than once, and gives
+        the same each time; may stream."""
+
+    def prompts(self, document: Document) -> Sequence[Prompt]:
+        """The prompts of one document: options in data order, then their unconditional twins."""
+
+    def score(self, document: Document, scores: Sequence[Scores]) -> Row:
+        """One row. Has at least ``index, native_id, truncated``."""
+
+    def metrics(self, rows: Sequence[Row]) -> list[Metric]:
+        """Metrics with standard errors and intervals; a pure function of rows (also of rows read back from disk)."""

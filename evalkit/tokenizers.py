@@ -1,0 +1,108 @@
+"""A checkpoint's tokenizer: fast batch encoding, its special tokens, and a hash of what it does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import CheckpointError
+
+KNOWN_EOS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
+"""End-of-text tokens looked for where a bare ``tokenizer.json`` names none (OLMo's names neither BOS nor EOS)."""
+
+
+class Tokenizer:
+    """A transformers tokenizer, seen the way scoring needs it.
+
+    `tokenizer` is any ``PreTrainedTokenizerBase``. Special tokens are taken from it, never from a model's config.
+    """
+
+    def __init__(self, tokenizer: Any, name: str = "") -> None:
+        self.inner = tokenizer
+        self.name = name
+        self._fast = getattr(tokenizer, "backend_tokenizer", None)
+        if self._fast is not None:
+            self._fast.no_truncation()
+            self._fast.no_padding()
+        self.bos_id: int | None = tokenizer.bos_token_id
+        self.eos_id: int | None = tokenizer.eos_token_id
+        if self.eos_id is None:
+            self.eos_id = self._find_eos()
+        self.adds_bos = self._adds_bos()
+        self._hash: str | None = None
+
+    @classmethod
+    def load(cls, path: Path | str, *, trust_remote_code: bool = False) -> Tokenizer:
+        """Load from a checkpoint's folder, a folder with a tokenizer alone, or one ``tokenizer.json``.
+
+        Raises `CheckpointError` where there is none, or where it cannot be read.
+        """
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+        path = Path(path)
+        try:
+            if path.is_file():
+                return cls(PreTrainedTokenizerFast(tokenizer_file=str(path)), path.stem)
+            if not any(
+                (path / file).exists()
+                for file in ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+            ):
+                raise CheckpointError(
+                    f"There is no tokenizer in {path}. Name one with --tokenizer (a folder, a hub repository or a tokenizer.json)."
+                )
+            if (path / "tokenizer.json").exists() and not (path / "tokenizer_config.json").exists():
+                return cls(PreTrainedTokenizerFast(tokenizer_file=str(path / "tokenizer.json")), path.name)
+            return cls(
+                AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=trust_remote_code),
+                path.name,
+            )
+        except CheckpointError:
+            raise
+        except Exception as error:
+            reason = str(error).strip().splitlines()
+            raise CheckpointError(
+                f"The tokenizer in {path} cannot be loaded ({reason[0] if reason else type(error).__name__})."
+            ) from error
+
+    def _find_eos(self) -> int | None:
+        vocabulary = self.inner.get_vocab()
+        return next((vocabulary[token] for token in KNOWN_EOS if token in vocabulary), None)
+
+    def _adds_bos(self) -> bool:
+        """Whether the tokenizer's default puts a special token in front (found by trying, as lm-eval's parity needs)."""
+        plain, special = self.encode(["a"], special=False)[0], self.encode(["a"], special=True)[0]
+        return len(special) > len(plain) and special[: len(special) - len(plain)] != plain[: len(special) - len(plain)]
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of entries, added tokens included."""
+        return len(self.inner)
+
+    def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """Token ids of each text, with or without the tokenizer's own default special tokens."""
+        if self._fast is not None:
+            return [encoding.ids for encoding in self._fast.encode_batch_fast(list(texts), add_special_tokens=special)]
+        return [self.inner.encode(text, add_special_tokens=special) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some ids, special tokens included."""
+        return str(self.inner.decode(list(ids), skip_special_tokens=False))
+
+    def strings(self, ids: Sequence[int]) -> list[str]:
+        """Each token as text, for showing (bytes that are no text alone come as U+FFFD)."""
+        return [str(self.inner.decode([int(token)], skip_special_tokens=False)) for token in ids]
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of what the tokenizer does: part of every protocol (Paloma's guideline G4)."""
+        if self._hash is None:
+            if self._fast is not None:
+                state = self._fast.to_str()
+            else:
+                state = json.dumps(self.inner.get_vocab(), sort_keys=True)
+            special = json.dumps([self.bos_id, self.eos_id, self.adds_bos])
+            self._hash = hashlib.sha256((state + special).encode()).hexdigest()[:16]
+        return self._hash
