@@ -1,0 +1,77 @@
+# Starts from nothing but Python 3.11 (or newer) and make. Every target is safe to repeat.
+#
+#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"    a machine without a GPU, smaller torch
+#   make demo PYTHON=/usr/bin/python3.12 VENV=/tmp/evalkit-venv                     another Python, another place
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+VENV ?= .venv
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
+
+.PHONY: help demo test lint format data clean distclean
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+$(BIN)/python:
+	@if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "evalkit needs Python 3.11 or newer, and '$(PYTHON)' is not that. Install it, or say where it is: make PYTHON=/path/to/python3.11" >&2; \
+		exit 2; \
+	fi
+	@echo "== Making a virtual environment in $(VENV) with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv "$(VENV)" || { \
+		rm -rf "$(VENV)"; \
+		echo "Python's venv module does not work here; on Debian and Ubuntu 'apt install python3-venv' brings it." >&2; \
+		exit 2; \
+	}
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "== Installing evalkit and what it needs (about 90 seconds, mostly torch)"
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "== Installing evalkit and what its tests need"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+demo: $(VENV)/.installed ## set up, then score the model that ships with evalkit on real questions and texts
+	@echo "== Fetching the offline bundle of questions and texts (once)"
+	@$(BIN)/evalkit data fetch
+	@echo "== evalkit run --model olmo-tiny --suite quickstart"
+	@$(BIN)/evalkit run --model olmo-tiny --suite quickstart
+
+test: $(VENV)/.installed-dev data lint ## set up, then run ruff, mypy and pytest
+	@echo "== pytest"
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/.installed-dev ## ruff and mypy alone
+	@echo "== ruff check"
+	@$(BIN)/ruff check .
+	@echo "== ruff format --check"
+	@$(BIN)/ruff format --check .
+	@echo "== mypy"
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## put the code into ruff's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+data: $(VENV)/.installed ## fetch the offline bundle into the user's cache
+	@echo "== Fetching the offline bundle of questions and texts (once)"
+	@$(BIN)/evalkit data fetch
+
+clean: ## remove what builds and tests leave behind; results and the environment stay
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove the virtual environment
+	@rm -rf "$(VENV)"
