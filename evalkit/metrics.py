@@ -224,12 +224,15 @@ def _pools(rows: Sequence[Row], task: str) -> dict[Group, _Pool]:
     for stratum in _strata(members, clusters):
         indices = [i for group in stratum for i in members[group]]
         codes = stats.cluster_codes((groups[i][0], clusters[i]) if clusters[i] is not None else None for i in indices)
-        place = np.array([stratum.index(groups[i]) for i in indices], dtype=np.int64)
+        column = {group: j for j, group in enumerate(stratum)}
+        place = np.array([column[groups[i]] for i in indices], dtype=np.int64)
         units = np.zeros((int(codes.max(initial=-1)) + 1, len(stratum), 4))
         np.add.at(units, (codes, place), columns[indices])
         seed = stats.seed_of(task, *(name for group in stratum for name in group))
-        draws = stats.bootstrap_sums(units.reshape(len(units), -1), seed=seed).reshape(-1, len(stratum), 4)
-        for j, group in enumerate(stratum):
+        draws = stats.bootstrap_sums(units.reshape(len(units), 4 * len(stratum)), seed=seed).reshape(
+            -1, len(stratum), 4
+        )
+        for group, j in column.items():
             own = len(np.unique(codes[place == j]))
             totals = np.array([math.fsum(columns[members[group], k]) for k in range(4)])
             pools[group] = _Pool(len(members[group]), own, totals, draws[:, j])

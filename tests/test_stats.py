@@ -1,0 +1,226 @@
+"""Statistics against closed forms, scipy, and simulations in which the truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evalkit import stats
+
+
+def test_mean_and_standard_error_by_hand() -> None:
+    """1, 2, 3, 4: mean 2.5, squared deviations 5, n-1 variance 5/3, error sqrt(5/3/4)."""
+    mean, error, n = stats.mean_stderr([1, 2, 3, 4])
+    assert (mean, n) == (2.5, 4)
+    assert error == pytest.approx(math.sqrt(5 / 12), rel=1e-15)
+    assert error == pytest.approx(scipy.stats.sem([1, 2, 3, 4]), rel=1e-15)
+
+
+def test_unscored_values_are_left_out_and_never_zero() -> None:
+    """NaN leaves both the value and the count."""
+    assert stats.mean_stderr([1, math.nan, 3]) == (2.0, pytest.approx(1.0), 2)
+    assert stats.estimate_rate([1, math.nan, 1]).value == 1.0
+    ratio = stats.estimate_ratio([2, math.nan, 4], [1, 100, 1])
+    assert (ratio.value, ratio.n) == (3.0, 2)
+
+
+def test_nothing_scored_is_nan_everywhere() -> None:
+    """No values: no number is made up."""
+    for estimate in (stats.estimate_mean([]), stats.estimate_rate([math.nan]), stats.estimate_ratio([], [])):
+        assert estimate.n == 0
+        assert all(math.isnan(x) for x in (estimate.value, estimate.stderr, estimate.low, estimate.high))
+
+
+def test_one_observation_has_a_value_but_no_error() -> None:
+    """The error of one observation is unknown, not 0; a proportion still has Wilson's interval."""
+    mean = stats.estimate_mean([0.7])
+    assert (mean.value, mean.n) == (0.7, 1)
+    assert math.isnan(mean.stderr)
+    assert math.isnan(mean.low)
+    assert math.isnan(stats.estimate_ratio([3], [2]).low)
+    rate = stats.estimate_rate([1])
+    assert math.isnan(rate.stderr)
+    # Wilson at 1 of 1: 1 / (1 + z²) to 1
+    assert (rate.low, rate.high) == (pytest.approx(1 / (1 + 1.959963984540054**2), rel=1e-12), 1.0)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (0, 20), (1, 20), (7, 20), (20, 20), (431, 570)])
+def test_wilson_is_scipys(right: int, n: int) -> None:
+    """The same interval as scipy's, also at 0 and 1."""
+    expected = scipy.stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert stats.wilson_interval(right / n, n) == (pytest.approx(expected.low, abs=1e-12), pytest.approx(expected.high))
+
+
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_stays_in_the_unit_interval_and_holds_the_rate(pair: tuple[int, int]) -> None:
+    """0 <= low <= rate <= high <= 1, and never a point."""
+    right, n = pair
+    low, high = stats.wilson_interval(right / n, n)
+    assert 0 <= low <= right / n <= high <= 1
+    assert low < high
+
+
+def test_mean_interval_is_students() -> None:
+    """The same as scipy's t interval."""
+    values = np.array([0.3, 1.9, 2.2, 0.8, 1.1])
+    estimate = stats.estimate_mean(values)
+    expected = scipy.stats.t.interval(0.95, 4, loc=values.mean(), scale=scipy.stats.sem(values))
+    assert (estimate.low, estimate.high) == pytest.approx(expected, rel=1e-12)
+
+
+def test_clustered_error_by_hand() -> None:
+    """Values 1,1 | 0,0: mean 1/2, cluster residuals 1 and -1, sum of squares 2, times 2/(2-1), root 2, over 4."""
+    assert stats.clustered_stderr([1, 1, 0, 0], ["a", "a", "b", "b"]) == pytest.approx(0.5)
+    # the two clusters as two observations: sd of (1, 0) / sqrt(2) = 0.5
+    assert stats.mean_stderr([1, 0])[1] == pytest.approx(0.5)
+
+
+def test_clustered_error_is_millers_double_sum() -> None:
+    """Miller 2024, equation 4, written out as the sum over pairs, times the few-clusters correction."""
+    rng = np.random.default_rng(1)
+    values, clusters = rng.normal(size=40), rng.integers(0, 9, 40).tolist()
+    d = values - values.mean()
+    pairs = sum(d[i] * d[j] for i in range(40) for j in range(40) if clusters[i] == clusters[j])
+    groups = len(set(clusters))
+    assert stats.clustered_stderr(values, clusters) == pytest.approx(
+        math.sqrt(pairs / 40**2 * groups / (groups - 1)), rel=1e-12
+    )
+
+
+def test_clusters_of_one_are_no_clusters() -> None:
+    """Every document its own cluster (or no label): the plain standard error."""
+    values = np.random.default_rng(2).normal(size=30)
+    plain = stats.mean_stderr(values)[1]
+    assert stats.clustered_stderr(values, list(range(30))) == pytest.approx(plain, rel=1e-12)
+    assert stats.clustered_stderr(values, [None] * 30) == pytest.approx(plain, rel=1e-12)
+    assert math.isnan(stats.clustered_stderr(values, ["one"] * 30))
+
+
+def test_clustered_rates_widen() -> None:
+    """Ten questions a passage, all alike: the interval is that of the passages, not of the questions."""
+    hits = np.repeat([1, 0, 1, 1, 0, 1, 0, 1], 10)
+    clusters = np.repeat(np.arange(8), 10).tolist()
+    plain, clustered = stats.estimate_rate(hits), stats.estimate_rate(hits, clusters)
+    assert clustered.value == plain.value == 0.625
+    assert clustered.stderr == pytest.approx(scipy.stats.sem([1, 0, 1, 1, 0, 1, 0, 1]))
+    assert clustered.high - clustered.low > 2.4 * (plain.high - plain.low)
+    # no spread: the number of clusters is the sample size
+    certain = stats.estimate_rate(np.ones(80), clusters)
+    assert certain.low == pytest.approx(scipy.stats.binomtest(8, 8).proportion_ci(method="wilson").low)
+
+
+def test_rates_refuse_what_is_no_rate() -> None:
+    """A rate is made of zeros and ones."""
+    with pytest.raises(ValueError, match="zeros and ones"):
+        stats.estimate_rate([0.5, 1])
+
+
+def test_cluster_sums_keep_the_order_and_the_total() -> None:
+    """Sums a cluster, in order of first appearance; None stands alone."""
+    sums = stats.cluster_sums([[1, 10], [2, 20], [4, 40], [8, 80], [16, 160]], ["b", None, "a", "b", None])
+    assert sums.tolist() == [[9, 90], [2, 20], [4, 40], [16, 160]]
+
+
+def test_labels_must_match_the_values() -> None:
+    """A list of labels of another length is an error, not a silent cut."""
+    with pytest.raises(ValueError, match="3 cluster labels for 2 values"):
+        stats.estimate_mean([1, 2], ["a", "b", "c"])
+
+
+def test_bootstrap_is_deterministic_and_its_memory_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed gives the same draws; small steps give the same as large ones (one random stream)."""
+    columns = np.random.default_rng(3).normal(size=(50, 2))
+    first = stats.bootstrap_sums(columns, draws=40, seed=7)
+    assert np.array_equal(first, stats.bootstrap_sums(columns, draws=40, seed=7))
+    assert not np.array_equal(first, stats.bootstrap_sums(columns, draws=40, seed=8))
+    monkeypatch.setattr(stats, "_CHUNK", 300)
+    assert np.array_equal(first, stats.bootstrap_sums(columns, draws=40, seed=7))
+
+
+def test_bootstrap_draws_whole_rows() -> None:
+    """Columns of a draw share their rows: where y = 3 x, every ratio is 3."""
+    x = np.random.default_rng(4).uniform(1, 2, 20)
+    sums = stats.bootstrap_sums(np.column_stack([3 * x, x]), draws=100)
+    assert sums[:, 0] / sums[:, 1] == pytest.approx(3.0, rel=1e-12)
+
+
+def test_bootstrap_of_a_mean_has_the_closed_form_error() -> None:
+    """With denominators of 1 the ratio is a mean, whose bootstrap error is sd(ddof=0) / sqrt(n)."""
+    values = np.random.default_rng(5).exponential(size=200)
+    estimate = stats.estimate_ratio(values, np.ones(200), draws=4000)
+    assert estimate.value == pytest.approx(values.mean(), rel=1e-12)
+    assert estimate.stderr == pytest.approx(values.std() / math.sqrt(200), rel=0.05)
+
+
+def test_bootstrap_of_a_ratio_agrees_with_scipys_and_the_delta_method() -> None:
+    """Against scipy.stats.bootstrap (paired, percentile) and the ratio estimator's linearised error (Cochran 1977, 6.4)."""
+    rng = np.random.default_rng(6)
+    lengths = rng.uniform(50, 500, 150)
+    nats = lengths * rng.normal(0.8, 0.1, 150)
+    estimate = stats.estimate_ratio(nats, lengths, draws=4000, seed=1)
+    reference = scipy.stats.bootstrap(
+        (nats, lengths),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=4000,
+        method="percentile",
+        rng=np.random.default_rng(9),
+    )
+    width = estimate.high - estimate.low
+    assert estimate.low == pytest.approx(reference.confidence_interval.low, abs=0.08 * width)
+    assert estimate.high == pytest.approx(reference.confidence_interval.high, abs=0.08 * width)
+    residuals = nats - estimate.value * lengths
+    assert estimate.stderr == pytest.approx(residuals.std(ddof=1) / math.sqrt(150) / lengths.mean(), rel=0.06)
+
+
+def test_percentile_interval_by_hand() -> None:
+    """Of 0 … 1000 the middle 95 % is 25 … 975; a draw that does not exist leaves no interval."""
+    assert stats.percentile_interval(np.arange(1001)) == pytest.approx((25, 975))
+    assert all(math.isnan(end) for end in stats.percentile_interval([1.0, math.nan]))
+
+
+@pytest.mark.parametrize(("truth", "n"), [(0.5, 50), (0.95, 50), (0.25, 299)])
+def test_wilson_covers_the_truth(truth: float, n: int) -> None:
+    """2,000 simulated accuracies: the interval holds the true rate in about 95 % of them."""
+    rights = np.random.default_rng(10).binomial(n, truth, 2000)
+    ends = [stats.wilson_interval(right / n, n) for right in rights]
+    assert 0.925 < np.mean([low <= truth <= high for low, high in ends]) < 0.98
+
+
+def test_clustered_intervals_cover_the_truth_where_plain_ones_do_not() -> None:
+    """600 simulations of 40 passages with 5 alike questions each; the true mean is 0."""
+    rng = np.random.default_rng(11)
+    clusters = np.repeat(np.arange(40), 5).tolist()
+    covered = {"plain": 0, "clustered": 0}
+    for _ in range(600):
+        values = np.repeat(rng.normal(size=40), 5) + 0.3 * rng.normal(size=200)
+        for name, labels in (("plain", None), ("clustered", clusters)):
+            estimate = stats.estimate_mean(values, labels)
+            covered[name] += estimate.low <= 0 <= estimate.high
+    assert 0.92 < covered["clustered"] / 600 < 0.98
+    assert covered["plain"] / 600 < 0.75
+
+
+def test_ratio_intervals_cover_the_truth() -> None:
+    """400 simulations of 60 documents of very different lengths whose true rate is 0.8 nats a byte."""
+    rng = np.random.default_rng(12)
+    covered = 0
+    for i in range(400):
+        lengths = rng.lognormal(5, 0.7, 60)
+        estimate = stats.estimate_ratio(lengths * rng.normal(0.8, 0.15, 60), lengths, draws=400, seed=i)
+        covered += estimate.low <= 0.8 <= estimate.high
+    assert 0.89 < covered / 400 < 0.98
+
+
+def test_seeds_of_names_are_stable_and_distinct() -> None:
+    """A seed is the same on every machine, and names are not glued together."""
+    # blake2b, 8 bytes, of b"paloma\0c4_en", as coreutils' b2sum -l 64 gives it
+    assert stats.seed_of("paloma", "c4_en").to_bytes(8, "little").hex() == B2SUM
+    assert stats.seed_of("ab", "c") != stats.seed_of("a", "bc")
+
+
+B2SUM = "1fe84da91c0abefd"
