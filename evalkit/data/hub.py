@@ -1,0 +1,104 @@
+"""The Hugging Face hub as a source: probed quickly, read with ``datasets``, its failures told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache as once
+from typing import Any
+
+from evalkit.errors import DataUnavailable
+
+PROBE_SECONDS = 3.0
+"""``datasets`` alone takes 23 s to find out that the hub is not there."""
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+
+Row = dict[str, Any]
+
+
+def told_offline() -> bool:
+    """Whether the person told Hugging Face's libraries to stay offline (they then read their own cache)."""
+    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
+
+
+@once
+def reachable() -> bool:
+    """Whether the hub answers within `PROBE_SECONDS`; asked once a process."""
+    if told_offline():
+        return False
+    answers: list[bool] = []
+    # a thread, since looking up a name has no time limit of its own
+    thread = threading.Thread(target=lambda: answers.append(_answers()), daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return bool(answers and answers[0])
+
+
+def _answers() -> bool:
+    import urllib.error
+    import urllib.request
+
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    request = urllib.request.Request(f"{endpoint}/api/datasets/allenai/ai2_arc", method="HEAD")  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500 and error.code != 407  # it spoke; 407 is a proxy that wants a password
+    except (OSError, ValueError):
+        return False
+
+
+def revision(repo: str) -> str | None:
+    """The commit of a data set on the hub; None offline, where the cached one is used."""
+    if told_offline():
+        return None
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(repo, timeout=30).sha
+    except Exception as error:
+        raise _explained(error, repo) from error
+
+
+def load(repo: str, config: str | None, split: str, commit: str | None) -> list[Row]:
+    """All rows of a split, in the data set's order. No code of a repository is ever run."""
+    if not told_offline() and not reachable():
+        raise DataUnavailable(
+            f"The Hugging Face hub cannot be reached, so {repo} cannot be read from it. Check the network or the proxy, "
+            "set HF_HUB_OFFLINE=1 to use what the hub's own cache holds, or take --data-source bundle or a folder."
+        )
+    import datasets
+
+    try:
+        table = datasets.load_dataset(repo, config, split=split, revision=commit)
+        return [dict(row) for row in table]
+    except Exception as error:
+        raise _explained(error, repo, split) from error
+
+
+def _explained(error: Exception, repo: str, split: str = "") -> DataUnavailable:
+    """A library's exception as a sentence that says what to do."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    kinds = {type(one).__name__ for one in chain}
+    text = " ".join(str(error).split())
+    if "GatedRepoError" in kinds or "gated" in text.lower():
+        return DataUnavailable(
+            f"{repo} is gated: ask for access on https://huggingface.co/datasets/{repo}, then log in with 'hf auth login' "
+            "or put the token into HF_TOKEN. Or give a folder with the files: --data-source DIR."
+        )
+    if "RepositoryNotFoundError" in kinds or "DatasetNotFoundError" in kinds:
+        return DataUnavailable(
+            f"The hub has no data set {repo}, or it is private: log in with 'hf auth login', or put a token that may read it "
+            "into HF_TOKEN."
+        )
+    if split and "split" in text.lower():
+        return DataUnavailable(f"{repo} on the hub has no split '{split}' ({text[:160]}).")
+    return DataUnavailable(
+        f"{repo} could not be read from the hub ({type(error).__name__}: {text[:160]}). "
+        "Try again, or take --data-source bundle or a folder."
+    )
