@@ -1,0 +1,97 @@
+"""A checkpoint's folder to a transformers model in evaluation mode: safetensors only, nothing remote, plain errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from evalkit.engines.base import EngineSettings
+from evalkit.errors import CheckpointError, UsageError
+from evalkit.records import Checkpoint
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHORT_DTYPES = {"fp32": "float32", "f32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+def pick_device(wanted: str) -> torch.device:
+    """``auto`` is CUDA where there is one. Raises `UsageError` for a device that is not there."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UsageError(f"There is no device '{wanted}'. Choose auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        raise UsageError(f"The device '{wanted}' is not there: torch sees {torch.cuda.device_count()} CUDA devices.")
+    return device
+
+
+def pick_dtype(wanted: str, device: torch.device, config: Any) -> torch.dtype:
+    """``auto``: float32 on CPU, the checkpoint's own on CUDA (else bfloat16)."""
+    if wanted == "auto":
+        if device.type == "cpu":
+            return torch.float32
+        own = getattr(config, "dtype", None)
+        own = getattr(torch, own, None) if isinstance(own, str) else own
+        return own if isinstance(own, torch.dtype) else torch.bfloat16
+    name = SHORT_DTYPES.get(wanted, wanted)
+    if name not in DTYPES:
+        raise UsageError(f"There is no dtype '{wanted}'. Choose auto, float32, bfloat16 or float16.")
+    return DTYPES[name]
+
+
+def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.device) -> Any:
+    """The causal language model of a checkpoint, on the device, in evaluation mode.
+
+    Raises `CheckpointError` with a sentence for everything that transformers cannot load.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    path = str(checkpoint.path)
+    trust = checkpoint.trust_remote_code
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust)
+        dtype = pick_dtype(settings.dtype, device, config)
+        options: dict[str, Any] = {
+            "config": config,
+            "dtype": dtype,
+            "local_files_only": True,
+            "trust_remote_code": trust,
+            "use_safetensors": True,
+        }
+        wanted = settings.args.get("attention")
+        if wanted:
+            options["attn_implementation"] = wanted
+        model, info = AutoModelForCausalLM.from_pretrained(path, output_loading_info=True, **options)
+    except (UsageError, CheckpointError):
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"The checkpoint {checkpoint.name} in {path} cannot be loaded by transformers: {_reason(error)}"
+        ) from error
+    missing = sorted(info.get("missing_keys", ()))
+    if missing:
+        raise CheckpointError(
+            f"The checkpoint {checkpoint.name} in {path} lacks {len(missing)} tensors of its architecture "
+            f"(first: {missing[0]}), so its scores would be those of random weights."
+        )
+    if checkpoint.adapter is not None:
+        model = _with_adapter(model, checkpoint)
+    return model.to(device).eval()
+
+
+def _with_adapter(model: Any, checkpoint: Checkpoint) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise CheckpointError("Scoring an adapter needs peft: pip install 'olmo-evalkit[train]'.") from error
+    try:
+        return PeftModel.from_pretrained(model, str(checkpoint.adapter)).merge_and_unload()
+    except Exception as error:
+        raise CheckpointError(f"The adapter in {checkpoint.adapter} cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,259 @@
+"""The native engine: the prefix-tree scorer on a transformers model, on CPU and CUDA.
+
+Whether a model takes the tree is found out by trying, once for each architecture and dtype: a small tree with
+branches and a kept prefix is scored as a tree and one request at a time, and the numbers are compared. A model that
+cannot (state-space models, position schemes that ignore position ids) is scored in plain padded batches: slower, and
+just as right. `TransformersEngine.notes` says which.
+"""
+
+from __future__ import annotations
+
+import warnings
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from evalkit.engines.base import EngineSettings
+from evalkit.engines.loading import load_model, pick_device
+from evalkit.engines.prefix_tree import layout as trees
+from evalkit.engines.prefix_tree.forward import Forward, Head, masking_of
+from evalkit.errors import OutOfMemory, ScoringError, UsageError
+from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
+
+BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+ROW_TOKENS = {"cpu": 512, "cuda": 1024}
+"""Measured on CPU: longer rows pay attention's square, shorter ones repeat more. CUDA's follow the same reasoning."""
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
+"""Largest difference in nats between tree and plain scoring that rounding explains, in the probe."""
+
+
+class TransformersEngine:
+    """See `evalkit.engines.base.Engine`. ``--engine-arg`` takes ``row_tokens=N``, ``tree=auto|off`` and
+    ``attention=sdpa|eager``."""
+
+    name = "transformers"
+
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        self.settings = settings or EngineSettings()
+        unknown = sorted(set(self.settings.args) - {"row_tokens", "tree", "attention"})
+        if unknown:
+            raise UsageError(
+                f"The engine 'transformers' has no argument '{unknown[0]}'. It has row_tokens, tree, attention."
+            )
+        self.device = pick_device(self.settings.device)
+        kind = "cuda" if self.device.type == "cuda" else "cpu"
+        self.batch_tokens = self._number(self.settings.batch_tokens, BATCH_TOKENS[kind], "--batch-tokens")
+        self.row_tokens = self._number(self.settings.args.get("row_tokens"), ROW_TOKENS[kind], "row_tokens")
+        self.row_tokens = min(self.row_tokens, self.batch_tokens)
+        self.tree = self.settings.args.get("tree", "auto") != "off"
+        self.notes: list[str] = []
+        self._probed: dict[tuple[str, torch.dtype], tuple[bool, bool]] = {}
+        self._model: Any = None
+        self._checkpoint: Checkpoint | None = None
+        self._forward: Forward | None = None
+
+    @staticmethod
+    def _number(value: int | str | None, default: int, name: str) -> int:
+        if value is None:
+            return default
+        try:
+            number = int(value)
+        except ValueError as error:
+            raise UsageError(f"{name} takes a number of tokens, not '{value}'.") from error
+        if number < 1:
+            raise UsageError(f"{name} must be at least 1.")
+        return number
+
+    # Weights
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Load weights; the ones before are let go first."""
+        self.close()
+        self.adopt(load_model(checkpoint, self.settings, self.device), checkpoint)
+
+    def adopt(self, model: Any, checkpoint: Checkpoint) -> None:
+        """Score a model that is already in memory (a live one in training, or one just loaded)."""
+        model.eval()
+        self._model, self._checkpoint = model, checkpoint
+        config = model.config.get_text_config()
+        key = (f"{config.model_type}/{type(model).__name__}", model.dtype)
+        body: torch.nn.Module = getattr(model, model.base_model_prefix)
+        head: Head = model.get_output_embeddings()
+        masking = masking_of(config)
+        vocabulary = model.get_input_embeddings().weight.shape[0]
+        if key not in self._probed:
+            self._probed[key] = self._probe(model, body, head, masking is not None, config)
+        own_head, tree = self._probed[key]
+        if not own_head:
+            body, head = _WholeModel(model), torch.nn.Identity()
+        if self.tree and not tree:
+            self.tree = False
+            self.notes.append(
+                f"{type(model).__name__} does not take the prefix tree's mask, so plain padded batches are used: "
+                "the same numbers, more slowly."
+            )
+        self._forward = Forward(body, head, masking, self.device, vocabulary)
+        self.vocabulary = vocabulary
+
+    def _probe(self, model: Any, body: torch.nn.Module, head: Head, maskable: bool, config: Any) -> tuple[bool, bool]:
+        """Whether the head alone gives the model's logits, and whether the model takes the tree's mask."""
+        random = np.random.default_rng(0)
+        size = model.get_input_embeddings().weight.shape[0]
+
+        def ids(count: int) -> list[int]:
+            return [int(token) for token in random.integers(0, size, count)]
+
+        stem, middle = ids(trees.MIN_PREFIX + 8), ids(24)
+        branches = [ids(24), middle + ids(12), middle + ids(12), ids(9)]
+        requests = [Request(array("i", stem + branch), len(stem) + 1) for branch in branches]
+        plain = [self._one_at_a_time(model, request) for request in requests]
+        tolerance = TOLERANCE.get(model.dtype, 0.25)
+
+        def agrees(forward: Forward, batches: list[Batch]) -> bool:
+            found: dict[bytes, np.ndarray] = {}
+            for batch in batches:
+                logprobs, _ = forward(batch.detail)
+                borders = batch.detail.offsets
+                for i, request in enumerate(batch.requests):
+                    found[request.key] = logprobs[borders[i] : borders[i + 1]]
+            pairs = zip(requests, plain, strict=True)
+            return all(bool(np.all(np.abs(found[request.key] - want) <= tolerance)) for request, want in pairs)
+
+        try:
+            flat = trees.plan(requests, batch_tokens=10**6, row_tokens=1, tree=False)
+            own_head = agrees(Forward(body, head, None, self.device, size), flat)
+        except Exception:  # any refusal means that the model's own path is taken
+            own_head = False
+        if not (maskable and self.tree):
+            return own_head, False
+        run_body, run_head = (body, head) if own_head else (_WholeModel(model), torch.nn.Identity())
+        try:
+            forward = Forward(run_body, run_head, masking_of(config), self.device, size)
+            kept = trees.plan(requests, batch_tokens=10**6, row_tokens=32)
+            whole = trees.plan(requests, batch_tokens=10**6, row_tokens=10**6)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return own_head, agrees(forward, whole) and agrees(forward, kept)
+        except Exception:  # a model that refuses the mask is scored plainly, and says so
+            return own_head, False
+
+    @torch.inference_mode()
+    def _one_at_a_time(self, model: Any, request: Request) -> np.ndarray:
+        """The plainest scoring there is, as the probe's reference."""
+        tokens = torch.tensor([list(request.tokens)], device=self.device)
+        logits = model(input_ids=tokens[:, :-1], use_cache=False).logits[0].float()
+        logprobs = logits.log_softmax(-1)[request.start - 1 :]
+        picked: np.ndarray = logprobs.gather(1, tokens[0, request.start :, None])[:, 0].cpu().numpy()
+        return picked
+
+    def identity(self) -> dict[str, str]:
+        if self._model is None or self._checkpoint is None:
+            raise ScoringError("No checkpoint is loaded.")
+        return {
+            "engine": self.name,
+            "version": f"1 (transformers {transformers.__version__}, torch {torch.__version__})",
+            "fingerprint": self._checkpoint.fingerprint,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "attention": str(getattr(self._model.config, "_attn_implementation", ""))
+            + ("+tree" if self.tree else "+plain"),
+            "device": self.device.type,
+            "quantisation": str(
+                getattr(getattr(self._model, "hf_quantizer", None), "quantization_config", None) or "none"
+            ),
+        }
+
+    # Scoring
+
+    def plan(self, requests: Sequence[Request]) -> list[Batch]:
+        return trees.plan(requests, batch_tokens=self.batch_tokens, row_tokens=self.row_tokens, tree=self.tree)
+
+    def split(self, batch: Batch) -> tuple[Batch, Batch] | None:
+        return trees.split(batch, tree=self.tree)
+
+    def score(self, batch: Batch) -> list[Scores]:
+        if self._forward is None:
+            raise ScoringError("No checkpoint is loaded.")
+        self._check_ids(batch)
+        if not self.tree and not batch.detail.chain:
+            return self._score_plainly(batch)
+        try:
+            logprobs, greedy = self._forward(batch.detail)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._forward.forget()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            raise OutOfMemory(f"A batch of {batch.tree_tokens} tokens does not fit into memory.") from None
+        if not np.isfinite(logprobs).all():
+            raise ScoringError(
+                f"{self._checkpoint.name if self._checkpoint else 'The model'} gives log-probabilities that are not numbers (NaN or "
+                "infinite): its weights are damaged, or overflow in this dtype. Try --dtype float32."
+            )
+        borders = batch.detail.offsets
+        sums = np.add.reduceat(logprobs.astype(np.float64), borders[:-1])
+        all_greedy = np.logical_and.reduceat(greedy, borders[:-1])
+        return [
+            Scores(
+                sum=float(sums[i]),
+                tokens=int(borders[i + 1] - borders[i]),
+                is_greedy=bool(all_greedy[i]),
+                logprobs=logprobs[borders[i] : borders[i + 1]] if request.keep_tokens else None,
+            )
+            for i, request in enumerate(batch.requests)
+        ]
+
+    def _score_plainly(self, batch: Batch) -> list[Scores]:
+        """A batch that was planned as a tree before the model turned out not to take one."""
+        found: dict[bytes, Scores] = {}
+        for part in self.plan(batch.requests):
+            found |= {request.key: scores for request, scores in zip(part.requests, self.score(part), strict=True)}
+        return [found[request.key] for request in batch.requests]
+
+    def _check_ids(self, batch: Batch) -> None:
+        layout: trees.Layout = batch.detail
+        largest = max(int(layout.tokens.max()), int(layout.pair_target.max()), int(layout.prefix.max(initial=0)))
+        if largest >= self.vocabulary:
+            raise ScoringError(
+                f"The tokenizer gives id {largest} but the model has {self.vocabulary} embeddings: the tokenizer belongs "
+                "to another model. Name the right one with --tokenizer."
+            )
+
+    # Generation
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
+        """transformers' own ``generate``, in left-padded batches of prompts of similar length."""
+        from evalkit.engines.generation import generate
+
+        if self._model is None or self._checkpoint is None:
+            raise ScoringError("No checkpoint is loaded.")
+        return generate(self._model, self._checkpoint, prompts, settings, self.device, self.batch_tokens)
+
+    def close(self) -> None:
+        self._model = self._forward = self._checkpoint = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class _WholeModel(torch.nn.Module):
+    """A model whose logits are more than its head on its body (scaled, soft-capped): logits stand for hidden states."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **options: Any) -> tuple[torch.Tensor]:
+        return (self.model(**options).logits,)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "can't allocate memory" in str(error)
+        or "out of memory" in str(error).lower()
+    )
