@@ -1,0 +1,177 @@
+"""The command ``evalkit``: every command in one place, and what happens when one fails.
+
+Exit codes: 0 done; 1 something the person asked for failed; 2 the command line or a file that it names is wrong;
+3 a ``--fail-if`` rule fired; 130 interrupted. Errors are one or two plain sentences on stderr; ``--debug`` shows the
+traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated
+
+import typer
+import typer.core
+
+from evalkit import __version__
+from evalkit.commands import data, doctor, listing, models, report, run, show
+from evalkit.commands.terminal import clean
+from evalkit.errors import EvalkitError
+
+ORDER = ("run", "list", "show", "report", "metrics", "models", "data", "doctor")
+
+
+class InOrder(typer.core.TyperGroup):
+    """Commands in the order in which a person meets them."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+app = typer.Typer(
+    name="evalkit",
+    cls=InOrder,
+    help="Evaluate, compare and fine-tune OLMo checkpoints (and any causal language model that transformers loads).",
+    epilog="Start here: evalkit run --model olmo-tiny --suite quickstart",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command("run")(run.run)
+app.add_typer(listing.app, name="list")
+app.command("show")(show.show)
+app.command("report")(report.report)
+app.command("metrics")(report.metrics)
+app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    """Evaluate, compare and fine-tune OLMo checkpoints (and any causal language model that transformers loads)."""
+    if version:
+        print(f"evalkit {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if not debug:
+        _silence_libraries()
+    try:
+        code = typer.main.get_command(app).main(args=arguments, prog_name="evalkit", standalone_mode=False)
+        sys.stdout.flush()
+        if code == 130:  # typer's answer to Ctrl-C
+            return _interrupted()
+        return code if isinstance(code, int) else 0
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 1
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except BrokenPipeError:
+        _close_stdout()
+        return 0
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed already
+            return 2
+        if debug:
+            traceback.print_exc()
+        message, code = explain(error)
+        _complain(message)
+        return code
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What a person is told of `error`, in one or two sentences, and the exit code."""
+    if isinstance(error, EvalkitError):
+        return str(error), error.exit_code
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        return _explain_usage(error), 2
+    if isinstance(error, OSError):
+        return _explain_os(error), 1
+    if isinstance(error, MemoryError):
+        return "The machine's memory is full. A smaller --batch-tokens needs less.", 1
+    text = " ".join(str(error).split())
+    kind = type(error).__name__
+    what = f"{kind}: {text[:300]}" if text else kind
+    return (
+        f"Something went wrong that evalkit did not foresee ({what}). Run the command again with --debug to see where.",
+        1,
+    )
+
+
+def _explain_usage(error: BaseException) -> str:
+    """The sentence for a wrong command line (click's exceptions, which typer carries with it)."""
+    path = getattr(getattr(error, "ctx", None), "command_path", "evalkit")
+    option = getattr(error, "option_name", None)
+    if type(error).__name__ == "NoSuchOption":
+        text = f"There is no option '{option}'."
+        near = get_close_matches(str(option), getattr(error, "possibilities", None) or [], n=2)
+        if near:
+            text += " Did you mean " + " or ".join(f"'{name}'" for name in near) + "?"
+    else:
+        text = error.format_message()  # type: ignore[attr-defined]
+        text = text.replace("No such command", "There is no command")
+        text = text if text.endswith((".", "?")) else text + "."
+    return f"{text} '{path} --help' shows what there is."
+
+
+def _explain_os(error: OSError) -> str:
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk is full{place}. Nothing that was written before is lost: "
+            "free some space and run the same command again, and it goes on where it stopped."
+        )
+    return f"{error.strerror or type(error).__name__}{place or ': ' + str(error)}."
+
+
+def _complain(message: str) -> None:
+    start = "\x1b[31mError:\x1b[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else "Error:"
+    print(start, clean(message, lines=True), file=sys.stderr, flush=True)
+
+
+def _interrupted() -> int:
+    print("\nInterrupted. Running the same command again goes on where it stopped.", file=sys.stderr, flush=True)
+    return 130
+
+
+def _close_stdout() -> None:
+    """The reader of stdout has gone (``| head``): that is its right, and the interpreter's last flush stays quiet."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+
+
+def _silence_libraries() -> None:
+    """No telemetry, no advice and no warnings of the libraries; evalkit says itself what a person needs to know.
+
+    Set before the libraries are imported, and only where the person has not set it otherwise.
+    """
+    for name, value in {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "DATASETS_VERBOSITY": "error",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_VERBOSITY": "error",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONWARNINGS": "ignore",
+    }.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        import warnings
+
+        warnings.simplefilter("ignore")

@@ -1,0 +1,72 @@
+"""``evalkit doctor``: what this machine can run, and what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evalkit.commands.options import Debug, Json
+from evalkit.commands.terminal import clean, print_json, size, stdout
+
+
+def doctor(as_json: Json = False, debug: Debug = False) -> None:
+    """Say what this machine can run, and what is missing."""
+    from evalkit.doctor import examine
+
+    facts = examine()
+    if as_json:
+        print_json(facts)
+        return
+    console = stdout()
+    for name, value in _lines(facts):
+        console.print(f"{name:<14}{clean(value)}", soft_wrap=True)
+
+
+def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    torch, hub, bundle = facts["torch"], facts["hub"], facts["bundle"]
+    lines = [
+        ("evalkit", f"{facts['evalkit']}, Python {facts['python']} ({facts['executable']})"),
+        ("machine", f"{facts['platform']}, {facts['cores']} cores, {_size(facts['memory_bytes'])} of memory"),
+        ("disk", f"{_size(facts['disk_free_bytes'])} free here"),
+        ("torch", _torch(torch)),
+    ]
+    lines += [
+        (
+            f"device cuda:{index}",
+            f"{device['name']}, {_size(device['memory_bytes'])}, capability {device['capability']}",
+        )
+        for index, device in enumerate(torch["devices"])
+    ]
+    lines += [
+        ("libraries", ", ".join(f"{name} {found or 'missing'}" for name, found in facts["libraries"].items())),
+        ("vllm", ", ".join(f"{name} {found}" for name, found in facts["vllm"].items()) or "not installed"),
+        (
+            "extras",
+            ", ".join(f"{name} {'installed' if there else 'not installed'}" for name, there in facts["extras"].items()),
+        ),
+        ("engines", ", ".join(f"{name}: {state}" for name, state in facts["engines"].items())),
+        ("hub", f"{hub['address']} " + ("answers" if hub["reachable"] else f"cannot be reached ({hub['reason']})")),
+        ("bundle", _bundle(bundle)),
+        ("home", facts["home"]),
+        ("cache", facts["cache"]),
+    ]
+    lines += [("", f"{part['name']}: {_size(part['bytes'])} in {part['path']}") for part in facts["caches"]]
+    return lines
+
+
+def _torch(torch: dict[str, Any]) -> str:
+    if torch["version"] is None:
+        return "missing: 'pip install torch' brings it"
+    build = f"built for CUDA {torch['cuda']}" if torch["cuda"] else "built for CPUs"
+    devices = f", {len(torch['devices'])} CUDA devices" if torch["cuda"] else ""
+    problem = f" (problem: {torch['error']})" if torch["error"] else ""
+    return f"{torch['version']}, {build}{devices}{problem}"
+
+
+def _bundle(bundle: dict[str, Any]) -> str:
+    if bundle["whole"]:
+        return f"in place: {bundle['path']}"
+    return ("damaged" if bundle["present"] else "missing") + ": 'evalkit data fetch' brings it"
+
+
+def _size(count: int | None) -> str:
+    return "unknown" if count is None else size(count)

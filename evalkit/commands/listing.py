@@ -1,0 +1,174 @@
+"""``evalkit list``: what there is. Names stand in static tables, so nothing heavy is imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evalkit import registry
+from evalkit.commands.options import Debug, Json, Output, TasksDir
+from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
+
+app = typer.Typer(help="List what there is: tasks, suites, models, checkpoints, engines, runs.", no_args_is_help=True)
+
+
+@app.command("tasks")
+def list_tasks(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
+    """List every task with its regimes and forms.
+
+    A task is asked for as NAME[:FORM][::REGIME]: arc_easy, arc_easy::olmes, arc_easy:mc::olmes.
+    """
+    if tasks_dir is not None:
+        registry.load_folder(tasks_dir)
+    entries = list(registry.tasks)
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "variants": {regime: list(forms) for regime, forms in entry.variants.items()},
+                    "names": [str(name) for name in entry.names()],
+                    "description": entry.description,
+                    "where": entry.where,
+                }
+                for entry in entries
+            ]
+        )
+        return
+    print_table(
+        ["task", "regimes and forms", "description"],
+        [(entry.name, _variants(entry), entry.description) for entry in entries],
+    )
+
+
+def _variants(entry: registry.TaskEntry) -> str:
+    parts = []
+    for regime, forms in entry.variants.items():
+        named = [form for form in forms if form]
+        parts.append(f"{regime} ({', '.join(named)})" if regime and named else regime or ", ".join(named))
+    return "; ".join(part for part in parts if part)
+
+
+@app.command("suites")
+def list_suites(as_json: Json = False, debug: Debug = False) -> None:
+    """List every suite with its tasks."""
+    entries = list(registry.suites)
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "tasks": list(entry.tasks),
+                    "description": entry.description,
+                    "data_source": entry.data_source,
+                    "options": dict(entry.options),
+                    "aggregation": entry.aggregation,
+                    "where": entry.where,
+                }
+                for entry in entries
+            ]
+        )
+        return
+    print_table(
+        ["suite", "tasks", "description"],
+        [(entry.name, ", ".join(entry.tasks), entry.description) for entry in entries],
+    )
+
+
+@app.command("engines")
+def list_engines(as_json: Json = False, debug: Debug = False) -> None:
+    """List every engine. 'evalkit doctor' says which of them this machine can run."""
+    entries = list(registry.engines)
+    if as_json:
+        print_json([{"name": e.name, "description": e.description, "where": e.where} for e in entries])
+        return
+    print_table(["engine", "description"], [(entry.name, entry.description) for entry in entries])
+
+
+@app.command("models")
+def list_models(as_json: Json = False, debug: Debug = False) -> None:
+    """List every registered model: those that ship with evalkit and those of 'evalkit models add'."""
+    entries = list(registry.models)
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": entry.name,
+                    "source": entry.source,
+                    "tokenizer": entry.tokenizer,
+                    "default_revision": entry.default_revision,
+                    "description": entry.description,
+                    "where": entry.where,
+                }
+                for entry in entries
+            ]
+        )
+        return
+    print_table(
+        ["model", "source", "description"], [(entry.name, entry.source, entry.description) for entry in entries]
+    )
+    stdout().print(
+        "\nAny folder with a checkpoint, or a Hugging Face repository (org/name), is a model too.", soft_wrap=True
+    )
+
+
+@app.command("checkpoints")
+def list_checkpoints(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered name, a folder, or a hub repository.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the checkpoints of a model, oldest first, with the steps and tokens that their names tell."""
+    from evalkit.checkpoints import list_revisions
+
+    found = list_revisions(model)
+    rows: list[dict[str, Any]] = [
+        {"revision": one.revision, "step": one.step, "tokens": one.tokens, "stage": one.stage} for one in found
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["checkpoint", "step", "tokens"],
+        [(f"{model}@{row['revision']}", _count(row["step"]), _count(row["tokens"])) for row in rows],
+        right=["step", "tokens"],
+    )
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+@app.command("runs")
+def list_runs(output: Output = Path("results"), as_json: Json = False, debug: Debug = False) -> None:
+    """List the runs of a folder of results, newest first."""
+    rows = []
+    for file in output.rglob("run.json"):
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            checkpoint = record.get("checkpoint", {})
+            rows.append(
+                {
+                    "run": str(file.parent),
+                    "model": checkpoint.get("model") or checkpoint.get("name"),
+                    "revision": checkpoint.get("revision"),
+                    "status": record.get("status"),
+                    "modified": file.stat().st_mtime,
+                }
+            )
+        except (ValueError, AttributeError):
+            say(f"Warning: {file} cannot be read as a run and is left out.")
+    rows.sort(key=lambda row: -row["modified"])
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say(f"There are no runs in {clean(output)}. 'evalkit run' makes one; --output names another folder.")
+        return
+    print_table(
+        ["run", "model", "revision", "status"],
+        [(row["run"], row["model"], row["revision"], row["status"]) for row in rows],
+    )

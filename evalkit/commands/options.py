@@ -1,0 +1,60 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the warnings of the libraries underneath.")]
+"""Read by `evalkit.cli.main` before anything is imported; commands only declare it."""
+
+Output = Annotated[Path, typer.Option("--output", metavar="DIR", help="The folder of results.", show_default="results")]
+
+TasksDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--tasks-dir",
+        metavar="DIR",
+        help="A folder with Python files that register tasks of your own. The files are run.",
+    ),
+]
+
+DataSource = Annotated[
+    str | None,
+    typer.Option(
+        "--data-source",
+        metavar="bundle|hub|DIR",
+        help="Where data sets come from: the offline bundle, the Hugging Face hub, or a folder of files. "
+        "Without it the hub is tried, then the bundle.",
+    ),
+]
+
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="The folder of a data set that you hold yourself.")
+]
+
+Bundle = Annotated[
+    Path | None,
+    typer.Option("--bundle", metavar="FILE", help="The offline bundle's file, for machines that cannot download it."),
+]
+
+Split = Annotated[
+    str | None,
+    typer.Option("--split", metavar="NAME", help="The split to ask, in place of the regime's own."),
+]
+
+Shots = Annotated[
+    int | None,
+    typer.Option("--shots", metavar="N", min=0, help="How many solved examples stand before each question."),
+]
+
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", metavar="N", min=1, help="Ask at most N documents a task. The result is marked as limited."
+    ),
+]

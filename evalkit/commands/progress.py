@@ -1,0 +1,120 @@
+"""How a run is drawn on stderr: the plan first, then a bar with an ETA, or plain lines where stderr is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from evalkit.commands.terminal import clean, stderr
+
+LINE_SECONDS = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+class Drawn:
+    """An `evalkit.progress.Progress` on stderr."""
+
+    def __init__(self) -> None:
+        self._console = stderr()
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._label = ""
+        self._total = self._found = self._done = 0
+        self._began = self._said = 0.0
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def plan(self, label: str, counts: Mapping[str, Any]) -> None:
+        self._print(plan_line(label, counts))
+
+    def start(self, label: str, total_tokens: int, found_tokens: int) -> None:
+        self._label = label
+        self._total, self._found, self._done = total_tokens, found_tokens, found_tokens
+        self._began = self._said = time.monotonic()
+        if found_tokens >= total_tokens:
+            return
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA", markup=False),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(clean(label), total=total_tokens, completed=found_tokens)
+
+    def advance(self, tokens: int) -> None:
+        self._done += tokens
+        if self._bar is not None:
+            self._bar.advance(self._task, tokens)
+            return
+        now = time.monotonic()
+        if now - self._said >= LINE_SECONDS and self._done < self._total:
+            self._said = now
+            self._print(
+                f"{self._label}: {100 * self._done / self._total:.0f} % scored, about {self._remaining(now)} left"
+            )
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        scored = self._done - self._found
+        if scored > 0:
+            seconds = max(time.monotonic() - self._began, 1e-9)
+            self._print(
+                f"{self._label}: scored {scored:,} tokens in {duration(seconds)} ({scored / seconds:,.0f} a second)"
+            )
+
+    def _remaining(self, now: float) -> str:
+        scored = self._done - self._found
+        if scored <= 0:
+            return "an unknown time"
+        return duration((now - self._began) / scored * (self._total - self._done))
+
+    def _print(self, text: str) -> None:
+        self._console.print(clean(text, lines=True), soft_wrap=True)
+
+
+def plan_line(label: str, counts: Mapping[str, Any]) -> str:
+    """What a run will take, in one line, from the ``counts`` of ``run.json``."""
+    words = {
+        "documents": "documents",
+        "requests": "requests",
+        "request_tokens": "tokens of requests",
+        "tree_tokens": "tokens to feed",
+        "batches_planned": "batches",
+        "batches_found": "of them scored already",
+    }
+    parts = [f"{counts[key]:,} {word}" for key, word in words.items() if isinstance(counts.get(key), int)]
+    return f"{label}: " + ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(4.2), duration(75), duration(7300)
+    ('4 s', '1 min 15 s', '2 h 1 min')
+    """
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

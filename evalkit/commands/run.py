@@ -1,0 +1,230 @@
+"""``evalkit run``: a checkpoint scored on suites and tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evalkit.commands.options import Bundle, Data, DataSource, Debug, Json, Limit, Shots, Split, TasksDir
+from evalkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from evalkit.commands.run_config import RunOptions
+
+_NOT_OPTIONS = {"config", "debug", "as_json"}
+
+
+def run(
+    context: typer.Context,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="M[@REV]",
+            help="A registered name, a Hugging Face repository, or a folder, with or without @REVISION. May be repeated.",
+            rich_help_panel="What is scored",
+        ),
+    ] = None,
+    revisions: Annotated[
+        str | None,
+        typer.Option(
+            "--revisions",
+            metavar="GLOB",
+            help="Score every revision of the model whose name fits: 'step*', '*-tokens84B', '*'.",
+            rich_help_panel="What is scored",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            metavar="T",
+            help="A folder, hub repository or tokenizer.json, where the checkpoint has no tokenizer of its own.",
+            rich_help_panel="What is scored",
+        ),
+    ] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option("--suite", metavar="S", help="A suite. May be repeated.", rich_help_panel="On what"),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            metavar="T",
+            help="A task, as NAME[:FORM][::REGIME]. May be repeated.",
+            rich_help_panel="On what",
+        ),
+    ] = None,
+    split: Split = None,
+    shots: Shots = None,
+    limit: Limit = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            "--window",
+            metavar="strict|catwalk",
+            help="How long texts are cut into windows (docs/scoring.md tells the difference).  [default: strict]",
+            rich_help_panel="How",
+        ),
+    ] = None,
+    prefix_token: Annotated[
+        str | None,
+        typer.Option(
+            "--prefix-token",
+            metavar="eos|bos",
+            help="The token that stands before a text.  [default: eos]",
+            rich_help_panel="How",
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="What runs the model; 'evalkit list engines' shows all.  [default: auto]",
+            rich_help_panel="How",
+        ),
+    ] = None,
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--engine-arg",
+            metavar="K=V",
+            help="A setting in the engine's own words. May be repeated.",
+            rich_help_panel="How",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", metavar="D", help="cpu, cuda, cuda:1, or auto.  [default: auto]", rich_help_panel="How"
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            metavar="T",
+            help="float32, bfloat16, float16, or auto: float32 on a CPU, the checkpoint's own on CUDA.  [default: auto]",
+            rich_help_panel="How",
+        ),
+    ] = None,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-tokens",
+            metavar="N",
+            min=1,
+            help="Tokens in one batch. Without it the engine chooses; it is halved when memory runs out.",
+            rich_help_panel="How",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="DIR", help="The folder of results.  [default: results]", rich_help_panel="Results"
+        ),
+    ] = None,
+    data: Data = None,
+    data_source: DataSource = None,
+    bundle: Bundle = None,
+    tasks_dir: TasksDir = None,
+    save_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--save-tokens",
+            help="Keep the log-probability of every token of every text, not of a sample of texts alone.",
+            rich_help_panel="Results",
+        ),
+    ] = False,
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            "--samples",
+            metavar="N|all|none",
+            help="How many documents the report shows with their text.",
+            rich_help_panel="Results",
+        ),
+    ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Write no report.html.", rich_help_panel="Results")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what would be scored, without loading the model.", rich_help_panel="How"),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Score again what is already there.", rich_help_panel="How"),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every byte of the weights for the fingerprint.", rich_help_panel="How"),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Run the Python code that a checkpoint brings. Only for checkpoints that you trust.",
+            rich_help_panel="What is scored",
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="RUN.yaml",
+            help="Take options from a file, one a line ('model: olmo-tiny'). The command line wins.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score checkpoints on suites and tasks, and write a folder of results with a report.
+
+    The same command again goes on where it stopped, and scores nothing twice.
+
+    Examples:
+
+      evalkit run --model olmo-tiny --suite quickstart
+
+      evalkit run --model allenai/OLMo-1B-hf --task arc_easy::olmes --task hellaswag --limit 200
+
+      evalkit run --model checkpoints/mine --revisions 'step*' --suite quickstart --output results
+    """
+    from evalkit.commands.run_config import read
+
+    given = {
+        name: context.params[name]
+        for name in context.params
+        if name not in _NOT_OPTIONS and _on_command_line(context, name)
+    }
+    options = read(config, given)
+    if not options.model:
+        raise UsageError("No model is named. --model takes a registered name, a hub repository or a folder.")
+    if not options.suite and not options.task:
+        raise UsageError("Nothing to score is named. --suite or --task says what; 'evalkit list suites' shows all.")
+    _score(options, as_json)
+
+
+def _on_command_line(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def engine_arguments(pairs: list[str]) -> dict[str, str]:
+    """``["delay=0.1"]`` as a dict; `UsageError` where there is no ``=``."""
+    arguments = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip():
+            raise UsageError(f"--engine-arg takes KEY=VALUE, not '{pair}'.")
+        arguments[key.strip()] = value.strip()
+    return arguments
+
+
+def _score(options: RunOptions, as_json: bool) -> Any:
+    raise NotImplementedError

