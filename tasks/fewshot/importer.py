@@ -1,0 +1,48 @@
+"""Few-shot examples out of the offline bundle, which has no train split: parsed from the requests that Ai2 made.
+
+The only place that may open ``request.context`` (a test looks for others): documents are never taken from there, so that
+the request files stay an independent check of every prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache as once
+from typing import Any
+
+from evalkit.data import Bundle
+from evalkit.errors import DataUnavailable
+
+_LETTERED = re.compile(
+    r"\AQuestion: (?P<question>.*?)(?P<options>(?:\n [A-Z]\. [^\n]*)+)\nAnswer: (?P<gold>[A-Z])\Z", re.S
+)
+_OPTION = re.compile(r"\n [A-Z]\. ([^\n]*)")
+
+
+@once
+def blocks(bundle: Bundle, variant: str, expected: int = 5) -> tuple[str, ...]:
+    """The examples of a variant (``hellaswag/rc_5shot``) as they stand in its prompts: question and answer each.
+
+    They are what stands before the first document's own question, cut at blank lines.
+    """
+    first: dict[str, Any] = next(bundle.requests(variant))
+    context, query = first["request"]["context"], first["doc"]["query"]
+    if not context.endswith(query):
+        raise DataUnavailable(f"The offline bundle's {variant} does not end with its own question.")
+    found = tuple(context.removesuffix(query).split("\n\n"))
+    if len(found) != expected + 1 or found[-1]:
+        raise DataUnavailable(f"The offline bundle's {variant} has {len(found) - 1} examples, not {expected}.")
+    return found[:-1]
+
+
+def lettered_question(block: str) -> dict[str, Any]:
+    """An example in the multiple-choice form as ``question, options, gold`` (position)."""
+    match = _LETTERED.match(block)
+    if match is None:
+        raise DataUnavailable("An example of the offline bundle is not a lettered question.")
+    options = _OPTION.findall(match["options"])
+    return {
+        "question": match["question"],
+        "options": options,
+        "gold": "ABCDEFGHIJKLMNOPQRSTUVWXYZ".index(match["gold"]),
+    }

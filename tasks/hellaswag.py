@@ -1,0 +1,58 @@
+"""HellaSwag (arXiv 1905.07830): which ending follows a description of something that people do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from evalkit.data import DataSet
+from evalkit.data.sources import BundleSource
+from evalkit.records import Document
+from evalkit.registry import task
+from evalkit.tasks import regimes
+from evalkit.tasks.choice import VARIANTS, ChoiceTask
+from evalkit.tasks.fewshot import importer
+
+
+@task("hellaswag", variants=VARIANTS, description="HellaSwag: the ending that follows")
+class HellaSwag(ChoiceTask):
+    """Validation is asked in every regime, since the test split has no labels."""
+
+    data = DataSet("Rowan/hellaswag", None, "hellaswag/none")
+    splits: ClassVar = {"lm-eval": "validation", "olmes": "validation", "olmo1": "validation"}
+    primary: ClassVar = {"lm-eval": "acc_norm", "olmes": "acc_norm", "olmes:mc": "acc", "olmo1": "acc_per_token"}
+    id_field = "ind"
+    lm_eval_avoids_document = True
+
+    def parse(self, index: int, row: Mapping[str, Any]) -> Document:
+        text = f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}"
+        endings = [str(ending) for ending in row["endings"]]
+        gold = int(row["label"]) if str(row["label"]).isdigit() else -1
+        fields = {
+            "question": self.clean(text),
+            "options": [self.clean(ending) for ending in endings],
+            "gold": gold,
+            "raw_question": text,
+            "raw_options": endings,
+            "source_id": row["source_id"],
+        }
+        return Document(index, row["ind"], fields)
+
+    def clean(self, text: str) -> str:
+        """The regime's cleaning of the marks that the WikiHow part carries."""
+        return regimes.clean_olmes(text) if self.name.regime == "olmes" else regimes.clean_lm_eval(text)
+
+    def question(self, document: Document) -> str:
+        if self.name.form == "mc":
+            return mc_question(document.fields["raw_question"], document.fields["raw_options"])
+        return str(document.fields["question"])
+
+    def bundle_examples(self, source: BundleSource) -> list[str]:
+        """Taken from a file of the same form: an ending's leading space shows only in ``rc``, the others only in ``mc``."""
+        return list(importer.blocks(source.bundle, f"{self.name.base}/{self.name.form}_5shot"))
+
+
+def mc_question(text: str, endings: list[str]) -> str:
+    """OLMES's multiple-choice form of HellaSwag. It cleans the whole prompt at once, so a space stays before the line
+    break where ``ctx_b`` is empty, and endings lose the leading space that they keep in the ``rc`` form."""
+    return regimes.clean_olmes(f"{text}\nChoose the best continuation:\n{regimes.lettered(endings)}Answer:")
