@@ -1,3 +1,33 @@
 """evalkit: evaluate, compare and fine-tune OLMo checkpoints."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evalkit.api import run
+    from evalkit.store import Run, load_run, recompute_metrics
+
 __version__ = "0.1.0"
+
+__all__ = ["Run", "__version__", "load_run", "recompute_metrics", "run"]
+
+_WHERE = {
+    "run": "evalkit.api",
+    "Run": "evalkit.store",
+    "load_run": "evalkit.store",
+    "recompute_metrics": "evalkit.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: ``import evalkit`` brings neither torch nor pandas."""
+    if name in _WHERE:
+        import importlib
+
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,355 @@
+"""The Python API: what the command line does, as functions that return objects with pandas tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit import registry
+from evalkit.encoding import Encoder, PrefixPolicy, Window, max_length_of
+from evalkit.engines.base import Engine, EngineSettings
+from evalkit.errors import UsageError
+from evalkit.progress import Progress, Silent
+from evalkit.records import Checkpoint
+from evalkit.registry import SuiteEntry
+from evalkit.runner import TASKS_SUITE, Group, RunSettings, run_checkpoint
+from evalkit.store import Run, load_run, recompute_metrics
+from evalkit.task import Task, TaskOptions
+from evalkit.tokenizers import Tokenizer
+
+Names = str | Sequence[str]
+
+SHORT_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+DEFAULT_ENGINE = "transformers"
+"""What ``--engine auto`` means."""
+
+
+def run(
+    model: str | Path | Sequence[str | Path] | Any,
+    *,
+    suite: Names = (),
+    task: Names = (),
+    revisions: Names | None = None,
+    adapter: str | Path | None = None,
+    tokenizer: str | Path | Any = None,
+    split: str | None = None,
+    shots: int | None = None,
+    limit: int | None = None,
+    window: Window = "strict",
+    prefix_token: PrefixPolicy = "eos",  # noqa: S107
+    max_length: int | None = None,
+    engine: str = "auto",
+    engine_args: Mapping[str, str] | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int | None = None,
+    output: str | Path = "results",
+    data: str | Path | None = None,
+    data_source: str | None = None,
+    bundle: str | Path | None = None,
+    tasks_dir: str | Path | None = None,
+    save_tokens: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    report: bool = True,
+    verify: bool = False,
+    trust_remote_code: bool = False,
+    command: str | None = None,
+    progress: Progress | None = None,
+) -> list[Run]:
+    """Score checkpoints on suites and tasks; the same call again goes on where it stopped and scores nothing twice.
+
+    `model`: a name, hub repository or folder with or without ``@revision``, or several; or a model in memory (a
+    ``torch.nn.Module`` of transformers, with its `tokenizer`), whose scores enter no journal. `revisions`: globs.
+    `dry_run` plans, writes nothing and returns runs of status ``planned`` (their ``info["counts"]`` is the plan).
+
+    Returns one `Run` for each checkpoint and suite (`task` is the suite ``tasks``). Raises `EvalkitError`.
+    """
+    if tasks_dir is not None:
+        registry.load_folder(Path(tasks_dir))
+    base = TaskOptions(
+        split=split,
+        shots=shots,
+        limit=limit,
+        data_source=data_source,
+        data=Path(data) if data is not None else None,
+        bundle=Path(bundle) if bundle is not None else None,
+    )
+    choices: dict[str, Any] = {
+        "split": split,
+        "shots": shots,
+        "limit": limit,
+        "window": window,
+        "prefix_token": prefix_token,
+        "max_length": max_length,
+        "engine": engine,
+        "engine_args": dict(engine_args or {}),
+        "device": device,
+        "dtype": dtype,
+        "batch_tokens": batch_tokens,
+        "data": str(data) if data is not None else None,
+        "data_source": data_source,
+        "bundle": str(bundle) if bundle is not None else None,
+        "tasks_dir": str(tasks_dir) if tasks_dir is not None else None,
+        "revisions": revisions,
+        "save_tokens": save_tokens,
+        "trust_remote_code": trust_remote_code,
+    }
+    _check(choices)
+    tasks, groups = collect(_names(suite), _names(task), base)
+    engine_name = DEFAULT_ENGINE if engine == "auto" else engine
+    entry = registry.engines.get(engine_name)
+    groups = [
+        dataclasses.replace(group, variation=variation(choices, engine_name, adapter, tokenizer)) for group in groups
+    ]
+    targets = _targets(model, revisions, adapter=adapter, tokenizer=tokenizer, trust=trust_remote_code, verify=verify)
+    settings = RunSettings(
+        output=Path(output),
+        force=force,
+        dry_run=dry_run,
+        save_tokens=save_tokens,
+        command=command,
+        choices=choices,
+        progress=progress or Silent(),
+    )
+    runner: Engine = entry.factory(EngineSettings(device, dtype, batch_tokens, dict(engine_args or {})))
+    plans = _Plans(tasks, settings, window, prefix_token, max_length)
+    done: list[Run] = []
+    try:
+        for target in targets:
+            plan = plans.of(target)
+            if not dry_run:
+                settings.progress.note(f"Loading {target.checkpoint.name}")
+                target.load(runner)
+            made = run_checkpoint(target.checkpoint, plan, groups, runner, settings)
+            done += made
+            if report and not dry_run:
+                for one in made:
+                    _report([one.path], one.path / "report.html")
+    finally:
+        runner.close()
+    if report and not dry_run:
+        _sweep_reports(done)
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One checkpoint to be scored: on disk, or a live model with its tokenizer."""
+
+    checkpoint: Checkpoint
+    model: Any = None
+    tokenizer: Any = None
+
+    def load(self, engine: Engine) -> None:
+        """Put the weights into the engine."""
+        if self.model is None:
+            engine.load(self.checkpoint)
+            return
+        adopt = getattr(engine, "adopt", None)
+        if adopt is None:
+            raise UsageError(
+                f"The engine '{engine.name}' cannot score a model in memory. Use the engine 'transformers'."
+            )
+        adopt(self.model, self.checkpoint)
+
+    def open_tokenizer(self) -> Tokenizer:
+        """The tokenizer that goes with the checkpoint."""
+        if self.tokenizer is not None:
+            return self.tokenizer if isinstance(self.tokenizer, Tokenizer) else Tokenizer(self.tokenizer, "live")
+        return Tokenizer.load(self.checkpoint.tokenizer_path, trust_remote_code=self.checkpoint.trust_remote_code)
+
+
+def _targets(
+    model: Any, revisions: Names | None, *, adapter: Any, tokenizer: Any, trust: bool, verify: bool
+) -> list[Target]:
+    """Every checkpoint that is asked for; two that would write to the same folder are an error."""
+    from evalkit.checkpoints import resolve
+
+    if not isinstance(model, (str, Path, list, tuple)):
+        return [_live(model, tokenizer)]
+    if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
+        raise UsageError("A tokenizer object goes with a model object; for a name or a folder give a name or a folder.")
+    globs = _names(revisions) if revisions is not None else None
+    targets: list[Target] = []
+    for name in [model] if isinstance(model, (str, Path)) else model:
+        for checkpoint in resolve(
+            str(name), globs, adapter=adapter, tokenizer=tokenizer, trust_remote_code=trust, verify=verify
+        ):
+            twin = next((one.checkpoint for one in targets if one.checkpoint.name == checkpoint.name), None)
+            if twin is None:
+                targets.append(Target(checkpoint))
+            elif twin.path != checkpoint.path:
+                raise UsageError(
+                    f"{twin.path} and {checkpoint.path} are both called '{checkpoint.name}', so their results would mix. "
+                    "Give one of them another name with 'evalkit models add'."
+                )
+    if not targets:
+        raise UsageError("No model is named. Give a registered name, a hub repository or a folder.")
+    return targets
+
+
+def _live(model: Any, tokenizer: Any) -> Target:
+    if not hasattr(model, "config") or not callable(model):
+        raise UsageError("model takes a name, a folder, or a transformers model in memory.")
+    if tokenizer is None or isinstance(tokenizer, (str, Path)):
+        raise UsageError("A model in memory needs its tokenizer: evalkit.run(model=..., tokenizer=...).")
+    config = model.config.to_dict()
+    checkpoint = Checkpoint(
+        model="live",
+        revision="main",
+        path=Path(),
+        tokenizer_path=Path(),
+        fingerprint="",
+        config=config,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+    return Target(checkpoint, model, tokenizer)
+
+
+def collect(
+    suites: Sequence[str], tasks: Sequence[str], base: TaskOptions
+) -> tuple[list[tuple[Task, TaskOptions]], list[Group]]:
+    """Suites and tasks by name to distinct tasks with their options, and the groups that run folders hold.
+
+    A task that two suites share with equal options is one. Raises `UnknownName` and `UsageError`.
+    """
+    made: dict[tuple[str, TaskOptions], int] = {}
+    found: list[tuple[Task, TaskOptions]] = []
+
+    def position(name: str, options: TaskOptions) -> int:
+        full = str(registry.parse_task_name(name))
+        if (full, options) not in made:
+            made[full, options] = len(found)
+            found.append((registry.make_task(name, options), options))
+        return made[full, options]
+
+    groups: list[Group] = []
+    for name in dict.fromkeys(suites):
+        entry = registry.suites.get(name)
+        options = suite_options(entry, base)
+        works = tuple(dict.fromkeys(position(one, options) for one in entry.tasks))
+        groups.append(Group(name, works, aggregation=entry.aggregation))
+    if tasks:
+        groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(position(one, base) for one in tasks))))
+    if not groups:
+        raise UsageError("Nothing to score is named. Give a suite or a task; 'evalkit list suites' shows all.")
+    return found, groups
+
+
+def suite_options(entry: SuiteEntry, base: TaskOptions) -> TaskOptions:
+    """A suite's defaults under what the person chose."""
+    defaults = dict(entry.options)
+    if entry.data_source is not None:
+        defaults["data_source"] = entry.data_source
+    unset = {name: value for name, value in defaults.items() if getattr(base, name, None) is None}
+    return dataclasses.replace(base, **unset)
+
+
+def variation(choices: Mapping[str, Any], engine: str, adapter: Any = None, tokenizer: Any = None) -> tuple[str, ...]:
+    """What is not default, in the words that a run folder's name carries: ``limit10``, ``shots0``, ``vllm``, ``bf16``."""
+    words = []
+    if choices["limit"] is not None:
+        words.append(f"limit{choices['limit']}")
+    if choices["shots"] is not None:
+        words.append(f"shots{choices['shots']}")
+    if choices["split"] is not None:
+        words.append(str(choices["split"]))
+    if choices["window"] != "strict":
+        words.append(choices["window"])
+    if choices["prefix_token"] != "eos":  # noqa: S105
+        words.append(choices["prefix_token"])
+    if choices["max_length"] is not None:
+        words.append(f"length{choices['max_length']}")
+    if engine != DEFAULT_ENGINE:
+        words.append(engine)
+    if choices["dtype"] != "auto":
+        words.append(SHORT_DTYPES.get(choices["dtype"], choices["dtype"]))
+    if adapter is not None:
+        words.append(f"adapter-{Path(adapter).resolve().name}")
+    if isinstance(tokenizer, (str, Path)):
+        words.append(f"tokenizer-{Path(tokenizer).name}")
+    return tuple(words)
+
+
+class _Plans:
+    """The plan of the checkpoint at hand; checkpoints of one tokenizer and length share it."""
+
+    def __init__(
+        self,
+        tasks: Sequence[tuple[Task, TaskOptions]],
+        settings: RunSettings,
+        window: Window,
+        prefix: PrefixPolicy,
+        max_length: int | None,
+    ) -> None:
+        self._tasks, self._settings = tasks, settings
+        self._window, self._prefix, self._max_length = window, prefix, max_length
+        self._key: tuple[Any, ...] = ()
+        self._plan: Any = None
+
+    def of(self, target: Target) -> Any:
+        """The `WorkPlan` of a target, made anew only where its tokens may differ."""
+        from evalkit.plan import make_plan
+        from evalkit.tables import Prompts
+
+        tokenizer = target.open_tokenizer()
+        config = dict(target.checkpoint.config)
+        length = max_length_of(config, tokenizer, self._max_length)
+        key = (tokenizer.hash, length, config.get("model_type"), str(config.get("architectures")))
+        if key != self._key:
+            encoder = Encoder(tokenizer, length, window=self._window, prefix=self._prefix)
+            with Prompts(None if self._settings.dry_run else self._settings.output / "prompts") as prompts:
+                self._plan = make_plan(
+                    self._tasks,
+                    encoder,
+                    save_tokens=self._settings.save_tokens,
+                    sink=prompts.add,
+                    note=self._settings.progress.note,
+                )
+            self._key = key
+        return self._plan
+
+
+def _check(choices: Mapping[str, Any]) -> None:
+    """Refuse what no run can do, before anything is read."""
+    for name, allowed in (("window", ("strict", "catwalk")), ("prefix_token", ("eos", "bos"))):
+        if choices[name] not in allowed:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} takes {' or '.join(allowed)}, not '{choices[name]}'.")
+    for name, least in (("limit", 1), ("shots", 0), ("max_length", 1), ("batch_tokens", 1)):
+        if choices[name] is not None and choices[name] < least:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} must be at least {least}, not {choices[name]}.")
+
+
+def _names(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _sweep_reports(runs: Sequence[Run]) -> None:
+    """One report beside its revisions, where one model was scored at several."""
+    folders: dict[Path, list[Path]] = {}
+    for one in runs:
+        folders.setdefault(one.path.parent, []).append(one.path)
+    for folder, paths in folders.items():
+        if len(paths) > 1:
+            _report(paths, folder / "report.html")
+
+
+def _report(runs: Sequence[Path], out: Path) -> None:
+    """Call the report's writer, which the reports room registers by being there."""
+    if importlib.util.find_spec("evalkit.reports") is None:
+        return
+    import evalkit.reports
+
+    write: Callable[..., Any] | None = getattr(evalkit.reports, "write_report", None)
+    if write is not None:
+        write(list(runs), out)
+
+
+__all__ = ["Run", "collect", "load_run", "recompute_metrics", "run"]

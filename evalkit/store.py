@@ -1,0 +1,253 @@
+"""The run folder: ``<output>/<model>/<suite>[~what is not default]/<revision>/``, written and read.
+
+``run.json`` (what was run), ``metrics.json`` (a list of records, one a metric), ``documents/<task>.parquet`` and,
+once a protocol, ``<output>/prompts/<hash>.parquet``. Other programs read these: their shape has `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from evalkit.errors import EvalkitError, UnknownName, UsageError
+from evalkit.files import replacing, write_bytes, write_json, writing
+from evalkit.records import Metric
+from evalkit.registry import make_task, parse_task_name
+from evalkit.task import Row, TaskName, TaskOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+METRIC_COLUMNS = tuple(Metric.__dataclass_fields__)
+
+
+def safe_name(name: str) -> str:
+    """A name as one folder's name: hub names as ``org--name``, signs that file systems dislike as ``_``."""
+    text = re.sub(r"[^\w.,+=@~-]", "_", name.strip().strip("/").replace("/", "--"))
+    return text if text.strip(".") else "_" + text
+
+
+def run_folder(output: Path, model: str, suite: str, variation: Sequence[str], revision: str) -> Path:
+    """Where a run stands. `variation` is what is not default, in words: ``limit10``, ``vllm``, ``bf16``."""
+    suite = safe_name(suite) + ("~" + ",".join(safe_name(part) for part in variation) if variation else "")
+    return output / safe_name(model) / suite / safe_name(revision or "main")
+
+
+class Run:
+    """One checkpoint scored on one suite, read from its folder. Tables are pandas frames."""
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path = path
+        self.info = info
+        self._metrics: pd.DataFrame | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({self.model!r}, suite={self.suite!r}, status={self.status!r}, path={str(self.path)!r})"
+
+    @property
+    def status(self) -> str:
+        """``running``, ``done``, ``failed``, ``partial``, or ``planned`` for a dry run (which leaves no folder)."""
+        return str(self.info["status"])
+
+    @property
+    def model(self) -> str:
+        """``model@revision``."""
+        return str(self.info["checkpoint"]["name"])
+
+    @property
+    def suite(self) -> str:
+        return str(self.info["suite"])
+
+    @property
+    def tasks(self) -> list[str]:
+        """Full names of the run's tasks, in order."""
+        return list(self.info["tasks"])
+
+    @property
+    def output(self) -> Path:
+        """The folder that holds journal, prompts and runs."""
+        return self.path.parent.parent.parent
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """The long table of ``metrics.json``: a line a metric, the columns of `Metric`.
+
+        Raises `EvalkitError` where the file is missing or damaged.
+        """
+        if self._metrics is None:
+            import pandas as pd
+
+            self._metrics = pd.DataFrame(read_metrics(self.path), columns=list(METRIC_COLUMNS))
+            numbers = ["value", "stderr", "ci_low", "ci_high", "chance"]
+            self._metrics[numbers] = self._metrics[numbers].astype("float64")
+        return self._metrics
+
+    def documents(self, task: str) -> pd.DataFrame:
+        """One line a document of a task; lists stay lists."""
+        from evalkit.tables import read_table
+
+        return cast("pd.DataFrame", read_table(self._file(task)).to_pandas())
+
+    def rows(self, task: str) -> list[Row]:
+        """The rows of a task as it made them, for `Task.metrics`."""
+        from evalkit.tables import read_rows
+
+        return read_rows(self._file(task))
+
+    def prompts(self, task: str) -> pd.DataFrame:
+        """The stored prompts of a task: all of a choice task, a sample of a text task."""
+        from evalkit.tables import read_table
+
+        name = self._name(task)
+        return cast(
+            "pd.DataFrame",
+            read_table(self.output / "prompts" / f"{self.info['tasks'][name]['protocol_hash']}.parquet").to_pandas(),
+        )
+
+    def _name(self, task: str) -> str:
+        if task in self.info["tasks"]:
+            return task
+        with contextlib.suppress(UsageError):
+            full = str(parse_task_name(task))
+            if full in self.info["tasks"]:
+                return full
+        raise UnknownName("task", task, self.tasks, f"The run {self.path} has {len(self.tasks)} tasks.")
+
+    def _file(self, task: str) -> Path:
+        return self.path / "documents" / f"{self.info['tasks'][self._name(task)]['file_name']}.parquet"
+
+
+def load_run(path: Path | str) -> Run:
+    """Open a run folder (or its ``run.json``).
+
+    Raises `UsageError` where there is no run and `EvalkitError` where it is damaged or of a newer evalkit.
+    """
+    folder = Path(path)
+    if folder.name == "run.json":
+        folder = folder.parent
+    file = folder / "run.json"
+    if not file.is_file():
+        below = [str(run) for run in find_runs(folder)][:3] if folder.is_dir() else []
+        hint = f" Runs below it: {', '.join(below)}." if below else " 'evalkit list runs' shows all."
+        raise UsageError(f"There is no run in {folder} (no run.json).{hint}")
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+        version = info["schema_version"]
+        if not all(key in info for key in ("status", "checkpoint", "suite", "tasks")):
+            raise KeyError("a part is missing")
+    except OSError as error:
+        raise EvalkitError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise EvalkitError(
+            f"{file} is damaged. Run the same 'evalkit run' command again: what was scored is in the journal."
+        ) from error
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise EvalkitError(
+            f"{file} was written by a newer evalkit (schema {version}; this one reads {SCHEMA_VERSION}). Update evalkit."
+        )
+    return Run(folder, info)
+
+
+def find_runs(output: Path) -> Iterator[Path]:
+    """Every run folder at or below a folder, in name order."""
+    for file in sorted(output.rglob("run.json")):
+        yield file.parent
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of ``metrics.json``. Raises `EvalkitError` where it is missing or damaged."""
+    file = folder / "metrics.json"
+    again = "'evalkit metrics' makes it again from the stored scores."
+    if not file.is_file():
+        raise EvalkitError(f"{file} is missing: the run is not finished, or the file was removed. {again}")
+    try:
+        records = json.loads(file.read_text(encoding="utf-8"))
+        return [dict(record) for record in records]
+    except (OSError, ValueError, TypeError) as error:
+        raise EvalkitError(f"{file} is damaged. {again}") from error
+
+
+def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
+    """Write ``metrics.json``: a JSON list, one record a line; NaN as null."""
+    from evalkit.tables import jsonable
+
+    lines = [json.dumps(jsonable(asdict(metric)), ensure_ascii=False, allow_nan=False) for metric in metrics]
+    write_bytes(folder / "metrics.json", ("[\n" + ",\n".join(lines) + "\n]\n").encode())
+
+
+def write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write ``run.json``."""
+    from evalkit.tables import jsonable
+
+    write_json(folder / "run.json", jsonable(info))
+
+
+def options_to_json(options: TaskOptions) -> dict[str, Any]:
+    """Task options as they stand in ``run.json``; what was not chosen is left out."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in ((name, getattr(options, name)) for name in TaskOptions.__dataclass_fields__)
+        if value is not None
+    }
+
+
+def options_from_json(values: Mapping[str, Any]) -> TaskOptions:
+    """The inverse of `options_to_json`."""
+    known = {name: value for name, value in values.items() if name in TaskOptions.__dataclass_fields__}
+    for name in ("data", "bundle"):
+        if name in known:
+            known[name] = Path(known[name])
+    return TaskOptions(**known)
+
+
+def recompute_metrics(path: Path | str, *, write: bool = True) -> list[Metric]:
+    """Metrics from the stored rows of a run, without a model; also written to ``metrics.json`` where `write`.
+
+    Raises `EvalkitError` for rows that are missing or damaged, `UnknownName` for a task that is not registered
+    (load its ``--tasks-dir`` first).
+    """
+    run = load_run(path)
+    metrics: list[Metric] = []
+    for name, about in run.info["tasks"].items():
+        task = make_task(name, options_from_json(about.get("options", {})))
+        metrics += task_metrics(task, run.rows(name))
+    if write:
+        write_metrics(run.path, metrics)
+    return metrics
+
+
+def task_metrics(task: Any, rows: Sequence[Row]) -> list[Metric]:
+    """A task's metrics, marked where it is limited."""
+    from dataclasses import replace
+
+    return [replace(metric, limited=True) if task.limited else metric for metric in task.metrics(rows)]
+
+
+def task_file(folder: Path, name: TaskName) -> Path:
+    """Where the rows of a task stand."""
+    return folder / "documents" / f"{name.file_name}.parquet"
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a run folder while its files are changed together, where the file system can lock; else go on without.
+
+    Every single file is whole at any time even without it; this keeps the files of two processes from mixing.
+    """
+    import fcntl
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+__all__ = ["Run", "load_run", "recompute_metrics", "replacing"]

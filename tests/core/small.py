@@ -1,0 +1,163 @@
+"""A small world for the core's tests: a byte-level tokenizer, checkpoints of random bytes, two invented tasks."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer as Inner
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from evalkit import registry
+from evalkit.records import Document, Metric, Prompt, Scores
+from evalkit.task import Row, TaskName, TaskOptions
+
+EOS = "<|endoftext|>"
+CONFIG = {
+    "architectures": ["OlmoForCausalLM"],
+    "model_type": "olmo",
+    "vocab_size": 257,
+    "hidden_size": 8,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": True,
+}
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte (ids 0..255 in the order of the byte-level alphabet) and EOS = 256; no BOS."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: number for number, letter in enumerate(alphabet)} | {EOS: 256}
+    inner = Inner(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS)
+
+
+def make_checkpoint(folder: Path, seed: int = 0, tokenizer: bool = True, **config: Any) -> Path:
+    """A folder that looks like a checkpoint; only the fake engine can score it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
+    generator = np.random.default_rng(seed)
+    save_file(
+        {"model.embed_tokens.weight": generator.normal(size=(257, 8)).astype("float32")}, folder / "model.safetensors"
+    )
+    if tokenizer:
+        byte_tokenizer().save_pretrained(str(folder))
+    return folder
+
+
+class Sums:
+    """Questions `a + b = ?` with three options; `n` of them."""
+
+    kind: Literal["choice", "text"] = "choice"
+    max_length: int | None = None
+
+    def __init__(self, name: TaskName, options: TaskOptions, n: int = 40) -> None:
+        self.name, self.options = name, options
+        self.n = min(n, options.limit or n)
+        self.limited = self.n < n
+
+    def protocol(self) -> Mapping[str, Any]:
+        return {"version": 1, "n": self.n, "shots": self.options.shots or 0}
+
+    def documents(self) -> Iterator[Document]:
+        for index in range(self.n):
+            gold = index % 3
+            options = [str(2 * index + 1 + place - gold) for place in range(3)]
+            yield Document(
+                index, f"sum-{index}", {"question": f"{index} + {index + 1} =", "options": options, "gold": gold}
+            )
+
+    def prompts(self, document: Document) -> Sequence[Prompt]:
+        context = f"Question: {document.fields['question']}"
+        return [
+            Prompt(context, " " + option, "joint", place) for place, option in enumerate(document.fields["options"])
+        ]
+
+    def score(self, document: Document, scores: Sequence[Scores]) -> Row:
+        sums = [score.sum for score in scores]
+        return {
+            "index": document.index,
+            "native_id": document.native_id,
+            "truncated": sum(score.truncated for score in scores),
+            "gold": document.fields["gold"],
+            "predicted": int(np.argmax(sums)),
+            "sums": sums,
+            "tokens": [score.tokens for score in scores],
+            "is_greedy": [score.is_greedy for score in scores],
+            "logprobs": [score.logprobs for score in scores],
+            "token_ids": [score.token_ids for score in scores],
+        }
+
+    def metrics(self, rows: Sequence[Row]) -> list[Metric]:
+        acc = sum(row["gold"] == row["predicted"] for row in rows) / len(rows)
+        total = sum(sum(row["sums"]) for row in rows)
+        return [
+            Metric(str(self.name), "acc", acc, len(rows), primary=True),
+            Metric(str(self.name), "total", total, len(rows)),
+        ]
+
+
+class Texts:
+    """Texts of very different lengths in two domains; windows of 64 tokens."""
+
+    kind: Literal["choice", "text"] = "text"
+    max_length: int | None = 64
+    limited = False
+
+    def __init__(self, name: TaskName, options: TaskOptions) -> None:
+        self.name = name
+
+    def protocol(self) -> Mapping[str, Any]:
+        return {"version": 1}
+
+    def documents(self) -> Iterable[Document]:
+        stream = random.Random(5)
+        for index in range(24):
+            text = "".join(stream.choice("abcdefgh ") for _ in range(stream.choice([1, 5, 64, 65, 200])))
+            yield Document(index, None, {"text": text, "domain": "even" if index % 2 == 0 else "odd", "source": "s"})
+
+    def prompts(self, document: Document) -> Sequence[Prompt]:
+        return [Prompt("", document.fields["text"], "rolling")]
+
+    def score(self, document: Document, scores: Sequence[Scores]) -> Row:
+        (score,) = scores
+        row: Row = {
+            "index": document.index,
+            "native_id": document.native_id,
+            "truncated": score.truncated,
+            "domain": document.fields["domain"],
+            "sum": score.sum,
+            "tokens": score.tokens,
+            "windows": score.windows,
+        }
+        if score.logprobs is not None:
+            row |= {"logprobs": score.logprobs, "token_ids": score.token_ids}
+        return row
+
+    def metrics(self, rows: Sequence[Row]) -> list[Metric]:
+        bits = -sum(row["sum"] for row in rows) / sum(row["tokens"] for row in rows)
+        return [Metric(str(self.name), "nats_per_token", bits, len(rows), primary=True, higher_is_better=False)]
+
+
+def register() -> None:
+    """Put the tasks and two suites into the registry (safe to repeat)."""
+    registry.tasks.load()
+    registry.tasks.add(registry.TaskEntry("test_sums", Sums, {"": ("",)}, where=__name__))
+    registry.tasks.add(
+        registry.TaskEntry(
+            "test_many_sums", lambda name, options: Sums(name, options, 400), {"": ("",)}, where=__name__
+        )
+    )
+    registry.tasks.add(registry.TaskEntry("test_texts", Texts, {"": ("",)}, where=__name__))
+    registry.suites.load()
+    registry.suites.add(registry.SuiteEntry("test_both", ("test_sums", "test_texts"), where=__name__))
+
+
+register()
