@@ -12,6 +12,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the warnings of the libraries underneath.")]
 """Read by `evalkit.cli.main` before anything is imported; commands only declare it."""
 
+_PANEL = "On what"
+
 Output = Annotated[Path, typer.Option("--output", metavar="DIR", help="The folder of results.", show_default="results")]
 
 TasksDir = Annotated[
@@ -20,6 +22,7 @@ TasksDir = Annotated[
         "--tasks-dir",
         metavar="DIR",
         help="A folder with Python files that register tasks of your own. The files are run.",
+        rich_help_panel=_PANEL,
     ),
 ]
 
@@ -30,31 +33,52 @@ DataSource = Annotated[
         metavar="bundle|hub|DIR",
         help="Where data sets come from: the offline bundle, the Hugging Face hub, or a folder of files. "
         "Without it the hub is tried, then the bundle.",
+        rich_help_panel=_PANEL,
     ),
 ]
 
 Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="The folder of a data set that you hold yourself.")
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="The folder of a data set that you hold yourself.", rich_help_panel=_PANEL
+    ),
 ]
 
 Bundle = Annotated[
     Path | None,
-    typer.Option("--bundle", metavar="FILE", help="The offline bundle's file, for machines that cannot download it."),
+    typer.Option(
+        "--bundle",
+        metavar="FILE",
+        help="The offline bundle's file, for machines that cannot download it.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 
 Split = Annotated[
     str | None,
-    typer.Option("--split", metavar="NAME", help="The split to ask, in place of the regime's own."),
+    typer.Option(
+        "--split", metavar="NAME", help="The split to ask, in place of the regime's own.", rich_help_panel=_PANEL
+    ),
 ]
 
 Shots = Annotated[
     int | None,
-    typer.Option("--shots", metavar="N", min=0, help="How many solved examples stand before each question."),
+    typer.Option(
+        "--shots",
+        metavar="N",
+        min=0,
+        help="How many solved examples stand before each question.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 
 Limit = Annotated[
     int | None,
     typer.Option(
-        "--limit", metavar="N", min=1, help="Ask at most N documents a task. The result is marked as limited."
+        "--limit",
+        metavar="N",
+        min=1,
+        help="Ask at most N documents a task. The result is marked as limited.",
+        rich_help_panel=_PANEL,
     ),
 ]

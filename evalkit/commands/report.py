@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from evalkit.commands.options import Debug, Json
-from evalkit.commands.terminal import clean, stdout
+from evalkit.commands.options import Debug, Json, TasksDir
+from evalkit.commands.terminal import clean, print_json, stdout
 
 Runs = Annotated[
     list[Path],
@@ -16,14 +17,45 @@ Runs = Annotated[
 ]
 
 
-def report(runs: Runs, debug: Debug = False) -> None:
-    """Write the report.html of runs again, from what is stored; needs no model."""
+def report(
+    runs: Runs,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Where to write it. Without it: report.html in the run's folder."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a run again, from what is stored; needs no model.
+
+    Several runs make one report; --out then says where it goes.
+    """
+    from evalkit.errors import UsageError
     from evalkit.reports import write_report
+    from evalkit.store import load_run
 
-    for folder in runs:
-        stdout().print(clean(write_report(folder)), soft_wrap=True)
+    paths = [load_run(folder).path for folder in runs]
+    if out is None and len(paths) > 1:
+        raise UsageError("A report of several runs needs a place: name it with --out FILE.")
+    target = out or paths[0] / "report.html"
+    write_report(paths, target)
+    stdout().print(clean(f"Report: {target}"), soft_wrap=True)
 
 
-def metrics(runs: Runs, as_json: Json = False, debug: Debug = False) -> None:
+def metrics(runs: Runs, tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
     """Compute the metrics of runs again from the stored scores; needs no model."""
-    raise NotImplementedError
+    from evalkit import registry
+    from evalkit.reports import terminal_table
+    from evalkit.store import load_run, recompute_metrics
+
+    if tasks_dir is not None:
+        registry.load_folder(tasks_dir)
+    answer = []
+    for folder in runs:
+        made = recompute_metrics(folder)
+        run = load_run(folder)
+        if as_json:
+            answer.append({"run": str(run.path), "metrics": [asdict(metric) for metric in made]})
+        else:
+            stdout().print(terminal_table(run.path))
+    if as_json:
+        print_json(answer)

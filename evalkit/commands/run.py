@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evalkit.commands.options import Bundle, Data, DataSource, Debug, Json, Limit, Shots, Split, TasksDir
+from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import UsageError
 
 if TYPE_CHECKING:
     from evalkit.commands.run_config import RunOptions
+    from evalkit.store import Run
 
 _NOT_OPTIONS = {"config", "debug", "as_json"}
 
@@ -28,11 +33,20 @@ def run(
         ),
     ] = None,
     revisions: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--revisions",
             metavar="GLOB",
-            help="Score every revision of the model whose name fits: 'step*', '*-tokens84B', '*'.",
+            help="Score every revision whose name fits: 'step*', '*-tokens84B', '*'. May be repeated.",
+            rich_help_panel="What is scored",
+        ),
+    ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            "--adapter",
+            metavar="DIR",
+            help="A LoRA adapter as PEFT writes it, merged into the model before scoring.",
             rich_help_panel="What is scored",
         ),
     ] = None,
@@ -66,7 +80,8 @@ def run(
         typer.Option(
             "--window",
             metavar="strict|catwalk",
-            help="How long texts are cut into windows (docs/scoring.md tells the difference).  [default: strict]",
+            help="How long texts are cut into windows (docs/scoring.md tells the difference).",
+            show_default="strict",
             rich_help_panel="How",
         ),
     ] = None,
@@ -75,7 +90,18 @@ def run(
         typer.Option(
             "--prefix-token",
             metavar="eos|bos",
-            help="The token that stands before a text.  [default: eos]",
+            help="The token that stands before a text.",
+            show_default="eos",
+            rich_help_panel="How",
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            "--max-length",
+            metavar="N",
+            min=1,
+            help="Positions to use, in place of the model's own number.",
             rich_help_panel="How",
         ),
     ] = None,
@@ -84,7 +110,8 @@ def run(
         typer.Option(
             "--engine",
             metavar="NAME",
-            help="What runs the model; 'evalkit list engines' shows all.  [default: auto]",
+            help="What runs the model; 'evalkit list engines' shows all.",
+            show_default="auto",
             rich_help_panel="How",
         ),
     ] = None,
@@ -100,7 +127,7 @@ def run(
     device: Annotated[
         str | None,
         typer.Option(
-            "--device", metavar="D", help="cpu, cuda, cuda:1, or auto.  [default: auto]", rich_help_panel="How"
+            "--device", metavar="D", help="cpu, cuda, cuda:1, or auto.", show_default="auto", rich_help_panel="How"
         ),
     ] = None,
     dtype: Annotated[
@@ -108,7 +135,8 @@ def run(
         typer.Option(
             "--dtype",
             metavar="T",
-            help="float32, bfloat16, float16, or auto: float32 on a CPU, the checkpoint's own on CUDA.  [default: auto]",
+            help="float32, bfloat16, float16, or auto: float32 on a CPU, the checkpoint's own on CUDA.",
+            show_default="auto",
             rich_help_panel="How",
         ),
     ] = None,
@@ -125,7 +153,7 @@ def run(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", metavar="DIR", help="The folder of results.  [default: results]", rich_help_panel="Results"
+            "--output", metavar="DIR", help="The folder of results.", show_default="results", rich_help_panel="Results"
         ),
     ] = None,
     data: Data = None,
@@ -140,15 +168,6 @@ def run(
             rich_help_panel="Results",
         ),
     ] = False,
-    samples: Annotated[
-        str | None,
-        typer.Option(
-            "--samples",
-            metavar="N|all|none",
-            help="How many documents the report shows with their text.",
-            rich_help_panel="Results",
-        ),
-    ] = None,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Write no report.html.", rich_help_panel="Results")
     ] = False,
@@ -191,9 +210,9 @@ def run(
 
       evalkit run --model olmo-tiny --suite quickstart
 
-      evalkit run --model allenai/OLMo-1B-hf --task arc_easy::olmes --task hellaswag --limit 200
+      evalkit run --model olmo-1b --task arc_easy::olmes --limit 200
 
-      evalkit run --model checkpoints/mine --revisions 'step*' --suite quickstart --output results
+      evalkit run --model checkpoints/mine --revisions 'step*' --suite olmes
     """
     from evalkit.commands.run_config import read
 
@@ -226,5 +245,72 @@ def engine_arguments(pairs: list[str]) -> dict[str, str]:
     return arguments
 
 
-def _score(options: RunOptions, as_json: bool) -> Any:
-    raise NotImplementedError
+def _score(options: RunOptions, as_json: bool) -> None:
+    from evalkit import api
+    from evalkit.commands.progress import Drawn
+
+    chosen = options.model_dump(exclude={"engine_arg", "no_report"})
+    runs = api.run(
+        chosen.pop("model"),
+        **{**chosen, "revisions": options.revisions or None},
+        engine_args=engine_arguments(options.engine_arg),
+        report=not options.no_report,
+        command=shlex.join(["evalkit", *sys.argv[1:]]),
+        progress=Drawn(),
+    )
+    if as_json:
+        print_json([_as_json(one) for one in runs])
+        return
+    _print(runs)
+
+
+def _print(runs: Sequence[Run]) -> None:
+    """Warnings, a table a suite (a column a checkpoint), and where everything lies."""
+    console = stdout()
+    for run in runs:
+        for warning in run.info.get("warnings", []):
+            say(f"Warning: {run.model} on {run.suite}: {warning}")
+    if any(run.status == "planned" for run in runs):
+        for run in runs:
+            console.print(clean(f"{run.model} on {run.suite} would be written to {run.path}"), soft_wrap=True)
+        return
+    from evalkit.reports import terminal_table
+
+    for suite in dict.fromkeys(run.suite for run in runs):
+        console.print()
+        console.print(terminal_table([run.path for run in runs if run.suite == suite]))
+    console.print()
+    for line in dict.fromkeys(_place(run, len(runs)) for run in runs):
+        console.print(clean(line), soft_wrap=True)
+
+
+def _place(run: Run, runs: int) -> str:
+    """Where to look next: the report of a sweep lies beside its revisions."""
+    shared = run.path.parent / "report.html"
+    if runs > 1 and shared.is_file():
+        return f"Report: {shared}"
+    report = _report_of(run)
+    return f"Report: {report}" if report else f"Results: {run.path}"
+
+
+def _report_of(run: Run) -> Path | None:
+    file = run.path / "report.html"
+    return file if file.is_file() else None
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    """What a program wants to know of a run: where it is, how it went, and its metrics."""
+    from evalkit.store import read_metrics
+
+    report = _report_of(run)
+    return {
+        "run": str(run.path),
+        "report": str(report) if report else None,
+        "status": run.status,
+        "model": run.model,
+        "suite": run.suite,
+        "limited": run.info.get("limited"),
+        "counts": run.info.get("counts"),
+        "warnings": run.info.get("warnings", []),
+        "metrics": [] if run.status == "planned" else read_metrics(run.path),
+    }

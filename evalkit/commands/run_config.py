@@ -21,10 +21,6 @@ def _pairs(value: Any) -> Any:
     return [f"{key}={item}" for key, item in value.items()] if isinstance(value, dict) else _listed(value)
 
 
-def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
@@ -36,7 +32,7 @@ class RunOptions(BaseModel):
     )
 
     model: Names = Field(default_factory=list)
-    revisions: str | None = None
+    revisions: Names = Field(default_factory=list)
     adapter: Path | None = None
     tokenizer: str | None = None
     suite: Names = Field(default_factory=list)
@@ -46,6 +42,7 @@ class RunOptions(BaseModel):
     limit: int | None = Field(default=None, ge=1)
     window: Literal["strict", "catwalk"] = "strict"
     prefix_token: Literal["eos", "bos"] = "eos"
+    max_length: int | None = Field(default=None, ge=1)
     engine: str = "auto"
     engine_arg: Annotated[list[str], BeforeValidator(_pairs)] = Field(default_factory=list)
     device: str = "auto"
@@ -57,7 +54,6 @@ class RunOptions(BaseModel):
     bundle: Path | None = None
     tasks_dir: Path | None = None
     save_tokens: bool = False
-    samples: Annotated[str | None, BeforeValidator(_text)] = None
     no_report: bool = False
     dry_run: bool = False
     force: bool = False

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evalkit.commands.options import Bundle, Data, DataSource, Debug, Limit, Shots, Split, TasksDir
+from evalkit.commands.terminal import clean, print_json, say, stdout
+from evalkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from evalkit.task import Task
+
+SHOWN = 3
+"""Documents shown to a person who names no --limit; --json prints all."""
 
 
 def show(
@@ -17,13 +28,14 @@ def show(
     limit: Limit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt, a line each.")] = False,
     tokens: Annotated[
-        bool, typer.Option("--tokens", help="Show token ids and strings, as --model's tokenizer makes them.")
+        bool, typer.Option("--tokens", help="Show the requests: token ids and strings of --model's tokenizer.")
     ] = False,
     model: Annotated[
         str | None, typer.Option("--model", metavar="M", help="The model whose tokenizer --tokens uses.")
     ] = None,
     doc: Annotated[
-        str | None, typer.Option("--doc", metavar="ID", help="Of a run: one document's options and scores.")
+        str | None,
+        typer.Option("--doc", metavar="ID", help="Of a run: the document of that id, or of that row of its split."),
     ] = None,
     task: Annotated[
         str | None, typer.Option("--task", metavar="T", help="Of a run with several tasks: which one.")
@@ -44,7 +56,145 @@ def show(
 
       evalkit show results/olmo-tiny/quickstart/main --doc 3
     """
-    raise NotImplementedError
+    from evalkit import registry
+    from evalkit.task import TaskOptions
+
+    if tasks_dir is not None:
+        registry.load_folder(tasks_dir)
+    if doc is not None or (Path(what) / "run.json").is_file():
+        if doc is None:
+            raise UsageError(f"{what} is a run. Say with --doc which of its documents to show.")
+        _show_document(Path(what), doc, task, as_json)
+        return
+    if tokens and model is None:
+        raise UsageError("--tokens needs a tokenizer: name the model that brings it with --model.")
+    options = TaskOptions(split=split, shots=shots, limit=limit, data_source=data_source, data=data, bundle=bundle)
+    made = registry.make_task(what, options)
+    if tokens:
+        _show_requests(made, str(model), None if as_json or limit is not None else SHOWN, as_json)
+    elif as_json:
+        _print_lines(_prompts(made, None))
+    else:
+        _show_prompts(made, None if limit is not None else SHOWN)
 
 
-_ = Path
+def _prompts(task: Task, first: int | None) -> Iterator[dict[str, Any]]:
+    from evalkit.tasks.show import show_prompts
+
+    return show_prompts(task, limit=first)
+
+
+def _print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
+    for line in lines:
+        print(json.dumps(line, ensure_ascii=False))
+
+
+def _show_prompts(task: Task, first: int | None) -> None:
+    """Prompts for eyes: a document's context once, its continuations below it, the right one marked."""
+    console = stdout()
+    for (doc_id, context), prompts in groupby(
+        _prompts(task, first), key=lambda prompt: (prompt["doc_id"], prompt.get("context"))
+    ):
+        group = list(prompts)
+        heading = f"document {doc_id}" + (f" ({group[0]['native_id']})" if group[0]["native_id"] is not None else "")
+        console.print(clean(heading), style="bold", soft_wrap=True)
+        if context is None:
+            console.print(clean(f"[{group[0]['source']} / {group[0]['domain']}]"), soft_wrap=True)
+            console.print(clean(group[0]["text"], lines=True), soft_wrap=True)
+        else:
+            console.print(clean(context, lines=True), soft_wrap=True)
+            for position, prompt in enumerate(group):
+                mark = "*" if position == prompt["label"] else " "
+                console.print(clean(f"  {mark} {prompt['continuation']!r}"), soft_wrap=True)
+        console.print()
+    if first is not None:
+        say(f"These are the first {first} documents of {task.name}; --json prints all, --limit N asks for N.")
+
+
+def _show_requests(task: Task, model: str, first: int | None, as_json: bool) -> None:
+    """Requests as an engine sees them: ids, token strings, and which of them are scored."""
+    from itertools import islice
+
+    from evalkit.checkpoints import resolve
+    from evalkit.encoding import Encoder, max_length_of
+    from evalkit.tokenizers import Tokenizer
+
+    checkpoint = resolve(model)[0]
+    tokenizer = Tokenizer.load(checkpoint.tokenizer_path)
+    encoder = Encoder(tokenizer, max_length_of(dict(checkpoint.config), tokenizer))
+    console = stdout()
+    for position, document in enumerate(islice(task.documents(), first)):
+        prompts = task.prompts(document)
+        for prompt, encoded in zip(prompts, encoder.encode(prompts, max_length=task.max_length), strict=True):
+            for request in encoded.requests:
+                ids = list(request.tokens)
+                strings = tokenizer.strings(ids)
+                if as_json:
+                    line = {
+                        "doc_id": position,
+                        "native_id": document.native_id,
+                        "option": prompt.option,
+                        "unconditional": prompt.unconditional,
+                        "start": request.start,
+                        "truncated": encoded.truncated,
+                        "tokens": ids,
+                        "strings": strings,
+                    }
+                    print(json.dumps(line, ensure_ascii=False))
+                    continue
+                twin = ", unconditional" if prompt.unconditional else ""
+                console.print(
+                    f"document {position}, option {prompt.option}{twin}: {len(ids)} tokens, scored from {request.start}",
+                    style="bold",
+                    soft_wrap=True,
+                )
+                pairs = [f"{token}:{string!r}" for token, string in zip(ids, strings, strict=True)]
+                console.print(clean(" ".join(pairs[: request.start])), style="dim", soft_wrap=True)
+                console.print(clean(" ".join(pairs[request.start :])), soft_wrap=True)
+    if first is not None and not as_json:
+        say(f"These are the first {first} documents of {task.name}; --json prints all, --limit N asks for N.")
+
+
+def _show_document(folder: Path, doc: str, task: str | None, as_json: bool) -> None:
+    """One document of a run: its prompts, and what the model made of each option."""
+    from evalkit.store import load_run
+
+    run = load_run(folder)
+    if task is None and len(run.tasks) > 1:
+        raise UsageError(f"{folder} has several tasks; choose one with --task: {', '.join(run.tasks)}.")
+    name = task or run.tasks[0]
+    rows = run.rows(name)
+    row = next((row for row in rows if str(row["native_id"]) == doc), None)
+    row = row or next((row for row in rows if str(row["index"]) == doc), None)
+    if row is None:
+        some = ", ".join(str(row["native_id"] or row["index"]) for row in rows[:3])
+        raise UsageError(f"{folder} has no document '{doc}' of {name}. It has {len(rows):,}: {some}, …")
+    prompts = run.prompts(name)
+    asked = [
+        {str(key): value for key, value in line.items()}
+        for line in prompts[prompts["index"] == row["index"]].sort_values("prompt").to_dict("records")
+    ]
+    if as_json:
+        print_json({"task": name, "row": row, "prompts": asked})
+        return
+    _print_document(row, asked)
+
+
+def _print_document(row: Mapping[str, Any], asked: list[dict[str, Any]]) -> None:
+    console = stdout()
+    options = [prompt for prompt in asked if not prompt["unconditional"]]
+    if options and options[0]["context"]:
+        console.print(clean(options[0]["context"], lines=True), soft_wrap=True)
+    if "sums" not in row:
+        for name in ("source", "domain", "sum", "tokens", "bytes", "windows", "truncated"):
+            if name in row:
+                console.print(clean(f"{name}: {row[name]}"), soft_wrap=True)
+        if options:
+            console.print(clean(options[0]["continuation"], lines=True), soft_wrap=True)
+        return
+    for position, total in enumerate(row["sums"]):
+        marks = ("*" if position == row.get("gold") else " ") + (">" if position == row.get("predicted") else " ")
+        text = options[position]["continuation"] if position < len(options) else f"option {position}"
+        line = f"{marks} {total:10.4f} nats  {row['tokens'][position]:3d} tokens  {text!r}"
+        console.print(clean(line), soft_wrap=True)
+    console.print("* the right answer, > the model's", style="dim")
