@@ -107,6 +107,7 @@ class Forward:
         tile_bytes = (32 if device.type == "cpu" else 512) * 2**20
         self.tile = max(16, tile_bytes // (4 * vocabulary))
         self._prefix: tuple[bytes, PrefixStates] | None = None
+        self._buffers: Tensor | None = None
 
     def forget(self) -> None:
         """Drop the kept prefix (before other weights are used, or after memory ran out)."""
@@ -168,14 +169,35 @@ class Forward:
         logprob = torch.empty(len(by_row), dtype=torch.float32, device=self.device)
         greedy = torch.empty(len(by_row), dtype=torch.bool, device=self.device)
         for number, first in enumerate(range(0, len(layout.rows), self.tile)):
-            logits = self.head(hidden[rows[first : first + self.tile]]).float()
-            normaliser = torch.logsumexp(logits, dim=-1)
-            best = logits.argmax(dim=-1)
+            logprobs = self._log_softmax(hidden[rows[first : first + self.tile]])
             low, high = int(borders[number]), int(borders[number + 1])
             local = pair_row[low:high] - first
             wanted = target[low:high]
-            logprob[low:high] = logits[local, wanted] - normaliser[local]
-            greedy[low:high] = best[local] == wanted
+            found = logprobs[local, wanted]
+            logprob[low:high] = found
+            # The argmax costs more than the softmax; it is asked only where the target equals its row's maximum, to
+            # settle ties (the lowest id wins, as everywhere).
+            best = found == logprobs.amax(dim=-1)[local]
+            likely = best.nonzero()[:, 0]
+            best[likely] = logprobs[local[likely]].argmax(dim=-1) == wanted[likely]
+            greedy[low:high] = best
         back = np.empty_like(by_row)
         back[by_row] = np.arange(len(by_row))
         return logprob.cpu().numpy()[back], greedy.cpu().numpy()[back]
+
+    def _log_softmax(self, hidden: Tensor) -> Tensor:
+        """`[rows, H]` to float32 log-probabilities `[rows, V]`.
+
+        On CPU in float32 both steps write into buffers that live as long as the model: fresh ones of that size cost
+        more in page faults than the arithmetic does.
+        """
+        if self.device.type != "cpu" or hidden.dtype != torch.float32 or not isinstance(self.head, nn.Linear):
+            return self.head(hidden).float().log_softmax(dim=-1)
+        if self._buffers is None:
+            shape = (2, self.tile, self.head.out_features)
+            self._buffers = torch.empty(shape, dtype=torch.float32)
+        logits, logprobs = self._buffers[0, : len(hidden)], self._buffers[1, : len(hidden)]
+        torch.mm(hidden, self.head.weight.T, out=logits)
+        if self.head.bias is not None:
+            logits += self.head.bias
+        return torch.log_softmax(logits, -1, out=logprobs)
