@@ -56,7 +56,9 @@ def random_model(kind: str, *, scale: float = 4.0, seed: int = 0, **changes: Any
 
 def checkpoint(path: Path | str = ".", name: str = "random") -> Checkpoint:
     """A checkpoint record for a model made here."""
-    return Checkpoint(model=name, revision="main", path=Path(path), tokenizer_path=Path(path), fingerprint=f"test-{name}")
+    return Checkpoint(
+        model=name, revision="main", path=Path(path), tokenizer_path=Path(path), fingerprint=f"test-{name}"
+    )
 
 
 def plain_scores(model: Any, tokens: list[int], start: int) -> tuple[torch.Tensor, bool]:

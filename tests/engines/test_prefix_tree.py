@@ -45,7 +45,7 @@ def mixed_requests(seed: int, vocabulary: int = 311, longest: int = 200, model: 
     found += [request([0, *ids(30, longest)], 1) for _ in range(3)]  # texts
     found += [found[0], found[7]]  # duplicates
     if model is not None:  # options that the model itself would choose
-        for context in (shots + [5, 6], [0, 9]):
+        for context in ([*shots, 5, 6], [0, 9]):
             tokens = list(context)
             for _ in range(3):
                 with torch.inference_mode():
@@ -65,7 +65,9 @@ def run(engine: Engine, requests: list[Request]) -> dict[bytes, Scores]:
     keys = [request.key for batch in batches for request in batch.requests]
     assert sorted(keys) == sorted({request.key for request in requests})
     return {
-        request.key: scores for batch in batches for request, scores in zip(batch.requests, engine.score(batch), strict=True)
+        request.key: scores
+        for batch in batches
+        for request, scores in zip(batch.requests, engine.score(batch), strict=True)
     }
 
 

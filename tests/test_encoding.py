@@ -1,0 +1,250 @@
+"""Encoding rules against lm-eval's own functions, and by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lm_eval.api.model import TemplateLM
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from evalkit.encoding import (
+    Encoder,
+    empty_context,
+    lm_eval_prefix,
+    max_length_of,
+    move_white_space,
+    prefix_token,
+    split_joint,
+    split_separate,
+    truncate_left,
+    windows_catwalk,
+    windows_strict,
+)
+from evalkit.errors import CheckpointError, ScoringError, UsageError
+from evalkit.records import Prompt
+from evalkit.tokenizers import Tokenizer
+
+WORDS = "the cat sat on the mat and then the dog ran after the cat because it was the cat 's turn . again again"
+
+
+def make_tokenizer(*, bos: bool = False, eos: bool = True) -> PreTrainedTokenizerFast:
+    """A small byte-level BPE; with `bos` it puts ``<s>`` in front by default, as Llama's does."""
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<|endoftext|>" if eos else "<|nothing|>", "<|padding|>", "<s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([WORDS] * 20, trainer)
+    if bos:
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
+    names: dict[str, Any] = {"bos_token": "<s>"} if bos else {}
+    if eos:
+        names["eos_token"] = "<|endoftext|>"
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+@pytest.fixture(scope="module")
+def olmo_like() -> Tokenizer:
+    return Tokenizer(make_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def llama_like() -> Tokenizer:
+    return Tokenizer(make_tokenizer(bos=True))
+
+
+class LmEval(TemplateLM):
+    """lm-eval's own pair encoding over a tokenizer, without a model."""
+
+    backend = "causal"
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.ours = tokenizer
+        self.pairs: list[tuple[list[int], list[int]]] = []
+
+    @property
+    def eot_token_id(self) -> int:
+        return int(self.ours.eos_id or 0)
+
+    @property
+    def prefix_token_id(self) -> int:
+        return lm_eval_prefix(self.ours)
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        if add_special_tokens is None and string.startswith(self.ours.inner.decode(self.prefix_token_id)):
+            options["add_special_tokens"] = False
+        return list(self.ours.inner.encode(string, **options))
+
+    def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
+        self.pairs += [(context, continuation) for _, context, continuation in requests]
+        return [(0.0, False)] * len(requests)
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
+        raise NotImplementedError
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+        raise NotImplementedError
+
+
+PAIRS = [
+    ("the cat", " sat on the mat"),
+    ("the cat ", "sat"),
+    ("the cat\n \t", " sat"),
+    ("the ca", "t sat on the mat and then"),
+    ("", " the cat"),
+    ("", "the dog"),
+    ("", "<|endoftext|> the dog"),
+    ("", "<s> the dog"),
+    ("<s>the cat", " sat"),
+    ("<|endoftext|>the cat", " ran after"),
+    ("naïve — 猫", " 🐈 sat"),
+]
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_joint_encoding_equals_lm_evals(bos: bool) -> None:
+    """Contexts with trailing space, merges across the border, empty contexts, BOS in the text: as lm-eval encodes them."""
+    tokenizer = Tokenizer(make_tokenizer(bos=bos))
+    theirs = LmEval(tokenizer)
+    theirs.loglikelihood([SimpleNamespace(args=pair) for pair in PAIRS])
+    ours = Encoder(tokenizer, 2048).encode([Prompt(context, continuation) for context, continuation in PAIRS])
+    for (context, continuation), encoded in zip(theirs.pairs, ours, strict=True):
+        (request,) = encoded.requests
+        assert list(request.tokens) == context + continuation
+        assert request.start == len(context)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 25))
+def test_catwalk_windows_equal_lm_evals(size: int, length: int) -> None:
+    """Rolling windows are lm-eval's, for any document length and window length."""
+    ids = list(range(100, 100 + size))
+    theirs = map(
+        make_disjoint_window,
+        get_rolling_token_windows(token_list=ids, prefix_token=7, max_seq_len=length, context_len=1),
+    )
+    assert windows_catwalk(ids, 7, length) == [(context + wanted, len(context)) for context, wanted in theirs]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 25), st.sampled_from([windows_strict, windows_catwalk]))
+def test_every_token_is_scored_exactly_once(size: int, length: int, rule: Any) -> None:
+    """No token of a document is skipped or scored twice, and no window feeds more than the model takes."""
+    ids = list(range(100, 100 + size))
+    scored: list[int] = []
+    for tokens, start in rule(ids, 7, length):
+        assert 1 <= start < len(tokens) <= length + 1
+        assert [7, *ids][: len(tokens)] == tokens or tokens == ids[tokens[0] - 100 : tokens[0] - 100 + len(tokens)]
+        scored += tokens[start:]
+    assert scored == ids
+
+
+def test_windows_by_hand() -> None:
+    """Seven tokens in windows of three: strict leaves a short last window, catwalk fills it to the left."""
+    ids = [1, 2, 3, 4, 5, 6, 7]
+    assert windows_strict(ids, 0, 3) == [([0, 1, 2, 3], 1), ([3, 4, 5, 6], 1), ([6, 7], 1)]
+    assert windows_catwalk(ids, 0, 3) == [([0, 1, 2, 3], 1), ([3, 4, 5, 6], 1), ([4, 5, 6, 7], 3)]
+
+
+def test_small_rules_by_hand() -> None:
+    """White space moves, splits, empty contexts and truncation, each on one small case."""
+    assert move_white_space("a \n", "b") == ("a", " \nb")
+    assert split_joint([1, 2, 9], [1, 2]) == ([1, 2], [9])
+    assert split_joint([1, 8, 9], [1, 2]) == ([1, 2], [9])  # a merge across the border, kept literally
+    assert split_separate([], [5], 0) == ([0], [5])
+    assert split_separate([4], [5], 0) == ([4], [5])
+    assert empty_context([5, 6], 0) == ([0], [5, 6])
+    assert empty_context([0, 6], 0) == ([0], [6])
+    assert truncate_left([1, 2, 3, 4], [5, 6], 3) == ([3, 4, 5, 6], 2, 2)
+    assert truncate_left([1, 2], [5, 6], 3) == ([1, 2, 5, 6], 2, 0)
+    with pytest.raises(ScoringError, match="no token"):
+        truncate_left([1], [], 3)
+    with pytest.raises(ScoringError, match="longer than"):
+        truncate_left([1], [5, 6, 7, 8], 3)
+
+
+def test_separate_encoding(llama_like: Tokenizer) -> None:
+    """Catwalk's rule: both parts alone, no BOS, EOS for an empty context, the white space stays where it is."""
+    encoder = Encoder(llama_like, 2048)
+    inner = llama_like.inner
+    plain, empty = encoder.encode([Prompt("the cat ", "sat", "separate"), Prompt("", " sat", "separate")])
+    context = inner.encode("the cat ", add_special_tokens=False)
+    assert list(plain.requests[0].tokens) == context + inner.encode("sat", add_special_tokens=False)
+    assert plain.requests[0].start == len(context)
+    assert list(empty.requests[0].tokens) == [0, *inner.encode(" sat", add_special_tokens=False)]
+
+
+def test_texts_and_their_prefix(llama_like: Tokenizer) -> None:
+    """Domains: no special tokens, EOS in front (or BOS when asked). lm-eval's own rolling: BOS is even a target."""
+    text = "the cat sat on the mat"
+    ids = llama_like.inner.encode(text, add_special_tokens=False)
+
+    def tokens(encoding: Any, **options: Any) -> list[int]:
+        (encoded,) = Encoder(llama_like, 2048, **options).encode([Prompt("", text, encoding)])
+        assert encoded.requests[0].start == 1
+        return list(encoded.requests[0].tokens)
+
+    assert tokens("rolling") == [0, *ids]
+    assert tokens("rolling", prefix="bos") == [2, *ids]
+    assert tokens("rolling_lm_eval") == [2, 2, *ids]
+    with pytest.raises(ScoringError, match="empty text"):
+        Encoder(llama_like, 2048).encode([Prompt("", "", "rolling")])
+
+
+def test_truncation_is_counted(olmo_like: Tokenizer) -> None:
+    """A context that is too long loses its left end, and the loss is told; a task's own limit binds too."""
+    prompt = Prompt("the cat sat on the mat and then the dog", " ran")
+    whole = olmo_like.encode([prompt.context + prompt.continuation], special=True)[0]
+    for options, limit in [({"max_length": 4}, 4), ({}, 6)]:
+        (encoded,) = Encoder(olmo_like, 6).encode([prompt], **options)
+        assert list(encoded.requests[0].tokens) == whole[-(limit + 1) :]
+        assert encoded.truncated == len(whole) - limit - 1
+    with pytest.raises(ScoringError, match="' sat on"):
+        Encoder(olmo_like, 3).encode([Prompt("the", " sat on the mat and then")])
+
+
+def test_max_length_order(olmo_like: Tokenizer) -> None:
+    """The user's value, then text_config, then the config's names in lm-eval's order, the tokenizer's, 2,048."""
+    config = {"text_config": {"max_position_embeddings": 7}, "n_positions": 5, "max_position_embeddings": 6}
+    assert max_length_of(config, None, 3) == 3
+    assert max_length_of(config) == 7
+    assert max_length_of({"n_ctx": 4, "max_position_embeddings": 6, "n_positions": 5}) == 5
+    assert max_length_of({"n_ctx": 4}) == 4
+    assert max_length_of({}, olmo_like) == 2048  # its own limit is about 1e30, which means none
+
+
+def test_prefix_policies(olmo_like: Tokenizer, llama_like: Tokenizer) -> None:
+    """EOS and BOS by name; no BOS falls back to EOS; a tokenizer with neither is an error that names --tokenizer."""
+    assert (prefix_token(olmo_like, "eos"), prefix_token(olmo_like, "bos"), lm_eval_prefix(olmo_like)) == (0, 0, 0)
+    assert (prefix_token(llama_like, "eos"), prefix_token(llama_like, "bos"), lm_eval_prefix(llama_like)) == (0, 2, 2)
+    neither = Tokenizer(make_tokenizer(eos=False))
+    with pytest.raises(UsageError, match="--tokenizer"):
+        lm_eval_prefix(neither)
+    with pytest.raises(UsageError, match="--tokenizer"):
+        prefix_token(neither, "eos")
+
+
+def test_tokenizer_alone_names_its_end(tmp_path: Any) -> None:
+    """A bare tokenizer.json names no EOS (OLMo's does not): the loader finds it, and says when there is none to load."""
+    file = tmp_path / "tokenizer.json"
+    make_tokenizer().backend_tokenizer.save(str(file))
+    for path in (file, tmp_path):
+        loaded = Tokenizer.load(path)
+        assert (loaded.eos_id, loaded.bos_id, loaded.adds_bos) == (0, None, False)
+    assert Tokenizer.load(file).hash == Tokenizer(make_tokenizer()).hash
+    assert Tokenizer.load(file).hash != Tokenizer(make_tokenizer(bos=True)).hash
+    with pytest.raises(CheckpointError, match="--tokenizer"):
+        Tokenizer.load(tmp_path / "nowhere")
