@@ -16,7 +16,7 @@ PYTEST_FLAGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: help demo test lint format data clean distclean
+.PHONY: help demo test lint format docs data clean distclean
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -64,6 +64,9 @@ lint: $(VENV)/.installed-dev ## ruff and mypy alone
 format: $(VENV)/.installed-dev ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.installed ## write docs/cli.md from the help texts
+	@$(BIN)/python docs/make_cli.py
 
 data: $(VENV)/.installed ## fetch the offline bundle into the user's cache
 	@echo "== Fetching the offline bundle of questions and texts (once)"
