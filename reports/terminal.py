@@ -1,0 +1,65 @@
+"""The table that stands on the terminal at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalkit.reports.view import Line, Report, load_report
+from evalkit.reports.words import MISSING, UNIT_WORDS, interval, metric_title, number, score, visible
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+
+def terminal_table(run_paths: Path | str | Sequence[Path | str]) -> Table:
+    """A task's primary metric a line: score ± standard error, 95 % interval, chance, n; a column a run where several."""
+    from rich.table import Table
+
+    paths = [run_paths] if isinstance(run_paths, (str, Path)) else list(run_paths)
+    report = load_report(paths)
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left", caption_justify="left")
+    table.title = _text(_title(report))
+    table.add_column("task", overflow="fold")
+    table.add_column("metric", overflow="fold")
+    for run in report.runs:
+        table.add_column(_text("score" if len(report.runs) == 1 else run.label), justify="right", overflow="fold")
+    if len(report.runs) == 1:
+        table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("chance", justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    table.add_column("")
+    for lines in report.primary.values():
+        for line in lines:
+            table.add_row(*(_text(cell) for cell in _cells(line, len(report.runs))))
+    if report.limited:
+        table.caption = _text("limited: fewer documents than the regime asks for; not a result of the benchmark")
+    return table
+
+
+def _cells(line: Line, runs: int) -> list[str]:
+    unit = UNIT_WORDS[line.unit]
+    name = metric_title(line.metric)
+    cells = [line.task, f"{name} {unit}" if unit == "%" else name, *(score(cell) for cell in line.cells)]
+    if runs == 1:
+        cells.append(interval(line.known))
+    cells.append("" if line.chance is None else number(line.chance, line.unit))
+    counts = dict.fromkeys(f"{cell.n:,}" for cell in line.cells if cell is not None)
+    cells.append(" / ".join(counts) or MISSING)
+    marks = [mark for mark, there in (("limited", line.limited), ("truncated", line.truncated)) if there]
+    return [*cells, ", ".join(marks)]
+
+
+def _title(report: Report) -> str:
+    suites = dict.fromkeys(str(run.info.get("suite") or "") for run in report.runs)
+    title = f"{report.runs[0].label if len(report.runs) == 1 else f'{len(report.runs)} runs'} on {', '.join(suites)}"
+    states = dict.fromkeys(run.status for run in report.runs if run.status != "done")
+    return title + (" (limited)" if report.limited else "") + "".join(f" ({state})" for state in states)
+
+
+def _text(value: str) -> Text:
+    from rich.text import Text
+
+    return Text(visible(value).replace("\n", "\\n").replace("\t", "\\t"))

@@ -1,0 +1,329 @@
+"""Run folders turned into what a report shows: columns (runs) and rows (tasks, metrics, domains). No HTML here."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import EvalkitError
+from evalkit.records import Metric
+from evalkit.reports.words import Unit, unit_of
+from evalkit.store import load_run, read_metrics
+from evalkit.task import TaskName
+
+_FIELDS = {item.name for item in fields(Metric)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run, a column of the report."""
+
+    path: Path
+    info: Mapping[str, Any]
+    metrics: tuple[Metric, ...]
+    label: str
+    """The checkpoint's name; with what tells it apart where two columns would be called the same."""
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """A group of ``run.json``; empty where it is missing."""
+        value = self.info.get(name)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def tasks(self) -> Mapping[str, Mapping[str, Any]]:
+        """``run.json``'s tasks by full name."""
+        return {str(name): about for name, about in self.part("tasks").items() if isinstance(about, Mapping)}
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything in the run was asked of fewer documents than its regime wants."""
+        return bool(
+            self.info.get("limited")
+            or any(about.get("limited") for about in self.tasks.values())
+            or any(metric.limited for metric in self.metrics)
+        )
+
+    @property
+    def status(self) -> str:
+        return str(self.info.get("status", "unknown"))
+
+    def truncated(self, task: str) -> int:
+        """Prompts of a task that lost tokens on the left."""
+        return int(self.tasks.get(task, {}).get("truncated_prompts") or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One metric of one task (and domain) across the runs."""
+
+    task: str
+    source: str
+    domain: str
+    metric: str
+    unit: Unit
+    cells: tuple[Metric | None, ...]
+    """One a run, in the order of the columns."""
+    beside: tuple[Metric | None, ...] = ()
+    """The token perplexity that belongs to bits per byte."""
+    truncated: bool = False
+
+    @property
+    def known(self) -> Metric:
+        """Any of the cells (there is at least one)."""
+        return next(cell for cell in self.cells if cell is not None)
+
+    @property
+    def limited(self) -> bool:
+        return any(cell is not None and cell.limited for cell in self.cells)
+
+    @property
+    def primary(self) -> bool:
+        return any(cell is not None and cell.primary for cell in self.cells)
+
+    @property
+    def chance(self) -> float | None:
+        return self.known.chance
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source's domains, and its aggregates."""
+
+    task: str
+    name: str
+    aggregates: tuple[Line, ...]
+    domains: tuple[Line, ...]
+    """Bits per byte a domain, token perplexity beside."""
+    counts: Mapping[str, tuple[float, float]]
+    """Domain to tokens and bytes (of the first run that has it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that a report shows."""
+
+    runs: tuple[RunView, ...]
+    lines: tuple[Line, ...]
+    warnings: tuple[tuple[str, str], ...]
+    """Kind (``limited``, ``truncated``, ``failed``, ``partial``, ``compare``, ``note``) and sentence."""
+    sources: tuple[Source, ...] = field(default=())
+
+    @property
+    def limited(self) -> bool:
+        return any(run.limited for run in self.runs)
+
+    @property
+    def primary(self) -> dict[Unit, list[Line]]:
+        """The tables of the first page: a task's primary metric (its first, where none is marked), by unit."""
+        chosen: dict[str, Line] = {}
+        for line in self.lines:
+            if line.task not in chosen or (line.primary and not chosen[line.task].primary):
+                chosen[line.task] = line
+        groups: dict[Unit, list[Line]] = {"percent": [], "bits": [], "perplexity": [], "number": [], "count": []}
+        for line in chosen.values():
+            groups[line.unit].append(line)
+        return {unit: lines for unit, lines in groups.items() if lines}
+
+    @property
+    def others(self) -> list[Line]:
+        """Every metric of a question, and the aggregates of texts; domains have their own tables."""
+        return [line for line in self.lines if not line.domain]
+
+
+def load_report(paths: Sequence[Path | str]) -> Report:
+    """Read runs and line them up. Raises `EvalkitError` (or `UsageError`) for a folder that holds no readable run."""
+    runs = _labelled([_load(Path(path)) for path in paths])
+    lines = _lines(runs)
+    return Report(runs, lines, tuple(_warnings(runs)), _sources(lines, runs))
+
+
+def full_name(metric: Metric) -> str:
+    """``arc_easy:rc::olmes`` from a metric's columns."""
+    return metric.task if ":" in metric.task else str(TaskName(metric.task, metric.form, metric.regime))
+
+
+def metric_of(record: Mapping[str, Any]) -> Metric:
+    """A line of ``metrics.json``; unknown keys are left out, a value of null is unscored."""
+    known: dict[str, Any] = {name: value for name, value in record.items() if name in _FIELDS}
+    for name in ("form", "regime", "split", "source", "domain"):
+        known[name] = known.get(name) or ""
+    known["value"] = math.nan if known.get("value") is None else float(known["value"])
+    known["n"] = int(known.get("n") or 0)
+    return Metric(**known)
+
+
+def _load(path: Path) -> RunView:
+    run = load_run(path)
+    records: list[dict[str, Any]] = []
+    try:
+        records = read_metrics(run.path)
+    except EvalkitError:
+        if run.status == "done":  # a run that is not finished has no metrics yet, and its report says so
+            raise
+    try:
+        metrics = tuple(metric_of(record) for record in records)
+    except (TypeError, ValueError) as error:
+        raise EvalkitError(
+            f"{run.path / 'metrics.json'} is damaged. 'evalkit metrics' makes it again from the stored scores."
+        ) from error
+    return RunView(run.path, run.info, metrics, "")
+
+
+def _labelled(runs: Sequence[RunView]) -> tuple[RunView, ...]:
+    """Columns named by checkpoint; where that is not enough by suite folder too, and at last by number."""
+
+    def names(run: RunView) -> list[str]:
+        checkpoint = run.part("checkpoint")
+        name = str(checkpoint.get("name") or checkpoint.get("model") or run.path.name)
+        engine = " ".join(str(run.part("identity").get(key) or "") for key in ("engine", "dtype")).strip()
+        return [name, f"{name} · {engine}", f"{name} · {run.path.absolute().parent.name}"]
+
+    every = [names(run) for run in runs]
+    kind = next((k for k in range(3) if len({each[k] for each in every}) == len(runs)), None)
+    return tuple(
+        RunView(
+            run.path, run.info, run.metrics, each[0 if kind is None else kind] + (f" ({i})" if kind is None else "")
+        )
+        for i, (run, each) in enumerate(zip(runs, every, strict=True), start=1)
+    )
+
+
+def _lines(runs: Sequence[RunView]) -> tuple[Line, ...]:
+    """Metrics of all runs lined up by task, source, domain and name, in the order in which they first appear."""
+    table: dict[tuple[str, str, str, str], list[Metric | None]] = {}
+    for column, run in enumerate(runs):
+        for metric in run.metrics:
+            key = (full_name(metric), metric.source, metric.domain, metric.metric)
+            table.setdefault(key, [None] * len(runs))[column] = metric
+    lines = []
+    for (task, source, domain, name), cells in table.items():
+        beside = table.get((task, source, domain, name.replace("bits_per_byte", "token_perplexity")))
+        known = next(cell for cell in cells if cell is not None)
+        lines.append(
+            Line(
+                task,
+                source,
+                domain,
+                name,
+                unit_of(known),
+                tuple(cells),
+                tuple(beside) if beside is not None and name.endswith("bits_per_byte") else (),
+                any(run.truncated(task) for run in runs),
+            )
+        )
+    order = {task: place for place, task in enumerate(dict.fromkeys(line.task for line in lines))}
+    return tuple(sorted(lines, key=lambda line: order[line.task]))
+
+
+def _sources(lines: Sequence[Line], runs: Sequence[RunView]) -> tuple[Source, ...]:
+    sources = []
+    for task, source in dict.fromkeys((line.task, line.source) for line in lines if line.domain):
+        own = [line for line in lines if (line.task, line.source) == (task, source)]
+        counts = {
+            domain: (
+                _count(own, domain, "tokens"),
+                _count(own, domain, "bytes"),
+            )
+            for domain in dict.fromkeys(line.domain for line in own if line.domain)
+        }
+        sources.append(
+            Source(
+                task,
+                source,
+                tuple(line for line in own if not line.domain and line.unit == "bits"),
+                tuple(line for line in own if line.domain and line.metric == "bits_per_byte"),
+                counts,
+            )
+        )
+    return tuple(sources)
+
+
+def _count(lines: Iterable[Line], domain: str, name: str) -> float:
+    return next((line.known.value for line in lines if line.domain == domain and line.metric == name), math.nan)
+
+
+# ------------------------------------------------------------------------------------------------------------ warnings
+
+
+def _warnings(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
+    for run in runs:
+        where = f"{run.label}: " if len(runs) > 1 else ""
+        yield from ((kind, where + sentence) for kind, sentence in _run_warnings(run))
+    if len(runs) > 1:
+        yield from _comparability(runs)
+
+
+def _run_warnings(run: RunView) -> Iterable[tuple[str, str]]:
+    if run.status != "done":
+        sentence = {
+            "failed": "This run failed.",
+            "partial": "This run is partial: not everything that was asked is scored.",
+            "running": "This run is not finished: it is still running, or it was ended from outside.",
+        }.get(run.status, f"This run has the status “{run.status}”.")
+        error = str(run.info.get("error") or "").strip()
+        kind = "failed" if run.status == "failed" else "partial"
+        yield kind, f"{sentence} {error}".strip() + " The same command again goes on where it stopped."
+    noted = [str(warning) for warning in run.info.get("warnings") or []]
+    if run.limited and not any(warning.startswith("Limited") for warning in noted):
+        tasks = dict.fromkeys(
+            [name for name, about in run.tasks.items() if about.get("limited")]
+            + [full_name(metric) for metric in run.metrics if metric.limited]
+        )
+        yield (
+            "limited",
+            f"Limited: fewer documents than the regime asks for{' in ' if tasks else ''}{', '.join(tasks)}.",
+        )
+    for warning in noted:
+        kinds = {"limited": "Limited", "truncated": " cut ", "failed": "ailed"}
+        yield next((kind for kind, sign in kinds.items() if sign in warning), "note"), warning
+    for task, about in run.tasks.items():
+        cut = run.truncated(task)
+        if cut and not any(warning.startswith(f"{task}:") and " cut " in warning for warning in noted):
+            yield (
+                "truncated",
+                f"{task}: {cut:,} prompts lost {int(about.get('truncated_tokens') or 0):,} tokens on the left to fit.",
+            )
+    scored = {full_name(metric) for metric in run.metrics} | {metric.task for metric in run.metrics}
+    missing = [task for task in run.tasks if task not in scored and task.partition(":")[0] not in scored]
+    if missing:
+        yield "partial", f"Without scores: {', '.join(missing)}."
+    unscored = dict.fromkeys(full_name(metric) for metric in run.metrics if math.isnan(metric.value))
+    if unscored:
+        yield "partial", f"Some values could not be computed and are shown as a dash: {', '.join(unscored)}."
+
+
+def _comparability(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
+    """What stands in the way of reading across the columns."""
+    differing = []
+    for task in dict.fromkeys(task for run in runs for task in run.tasks):
+        own = [run.tasks[task] for run in runs if task in run.tasks]
+        if len({_without_tokenizer(about) for about in own}) > 1:
+            differing.append(task)
+    if differing:
+        yield (
+            "compare",
+            f"The columns were asked differently (other protocols) and do not compare in: {', '.join(differing)}.",
+        )
+    if len({str(run.part("tokenizer").get("hash")) for run in runs}) > 1:
+        yield "compare", "The tokenizers differ: compare bits per byte across columns, not token perplexities."
+    for key, word in (("engine", "engines"), ("dtype", "dtypes"), ("quantisation", "quantisations")):
+        values = dict.fromkeys(str(run.part("identity").get(key)) for run in runs)
+        if len(values) > 1:
+            yield "compare", f"The columns were made with different {word}: {', '.join(values)}."
+
+
+def _without_tokenizer(about: Mapping[str, Any]) -> str:
+    """A task's protocol as text, without the tokenizer (which another model may well have)."""
+    protocol = about.get("protocol")
+    if not isinstance(protocol, Mapping):
+        return str(about.get("protocol_hash"))
+    plain = copy.deepcopy(dict(protocol))
+    encoder = plain.get("encoder")
+    if isinstance(encoder, dict):
+        encoder.pop("tokenizer", None)
+    return json.dumps(plain, sort_keys=True, default=str)

@@ -1,0 +1,129 @@
+"""Numbers and names as a reader sees them; the same on the page and on the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from evalkit.records import Metric
+
+Unit = Literal["percent", "bits", "perplexity", "count", "number"]
+
+MISSING = "—"
+
+_BIDIRECTIONAL = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+_HARMFUL = {*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *_BIDIRECTIONAL, 0x2028, 0x2029, 0xFEFF}
+
+
+def visible(text: str) -> str:
+    r"""Text whose control characters, line separators, lone surrogates and marks that reorder a line are written out.
+
+    Tabs and line feeds stay. HTML escaping is not done here.
+
+    >>> visible("a" + chr(0x202E) + "b")
+    'a\\u202eb'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"\\u{ord(c):04x}" if ord(c) in _HARMFUL or 0xD800 <= ord(c) <= 0xDFFF else c for c in text)
+
+
+def unit_of(metric: Metric) -> Unit:
+    """How a metric's values are written."""
+    name = metric.metric
+    if metric.chance is not None or name == "acc" or name.startswith("acc_"):
+        return "percent"
+    if name.endswith("bits_per_byte"):
+        return "bits"
+    if name.endswith("perplexity"):
+        return "perplexity"
+    return "count" if name in ("tokens", "bytes", "words") else "number"
+
+
+UNIT_WORDS: Mapping[Unit, str] = {
+    "percent": "%",
+    "bits": "bits per byte",
+    "perplexity": "perplexity",
+    "count": "",
+    "number": "",
+}
+
+
+def number(value: float | None, unit: Unit, like: float | None = None) -> str:
+    """A value in its unit: accuracies in percent with one decimal, bits per byte with three.
+
+    Perplexities have as many decimals as `like` (or the value itself) calls for, so that a small error stands in the
+    same places as its value.
+
+    >>> number(0.5809, "percent"), number(1.04312, "bits"), number(16.1432, "perplexity"), number(391171.2, "perplexity")
+    ('58.1', '1.043', '16.14', '391,171')
+    """
+    if value is None or not math.isfinite(value):
+        return "∞" if value == math.inf else MISSING
+    if unit == "percent":
+        return f"{100 * value:.1f}"
+    if unit == "bits":
+        return f"{value:.3f}"
+    if unit == "perplexity":
+        size = abs(value if like is None else like)
+        return f"{value:,.3f}" if size < 10 else f"{value:,.2f}" if size < 1000 else f"{value:,.0f}"
+    if unit == "count":
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def score(metric: Metric | None) -> str:
+    """``58.1 ± 1.0``; the error only where it is known."""
+    if metric is None:
+        return MISSING
+    unit = unit_of(metric)
+    text = number(metric.value, unit)
+    return text if metric.stderr is None else f"{text} ± {number(metric.stderr, unit, metric.value)}"
+
+
+def interval(metric: Metric | None) -> str:
+    """``[56.1, 60.1]``, or nothing where it is unknown."""
+    if metric is None or metric.ci_low is None or metric.ci_high is None:
+        return ""
+    unit = unit_of(metric)
+    return f"[{number(metric.ci_low, unit, metric.value)}, {number(metric.ci_high, unit, metric.value)}]"
+
+
+def metric_title(name: str) -> str:
+    """A metric's name in words: ``macro bits per byte``, ``acc_norm`` (the names of accuracies are the field's own).
+
+    >>> metric_title("macro_bits_per_byte"), metric_title("acc_norm")
+    ('macro bits per byte', 'acc_norm')
+    """
+    return name if name.startswith("acc") else name.replace("_", " ")
+
+
+def amount(count: Any) -> str:
+    """A large count in short: parameters, tokens seen.
+
+    >>> amount(1_600_000), amount(84_000_000_000), amount(950)
+    ('1.6 M', '84 B', '950')
+    """
+    if not isinstance(count, (int, float)) or isinstance(count, bool) or not math.isfinite(count):
+        return ""
+    for size, sign in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= size:
+            return f"{count / size:.3g} {sign}" if abs(count) / size < 999.5 else f"{count / size:.0f} {sign}"
+    return f"{count:g}"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds for people.
+
+    >>> duration(4.26), duration(200), duration(7260)
+    ('4.3 s', '3 min 20 s', '2 h 1 min')
+    """
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not math.isfinite(seconds):
+        return ""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
