@@ -87,7 +87,7 @@ def _explained(error: Exception, repo: str, split: str = "") -> DataUnavailable:
         cause = cause.__cause__ or cause.__context__
     kinds = {type(one).__name__ for one in chain}
     text = " ".join(str(error).split())
-    if "GatedRepoError" in kinds or "gated" in text.lower():
+    if "GatedRepoError" in kinds or "is a gated dataset" in text:
         return DataUnavailable(
             f"{repo} is gated: ask for access on https://huggingface.co/datasets/{repo}, "
             f"then {TOKEN_ADVICE}. Or give a folder with the files: --data-source DIR."

@@ -1,0 +1,111 @@
+"""Few-shot examples are references: no text in the repository, one importer, the same text from every source."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import evalkit
+from evalkit.data import Bundle
+from evalkit.errors import DataUnavailable, UsageError
+from evalkit.tasks import fewshot
+from evalkit.tasks.fewshot import importer
+from tests.tasks.invented import ARC, HELLASWAG, make, write_folder
+
+PACKAGE = Path(evalkit.__file__).parent
+OPENS_CONTEXT = re.compile(r"""\[\s*["']request["']\s*\]|\.get\(\s*["']request["']""")
+
+
+def test_only_the_importer_opens_the_requests_context() -> None:
+    """Prompts stay independent of the file that checks them: nobody but the importer looks at ``request``."""
+    files = [path for path in PACKAGE.rglob("*.py") if OPENS_CONTEXT.search(path.read_text(encoding="utf-8"))]
+    links = [path for room in ("tasks", "domains", "reports", "train") for path in (PACKAGE / room).rglob("*.py")]
+    files += [path for path in links if OPENS_CONTEXT.search(path.read_text(encoding="utf-8"))]
+    assert {path.relative_to(PACKAGE).as_posix() for path in files} == {"tasks/fewshot/importer.py"}
+
+
+def test_references_hold_no_text() -> None:
+    """The YAML files name data set, config, split, column and ids, and an id has no blank in it."""
+    for path in (PACKAGE / "tasks" / "fewshot").glob("*.yaml"):
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8")).values():
+            assert set(entry) <= {"repo", "config", "split", "id_field", "ids"}
+            assert all(re.fullmatch(r"\S{1,40}", name) for name in entry["ids"])
+
+
+@pytest.mark.parametrize("task", ["arc_easy", "arc_challenge"])
+def test_both_forms_of_the_bundle_show_the_same_examples(bundle: Bundle, task: str) -> None:
+    """Questions and answers parsed out of the multiple-choice file are those of the other form's file."""
+    lettered = [importer.lettered_question(block) for block in importer.blocks(bundle, f"{task}/mc_5shot")]
+    plain = importer.blocks(bundle, f"{task}/rc_5shot")
+    assert [f"Question: {one['question']}\nAnswer: {one['options'][one['gold']]}" for one in lettered] == list(plain)
+
+
+def test_a_lettered_question_is_parsed() -> None:
+    """Question (with a line break of its own), options in order and the position of the answer."""
+    block = "Question: One\nor two?\n A. x: y\n B. z\n C. A. odd\nAnswer: B"
+    assert importer.lettered_question(block) == {
+        "question": "One\nor two?",
+        "options": ["x: y", "z", "A. odd"],
+        "gold": 1,
+    }
+    with pytest.raises(DataUnavailable):
+        importer.lettered_question("Question: One?\nAnswer: two")
+
+
+def examples_of(name: str, folder: Path, shots: int) -> list[str]:
+    """What stands before the first document's own question."""
+    task = make(name, data_source=str(folder), shots=shots, split="validation")
+    document = next(iter(task.documents()))
+    return task.prompts(document)[0].context.split("\n\n")[:-1]
+
+
+def test_arc_examples_come_by_id_from_the_train_split(tmp_path: Path) -> None:
+    """With a train split at hand the references are looked up in it, in their order, and rendered in the form."""
+    ids = fewshot.references("olmes", "arc_easy").ids
+    train = [{**ARC[i % 4], "id": name} for i, name in enumerate(ids)][::-1]
+    folder = write_folder(tmp_path, "arc_easy", train=train, validation=ARC)
+    assert examples_of("arc_easy::olmes", folder, 2) == [
+        "Question: What do bees make?\nAnswer: wax and honey",
+        "Question: Which is cold?\nAnswer: ice",
+    ]
+    assert examples_of("arc_easy:mc::olmes", folder, 3)[1:] == [
+        "Question: Which is cold?\n A. fire\n B. ice\n C. the sun\nAnswer: B",
+        "Question: Which one is a naïve guess?\n A. é\n B.  two\n C. three\n D. four\n E. five\nAnswer: E",
+    ]
+
+
+def test_hellaswag_examples_come_by_source_id(tmp_path: Path) -> None:
+    """``ind`` is not unique, so ``source_id`` finds them; the answer keeps its own leading space in ``rc`` alone."""
+    ids = fewshot.references("olmes", "hellaswag").ids
+    train = [{**HELLASWAG[1], "source_id": name} for name in ids]
+    folder = write_folder(tmp_path, "hellaswag", train=train, validation=HELLASWAG)
+    rc = "Home and Garden: How to dig. Take a spade. Push it down.  Turn the soil."
+    assert examples_of("hellaswag::olmes", folder, 1) == [rc]
+    mc = (
+        "Home and Garden: How to dig. Take a spade. Push it down. \nChoose the best continuation:\n"
+        " A. Turn the soil.\n B. Eat the spade.\n C. Fly.\n D. Wait.\nAnswer: A"
+    )
+    assert examples_of("hellaswag:mc::olmes", folder, 1) == [mc]
+
+
+def test_more_shots_than_there_are(tmp_path: Path) -> None:
+    """Five examples are curated: a sixth is an error, as is one that the train split lacks."""
+    folder = write_folder(tmp_path, "arc_easy", train=ARC, validation=ARC)
+    with pytest.raises(UsageError, match="at most 5"):
+        examples_of("arc_easy::olmes", folder, 6)
+    with pytest.raises(DataUnavailable, match="lacks the example MCAS_2007_8_5189"):
+        examples_of("arc_easy::olmes", folder, 1)
+
+
+def test_lm_eval_examples_need_a_train_split(bundle: Bundle, tmp_path: Path) -> None:
+    """lm-eval draws from train, which the bundle does not hold: one sentence says so, and what to do."""
+    task = make("arc_easy", data_source="bundle", shots=2)
+    with pytest.raises(DataUnavailable, match=r"train split.*--data-source hub or a folder"):
+        task.prompts(next(iter(task.documents())))
+    folder = write_folder(tmp_path, "hellaswag", train=HELLASWAG, validation=HELLASWAG)
+    task = make("hellaswag", data_source=str(folder), shots=3)
+    with pytest.raises(DataUnavailable, match="too few to draw 4"):
+        task.prompts(next(iter(task.documents())))
