@@ -1,0 +1,1 @@
+"""How olmo-tiny, the small OLMo that ships with evalkit, was made."""
