@@ -127,7 +127,7 @@ def _facts(run: RunView) -> dict[str, str]:
             )
             if part
         ),
-        "Date": str(timings.get("started") or "").replace("T", " ").partition(".")[0],
+        "Date": str(timings.get("started") or "").replace("T", " ").replace("+00:00", " UTC").replace("Z", " UTC"),
         "Engine": " ".join(str(identity.get(key) or "") for key in ("engine", "version")).strip(),
         "Precision": ", ".join(
             str(identity[key]) for key in ("dtype", "quantisation") if identity.get(key) not in (None, "", "none")
@@ -135,7 +135,7 @@ def _facts(run: RunView) -> dict[str, str]:
         "Hardware": ", ".join(str(part) for part in machine if part),
         "Tokens": tokens,
         "Time": spent + (f", {scoring} of it scoring" if spent and scoring else ""),
-        "Data": _short(run.info.get("data_source")),
+        "Data": words.plainly(run.info.get("data_source")),
         "evalkit": str(evalkit or ""),
     }
 
@@ -181,7 +181,8 @@ def _definitions(report: Report) -> dict[str, Any]:
 
     every: Mapping[str, Any] = yaml.safe_load(_file("definitions.yaml"))
     shown: dict[str, str] = {}
-    for line in report.lines:
+    visible = [line for line in report.lines if not line.domain or line.metric in ("bits_per_byte", "token_perplexity")]
+    for line in visible:
         for prefix in ("macro_", "median_", "ordinary_"):
             if line.metric.startswith(prefix):
                 shown[prefix] = prefix.rstrip("_")
@@ -244,6 +245,7 @@ def _environment() -> Environment:
         scale_of_lines=lambda lines, unit: scale_of((cell for line in lines for cell in line.cells), unit),
         sample_sizes=_sample_sizes,
         above_chance=_above_chance,
+        plainly=words.plainly,
         anchor=_anchor,
     )
     return environment

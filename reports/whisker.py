@@ -41,7 +41,7 @@ class Scale:
 
 
 def scale_of(metrics: Iterable[Metric | None], unit: Unit) -> Scale:
-    """0 to 100 % for accuracies; for the rest from the smallest to the largest end of an interval."""
+    """0 to 100 % for accuracies; for the rest from the smallest to the largest end of an interval, and a little more."""
     if unit == "percent":
         return Scale(0.0, 1.0, unit)
     ends = [
@@ -51,7 +51,9 @@ def scale_of(metrics: Iterable[Metric | None], unit: Unit) -> Scale:
         for end in (metric.value, metric.ci_low, metric.ci_high)
         if end is not None and math.isfinite(end)
     ]
-    return Scale(min(ends, default=0.0), max(ends, default=1.0), unit)
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    room = (high - low) / 20
+    return Scale(low - room, high + room, unit)
 
 
 def whisker(metric: Metric | None, scale: Scale) -> Markup:

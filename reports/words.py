@@ -127,3 +127,21 @@ def duration(seconds: Any) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def plainly(value: Any) -> str:
+    """A small value of ``run.json`` in one line: keys without underscores, yes and no, long hashes cut.
+
+    >>> plainly({"max_length": 2048, "fixed": False, "sha256": "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de0"})
+    'max length: 2048; fixed: no; sha256: 61b08ab60ca5…'
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(key).replace('_', ' ')}: {plainly(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plainly(item) for item in value)
+    text = str(value)
+    return f"{text[:12]}…" if len(text) >= 40 and all(sign in "0123456789abcdef" for sign in text) else text

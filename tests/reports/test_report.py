@@ -124,7 +124,8 @@ def test_method_defines_what_is_shown(tmp_path: Path) -> None:
         "sha256:9d4b3c6f0a1e", "sdpa+tree", "identity hash 77aa88bb", "transformers 5.16.1", "Miller 2024",
     ):  # fmt: skip
         assert part in page.text
-    assert "acc_pmi" not in page.text  # not shown, so not explained
+    assert "acc_pmi" not in page.text
+    assert "word_perplexity" not in page.text  # not shown, so not explained
 
 
 def test_nothing_comes_from_outside(tmp_path: Path) -> None:
@@ -201,6 +202,15 @@ def test_a_limited_run_is_marked_everywhere(tmp_path: Path) -> None:
     assert {"hellaswag:rc::olmes", "texts/coqa"} <= marked
     assert "arc_easy:rc::olmes" not in marked
     assert "limited" not in " ".join(report(tmp_path / "whole").pieces["h2"])
+
+
+def test_the_limited_mark_stays_where_it_belongs(tmp_path: Path) -> None:
+    """One limited question: the run is limited, its whole texts are not."""
+    metrics = runs.question("hellaswag", 0.3, 50, limited=True) + runs.texts("texts", {"s": {"a": 1.0, "b": 2.0}})
+    page = Page(write_report(runs.write(tmp_path / "run", metrics, runs.info(metrics))))
+    marked = {heading.split()[0] for heading in page.pieces["h2"] + page.pieces["h3"] if "limited" in heading}
+    assert marked == {"Scores", "Questions:", "All"}
+    assert "limited" in page.pieces["h1"][0]
 
 
 def test_truncated_contexts_are_said(tmp_path: Path) -> None:
