@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def explain(error: BaseException) -> tuple[str, int]:
     """What a person is told of `error`, in one or two sentences, and the exit code."""
     if isinstance(error, EvalkitError):
-        return str(error), error.exit_code
+        return _sentence(str(error)), error.exit_code
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         return _explain_usage(error), 2
     if isinstance(error, OSError):
@@ -126,8 +126,12 @@ def _explain_usage(error: BaseException) -> str:
     else:
         text = error.format_message()  # type: ignore[attr-defined]
         text = text.replace("No such command", "There is no command")
-        text = text if text.endswith((".", "?")) else text + "."
-    return f"{text} '{path} --help' shows what there is."
+    return f"{_sentence(text)} '{path} --help' shows what there is."
+
+
+def _sentence(text: str) -> str:
+    """Messages that end in what a library said may lack their full stop."""
+    return text if text.endswith((".", "?", "!")) else text + "."
 
 
 def _explain_os(error: OSError) -> str:

@@ -93,17 +93,30 @@ class Drawn:
 
 
 def plan_line(label: str, counts: Mapping[str, Any]) -> str:
-    """What a run will take, in one line, from the ``counts`` of ``run.json``."""
+    """What a run will take, in one line, from the ``counts`` of ``run.json``.
+
+    >>> plan_line("m", {"documents": 4, "batches_planned": 1, "batches_found": 1})
+    'm: 4 documents, 1 batch, 1 of them scored already'
+    """
     words = {
-        "documents": "documents",
-        "requests": "requests",
-        "request_tokens": "tokens of requests",
-        "tree_tokens": "tokens to feed",
-        "batches_planned": "batches",
+        "documents": "document",
+        "requests": "request",
+        "request_tokens": "token",
+        "tree_tokens": "to feed",
+        "batches_planned": "batch",
         "batches_found": "of them scored already",
     }
-    parts = [f"{counts[key]:,} {word}" for key, word in words.items() if isinstance(counts.get(key), int)]
+    parts = [
+        f"{counts[key]:,} {_many(word, counts[key])}" for key, word in words.items() if isinstance(counts.get(key), int)
+    ]
     return f"{label}: " + ", ".join(parts)
+
+
+def _many(word: str, count: int) -> str:
+    """The word in its number; what is no noun stays."""
+    if count == 1 or " " in word:
+        return word
+    return word + ("es" if word.endswith("ch") else "s")
 
 
 def duration(seconds: float) -> str:
