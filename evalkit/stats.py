@@ -25,8 +25,8 @@ LEVEL = 0.95
 DRAWS = 1000
 """Resamples of a bootstrap: the end of a 95 % interval then moves by about 4 % of the interval's half width."""
 
-_CHUNK = 1 << 21
-"""Most numbers that one step of the bootstrap holds (16 MB)."""
+_CHUNK = 1 << 18
+"""Most numbers that one step of the bootstrap holds (2 MB: they should stay in the processor's cache)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +164,15 @@ def bootstrap_sums(columns: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> 
     if units == 0:
         return np.zeros((draws, width))
     generator = np.random.Generator(np.random.PCG64(seed))
-    step = max(1, _CHUNK // (units * max(1, width)))
+    step = max(1, _CHUNK // units)
     for first in range(0, draws, step):
         last = min(draws, first + step)
         rows = generator.integers(0, units, size=(last - first, units))
-        sums[first:last] = array[rows].sum(axis=1)
+        rows += np.arange(last - first)[:, None] * units
+        # how often each row was drawn: much less to move than the rows themselves
+        times = np.bincount(rows.ravel(), minlength=rows.size).reshape(rows.shape).astype(np.float64)
+        for column in range(width):  # no matrix product: its last bits depend on the number of threads
+            np.einsum("du,u->d", times, array[:, column], out=sums[first:last, column])
     return sums
 
 
