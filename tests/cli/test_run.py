@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.commands.progress import Drawn
 from tests.cli.conftest import Command, Start, fake_run
 
 
@@ -106,7 +107,9 @@ def test_a_missing_file_of_options_is_named(evalkit: Command) -> None:
     assert "nowhere.yaml" in evalkit("run", "--config", "nowhere.yaml").fails(2)
 
 
-def test_ctrl_c_leaves_everything_for_the_next_time(start: Start, checkpoint: Path, my_tasks: Path) -> None:
+def test_ctrl_c_leaves_everything_for_the_next_time(
+    start: Start, evalkit: Command, checkpoint: Path, my_tasks: Path
+) -> None:
     """Exit code 130, a sentence, and the same command goes on with what was scored."""
     slow = fake_run(checkpoint, my_tasks, "--batch-tokens", "150", "--no-report", "--engine-arg", "delay=0.3")
     running = start(*slow)
@@ -119,10 +122,9 @@ def test_ctrl_c_leaves_everything_for_the_next_time(start: Start, checkpoint: Pa
     assert "Traceback" not in err
     folder = Path("results/tiny/tasks~fake/main")
     assert json.loads((folder / "run.json").read_text())["status"] == "partial"
-    again = start(*slow, "--json")
-    out, err = again.communicate(timeout=60)
-    assert again.returncode == 0, err
-    counts = json.loads(out)[0]["counts"]
+    again = evalkit(*slow, "--json")
+    assert again.code == 0, again.err
+    counts = json.loads(again.out)[0]["counts"]
     assert counts["batches_found"] >= 1
     assert counts["batches_found"] + counts["batches_scored"] == counts["batches_planned"]
 
@@ -139,12 +141,30 @@ def test_a_closed_pipe_is_quiet(start: Start) -> None:
     assert running.returncode == 0
 
 
-def test_progress_is_plain_lines_without_a_terminal(start: Start, checkpoint: Path, my_tasks: Path) -> None:
-    """Logs of batch systems hold no escape sequences and no carriage returns."""
-    _, err = start(*fake_run(checkpoint, my_tasks, "--no-report")).communicate(timeout=60)
-    assert "\x1b" not in err
-    assert "\r" not in err
-    assert "scored" in err
+def test_progress_is_plain_lines_without_a_terminal(
+    evalkit: Command, checkpoint: Path, my_tasks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logs of batch systems hold no escape sequences and no carriage returns, but how far it is and how long it takes."""
+    monkeypatch.setattr("evalkit.commands.progress.LINE_SECONDS", 0.0)
+    done = evalkit(*fake_run(checkpoint, my_tasks, "--no-report", "--batch-tokens", "150"))
+    assert "\x1b" not in done.err
+    assert "\r" not in done.err
+    assert "% scored, about" in done.err
+    assert "left" in done.err
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person at a terminal sees a bar with an ETA, and names of models cannot write escape sequences into it."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    drawn = Drawn()
+    drawn.start("m\x1b[2J", 100, 0)
+    drawn.advance(40)
+    drawn.finish()
+    err = capsys.readouterr().err
+    assert "ETA" in err
+    assert "\\x1b[2J" in err
+    assert "\x1b[2J" not in err
 
 
 def test_several_checkpoints_stand_side_by_side(evalkit: Command, checkpoint: Path, my_tasks: Path) -> None:
