@@ -1,0 +1,1 @@
+"""Benchmarks and comparisons that anyone can run: each module's docstring is its command."""

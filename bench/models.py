@@ -1,0 +1,47 @@
+"""A 7M-parameter OLMo with random weights × 4 and the real OLMo-1 tokenizer, saved as a checkpoint folder.
+
+Positions and masks that are wrong show in such a model, and it is greedy now and then; in one with default weights
+neither holds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+TOKENIZER = "olmo_eval/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json"
+SHAPE = {
+    "vocab_size": 50304,
+    "hidden_size": 128,
+    "intermediate_size": 352,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+    "eos_token_id": 50279,
+    "pad_token_id": 1,
+    "bos_token_id": None,
+}
+
+
+def random_olmo(folder: Path, *, scale: float = 4.0, seed: int = 0) -> Path:
+    """Save the model and its tokenizer into `folder` (nothing is done where they are there); returns the folder."""
+    import torch
+    from transformers import OlmoConfig, OlmoForCausalLM
+
+    from evalkit.data import Bundle
+
+    if (folder / "model.safetensors").exists():
+        return folder
+    torch.manual_seed(seed)
+    model = OlmoForCausalLM(OlmoConfig(**SHAPE)).float()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(scale)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_bytes(Bundle.open(None).read(TOKENIZER))
+    special = {"eos_token": "<|endoftext|>", "pad_token": "<|padding|>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(special))
+    model.save_pretrained(folder)
+    return folder
