@@ -261,7 +261,7 @@ def variation(choices: Mapping[str, Any], engine: str, adapter: Any = None, toke
         words.append(str(choices["split"]))
     if choices["window"] != "strict":
         words.append(choices["window"])
-    if choices["prefix_token"] != "eos":  # noqa: S105
+    if choices["prefix_token"] != "eos":
         words.append(choices["prefix_token"])
     if choices["max_length"] is not None:
         words.append(f"length{choices['max_length']}")

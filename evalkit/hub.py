@@ -16,7 +16,7 @@ SMALL = ["*.json", "tokenizer*", "*.model", "merges.txt", "vocab.txt", "*.jinja"
 """Patterns of everything but weights: config, tokenizer, chat template."""
 PROBE_SECONDS = 3.0
 NEVER = ["*/*", "consolidated*"]
-TOKEN_ADVICE = "put a token of an account that has access into HF_TOKEN, or run 'hf auth login'"  # noqa: S105
+TOKEN_ADVICE = "put a token of an account that has access into HF_TOKEN, or run 'hf auth login'"
 
 
 def told_offline() -> bool:

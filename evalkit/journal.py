@@ -31,7 +31,7 @@ BATCH, SPLIT = 1, 2
 FSYNC_SECONDS = 30.0
 """The page cache survives ``kill -9``; a sync now and then bounds what a power cut can take."""
 
-_HEAD = struct.Struct("<4sB3xI8s")  # magic, kind, payload length, checksum
+_HEAD = struct.Struct("<4sBI8s")  # magic, kind, payload length, checksum
 _BATCH = struct.Struct("<16sIId")  # batch key, generation, requests, time of commit (seconds since 1970)
 _SPLIT = struct.Struct("<16sIQ")  # batch key, generation, tree tokens of the batch that did not fit
 _KEY = 16
@@ -178,6 +178,7 @@ class Journal:
         self._frames: list[Frame] = []
         self._where: dict[bytes, int] = {}
         self._splits: set[bytes] = set()
+        self._batches: set[bytes] = set()
         self._file: int | None = None
         self._path: Path | None = None
         self._size = 0
@@ -225,6 +226,7 @@ class Journal:
     def _add(self, frame: Frame) -> None:
         number = len(self._frames)
         self._frames.append(frame)
+        self._batches.add(frame.batch)
         for position, key in enumerate(frame.keys):
             old = self._where.get(key)
             if old is None or (frame.kept[position] and not self._kept(old)):
@@ -249,6 +251,10 @@ class Journal:
     def holds(self, batch: Batch) -> bool:
         """Whether every request of a batch is scored as fully as it asks."""
         return all(self.has(request.key, tokens=request.keep_tokens) for request in batch.requests)
+
+    def committed(self, batch: Batch) -> bool:
+        """Whether this very batch was scored in one go, as fully as it asks."""
+        return batch.key in self._batches and self.holds(batch)
 
     def must_split(self, batch: Batch) -> bool:
         """Whether a batch is known not to fit: it failed before, or is as large as one that did."""

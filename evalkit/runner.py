@@ -43,7 +43,7 @@ from evalkit.store import (
     write_metrics,
 )
 from evalkit.tables import write_rows
-from evalkit.task import Row
+from evalkit.task import Row, TaskName
 
 INFO_SECONDS = 20.0
 """While scoring, ``run.json`` is written anew at most this often."""
@@ -184,12 +184,10 @@ class _Scoring:
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, bool]]:
         """The batch, or the parts it is known to need; each with whether the journal holds it."""
-        if self.journal.holds(batch):
-            yield batch, True
-            return
-        halves = self.engine.split(batch) if self.journal.must_split(batch) else None
+        committed = self.journal.committed(batch)
+        halves = self.engine.split(batch) if not committed and self.journal.must_split(batch) else None
         if halves is None:
-            yield batch, False
+            yield batch, committed or self.journal.holds(batch)
         else:
             for half in halves:
                 yield from self._parts(half)
@@ -531,12 +529,19 @@ def _carry_over(folder: Path, info: dict[str, Any]) -> list[Metric]:
         metrics = [
             Metric(**{**record, "value": math.nan if record["value"] is None else record["value"]})
             for record in (read_metrics(folder) if kept else [])
-            if record["task"] in kept
+            if _full_name(record) in kept
         ]
     except (EvalkitError, KeyError, TypeError):
         return []
     info["tasks"] = {**kept, **info["tasks"]}
     return metrics
+
+
+def _full_name(record: Mapping[str, Any]) -> str:
+    """The full task name of a line of ``metrics.json``, whose task may be the base alone."""
+    if record["task"].partition(":")[1]:
+        return str(record["task"])
+    return str(TaskName(record["task"], record.get("form", ""), record.get("regime", "")))
 
 
 def _old_info(folder: Path) -> dict[str, Any] | None:

@@ -26,6 +26,8 @@ CONFIG = {
     "hidden_size": 8,
     "max_position_embeddings": 64,
     "tie_word_embeddings": True,
+    "eos_token_id": 256,
+    "pad_token_id": 256,
 }
 
 

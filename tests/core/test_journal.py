@@ -1,0 +1,255 @@
+"""The journal keeps every bit of what was committed, and never gives back anything else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import struct
+from array import array
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evalkit.errors import EvalkitError, ScoringError
+from evalkit.journal import Frame, Journal, SplitNote, read_frames
+from evalkit.records import Batch, Request, Scores
+
+IDENTITY = {"engine": "fake", "fingerprint": "s64:aa", "dtype": "float32"}
+
+
+def make_batch(seed: int, size: int = 3, keep: bool = True) -> tuple[Batch, list[Scores]]:
+    """A batch of random requests with scores whose bits are all over the place."""
+    stream = np.random.default_rng(seed)
+    requests, scores = [], []
+    for _ in range(size):
+        length = int(stream.integers(2, 9))
+        tokens = array("i", [int(token) for token in stream.integers(0, 50_000, length)])
+        start = int(stream.integers(1, length))
+        requests.append(Request(tokens, start, keep))
+        logprobs = -np.abs(stream.normal(size=length - start)).astype(np.float32) * np.float32(
+            10.0 ** float(stream.integers(-20, 5))
+        )
+        scores.append(
+            Scores(float(-stream.random() * 1e3), length - start, bool(stream.integers(2)), logprobs if keep else None)
+        )
+    return Batch(tuple(requests), sum(len(request.tokens) - 1 for request in requests), 1), scores
+
+
+def filled(folder: Path, seeds: range) -> Path:
+    """A journal with one batch a seed; its log file."""
+    journal = Journal(folder, IDENTITY)
+    for seed in seeds:
+        journal.commit(*make_batch(seed))
+    journal.close()
+    (log,) = journal.folder.glob("*.log") if journal.folder else ()
+    return log
+
+
+def assert_same(got: Scores, want: Scores) -> None:
+    assert struct.pack("<d", got.sum) == struct.pack("<d", want.sum)
+    assert (got.tokens, got.is_greedy) == (want.tokens, want.is_greedy)
+    assert (got.logprobs is None) == (want.logprobs is None)
+    if got.logprobs is not None and want.logprobs is not None:
+        assert got.logprobs.dtype == np.float32
+        assert got.logprobs.tobytes() == want.logprobs.tobytes()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_bits_survive(tmp_path: Path, keep: bool) -> None:
+    """float64 sums and float32 log-probabilities come back bit for bit."""
+    journal = Journal(tmp_path, IDENTITY)
+    for seed in range(20):
+        journal.commit(*make_batch(seed, keep=keep))
+    journal.close()
+    again = Journal(tmp_path, IDENTITY)
+    for seed in range(20):
+        batch, scores = make_batch(seed, keep=keep)
+        assert again.holds(batch)
+        for request, want in zip(batch.requests, scores, strict=True):
+            assert_same(again.get(request.key), want)
+
+
+def test_cut_at_every_byte_of_the_last_frame(tmp_path: Path) -> None:
+    """Whatever part of the last frame is missing, the frames before it stand and the last is scored again."""
+    log = filled(tmp_path, range(4))
+    whole = log.read_bytes()
+    (hash_,) = (folder.name for folder in tmp_path.iterdir())
+    filled(tmp_path / "three", range(3))
+    three = next((tmp_path / "three").glob("*/*.log")).stat().st_size
+    for end in range(three, len(whole) + 1):
+        log.write_bytes(whole[:end])
+        journal = Journal(tmp_path, IDENTITY)
+        for seed in range(3):
+            batch, scores = make_batch(seed)
+            assert journal.holds(batch)
+            assert_same(journal.get(batch.requests[0].key), scores[0])
+        last, scores = make_batch(3)
+        assert journal.holds(last) is (end == len(whole))
+        if end < len(whole) and end % 7 == 0:  # resume behind the torn tail
+            journal.commit(last, scores)
+            journal.close()
+            resumed = Journal(tmp_path, IDENTITY)
+            assert resumed.holds(last)
+            for file in (tmp_path / hash_).glob("*.log"):
+                if file != log:
+                    file.unlink()
+
+
+def test_damage_is_skipped_and_never_misread(tmp_path: Path) -> None:
+    """A flipped bit anywhere loses at most the frame that it is in; what is read is what was written."""
+    log = filled(tmp_path, range(5))
+    whole = log.read_bytes()
+    want = {}
+    for seed in range(5):
+        batch, scores = make_batch(seed)
+        want |= {request.key: score for request, score in zip(batch.requests, scores, strict=True)}
+    stream = random.Random(3)
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << stream.randrange(8)
+        log.write_bytes(damaged)
+        journal = Journal(tmp_path, IDENTITY)
+        assert len(journal) == len(want) - 3
+        for key, score in want.items():
+            if journal.has(key):
+                assert_same(journal.get(key), score)
+
+
+def test_garbage_between_frames_is_passed_over(tmp_path: Path) -> None:
+    """Noise, also noise that holds the frames' magic, does not hide what comes after it."""
+    log = filled(tmp_path, range(2))
+    whole = log.read_bytes()
+    stream = random.Random(4)
+    noise = stream.randbytes(500) + b"EVKJ" + stream.randbytes(3) + b"EVKJ\x01" + stream.randbytes(40)
+    log.write_bytes(noise + whole + noise + whole[:30] + whole)
+    assert len(list(read_frames(log, Journal(tmp_path, IDENTITY).hash))) == 4
+
+
+def test_a_foreign_journal_gives_nothing(tmp_path: Path) -> None:
+    """Frames of one checkpoint, copied into the journal of another, are not read."""
+    log = filled(tmp_path / "mine", range(3))
+    other = {**IDENTITY, "fingerprint": "s64:bb"}
+    journal = Journal(tmp_path / "other", other)
+    journal.commit(*make_batch(9))
+    journal.close()
+    assert journal.folder is not None
+    (journal.folder / "stranger-1.log").write_bytes(log.read_bytes())
+    again = Journal(tmp_path / "other", other)
+    assert len(again) == 3
+    assert not again.holds(make_batch(0)[0])
+    log.parent.rename(tmp_path / "other" / "moved")
+    (tmp_path / "other" / "moved").rename(tmp_path / "folder-of-mine")
+    journal.folder.rename(tmp_path / "aside")
+    (tmp_path / "folder-of-mine").rename(journal.folder)
+    with pytest.raises(EvalkitError, match="another model"):
+        Journal(tmp_path / "other", other)
+
+
+def test_no_fingerprint_no_file(tmp_path: Path) -> None:
+    """A live model's scores stay in memory."""
+    journal = Journal(tmp_path, {**IDENTITY, "fingerprint": ""})
+    batch, scores = make_batch(0)
+    journal.commit(batch, scores)
+    assert journal.holds(batch)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sums_alone_do_not_serve_who_wants_tokens(tmp_path: Path) -> None:
+    """A request whose sum alone is known is scored again where its tokens are wanted, and then they are there."""
+    journal = Journal(tmp_path, IDENTITY)
+    journal.commit(*make_batch(0, keep=False))
+    wanted, scores = make_batch(0, keep=True)
+    assert not journal.holds(wanted)
+    journal.commit(wanted, scores)
+    journal.close()
+    again = Journal(tmp_path, IDENTITY)
+    assert again.holds(wanted)
+    assert_same(again.get(wanted.requests[1].key), scores[1])
+
+
+def test_the_first_commit_stands_until_force(tmp_path: Path) -> None:
+    """A request scored twice keeps its first bits; ``force`` replaces them for good."""
+    batch, first = make_batch(0)
+    other = [Scores(score.sum - 1, score.tokens, score.is_greedy, score.logprobs) for score in first]
+    key = batch.requests[0].key
+    commits = ((first, False, first), (other, False, first), (other, True, other), (first, False, other))
+    for number, (scores, force, want) in enumerate(commits):
+        journal = Journal(tmp_path, IDENTITY, force=force)
+        assert journal.holds(batch) is (number in (1, 3))
+        journal.commit(batch, scores)
+        journal.close()
+        assert Journal(tmp_path, IDENTITY).get(key).sum == want[0].sum
+
+
+def test_splits_are_remembered(tmp_path: Path) -> None:
+    """A batch that did not fit is known, and so is every batch as large."""
+    journal = Journal(tmp_path, IDENTITY)
+    small, large = make_batch(0, 2)[0], make_batch(1, 9)[0]
+    middle = make_batch(2, 5)[0]
+    assert not journal.must_split(large)
+    journal.note_split(middle)
+    journal.close()
+    again = Journal(tmp_path, IDENTITY)
+    assert [again.must_split(batch) for batch in (small, middle, large)] == [False, True, True]
+    (note,) = [read for log in tmp_path.glob("*/*.log") for read in read_frames(log, again.hash)]
+    assert isinstance(note, SplitNote)
+    assert not Journal(tmp_path, IDENTITY, force=True).must_split(large)
+
+
+def test_two_processes_have_a_file_each(tmp_path: Path) -> None:
+    """A file that exists is never appended to by another journal, even one of equal host and process number."""
+    one, two = Journal(tmp_path, IDENTITY), Journal(tmp_path, IDENTITY)
+    one.commit(*make_batch(0))
+    two.commit(*make_batch(1))
+    one.commit(*make_batch(2))
+    assert len(list(tmp_path.glob("*/*.log"))) == 2
+    assert len(Journal(tmp_path, IDENTITY)) == 9
+
+
+def test_a_full_disk_leaves_the_journal_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that ends in the middle is taken back, the error is a sentence, and later commits are read."""
+    journal = Journal(tmp_path, IDENTITY)
+    journal.commit(*make_batch(0))
+    real, calls = os.write, []
+
+    def full(file: int, data: bytes) -> int:
+        calls.append(len(data))
+        if len(calls) == 1:
+            return real(file, bytes(data)[:40])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(EvalkitError, match="disk is full"):
+        journal.commit(*make_batch(1))
+    assert not journal.holds(make_batch(1)[0])
+    monkeypatch.setattr(os, "write", real)
+    journal.commit(*make_batch(2))
+    journal.close()
+    frames = [read for log in tmp_path.glob("*/*.log") for read in read_frames(log, journal.hash)]
+    assert [frame.batch for frame in frames if isinstance(frame, Frame)] == [make_batch(seed)[0].key for seed in (0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda s: Scores(float("nan"), s.tokens, False, s.logprobs), "nan"),
+        (lambda s: Scores(float("-inf"), s.tokens, False, s.logprobs), "inf"),
+        (lambda s: Scores(5.0, s.tokens, False, s.logprobs), "positive"),
+        (lambda s: Scores(s.sum, s.tokens, False, np.full(s.tokens, np.nan, np.float32)), "NaN"),
+        (lambda s: Scores(s.sum, s.tokens, False, np.full(s.tokens, 0.5, np.float32)), "positive"),
+        (lambda s: Scores(s.sum, s.tokens, False, None), "no log-probability"),
+        (lambda s: Scores(s.sum, s.tokens + 1, False, s.logprobs), "asked"),
+    ],
+)
+def test_what_must_not_be_used_is_not_committed(tmp_path: Path, spoil: object, words: str) -> None:
+    """NaN, infinite, positive, missing and wrongly long scores are refused before anything is written."""
+    batch, scores = make_batch(0)
+    scores[1] = spoil(scores[1])  # type: ignore[operator]
+    journal = Journal(tmp_path, IDENTITY)
+    with pytest.raises(ScoringError, match=words):
+        journal.commit(batch, scores)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ScoringError, match="2 scores for 3"):
+        journal.commit(batch, scores[:2])
