@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tokenizers import Tokenizer as Backend
-from tokenizers import models, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from evalkit.encoding import (
@@ -38,6 +38,7 @@ def make_tokenizer(*, bos: bool = False, eos: bool = True) -> PreTrainedTokenize
     """A small byte-level BPE; with `bos` it puts ``<s>`` in front by default, as Llama's does."""
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>" if eos else "<|nothing|>", "<|padding|>", "<s>"]
     trainer = trainers.BpeTrainer(
         vocab_size=400,
