@@ -14,7 +14,7 @@ from evalkit.tasks.choice import VARIANTS, ChoiceTask
 from evalkit.tasks.fewshot import importer
 
 
-def test_rows(variant: str) -> Callable[[Bundle], list[dict[str, Any]]]:
+def unwrap_test(variant: str) -> Callable[[Bundle], list[dict[str, Any]]]:
     """A reader of ARC's test split out of the bundle, which holds it only as the documents of a request file.
 
     ``doc`` has ``id, query, choices, gold``; the query is the question between ``Question: `` and ``Answer:``.
@@ -38,15 +38,11 @@ def test_rows(variant: str) -> Callable[[Bundle], list[dict[str, Any]]]:
     return read
 
 
-test_rows.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
-
-
 class Arc(ChoiceTask):
     """Both sets. The gold option is the position of ``answerKey`` in ``choices.label``: labels may be 1–5 as well as A–E,
     and 3 or 5 options occur."""
 
     splits = {"lm-eval": "test", "olmes": "test", "olmo1": "validation"}  # noqa: RUF012
-    id_field = "id"
 
     def parse(self, index: int, row: Mapping[str, Any]) -> Document:
         choices = row["choices"]
@@ -71,7 +67,7 @@ class Arc(ChoiceTask):
 class ArcEasy(Arc):
     """ARC-Easy. OLMES normalises it by characters; the OLMo paper by PMI."""
 
-    data = DataSet("allenai/ai2_arc", "ARC-Easy", "ai2_arc/ARC-Easy", {"test": test_rows("arc_easy/test_rc_5shot")})
+    data = DataSet("allenai/ai2_arc", "ARC-Easy", "ai2_arc/ARC-Easy", {"test": unwrap_test("arc_easy/test_rc_5shot")})
     primary: ClassVar = {"lm-eval": "acc_norm", "olmes": "acc_norm", "olmes:mc": "acc", "olmo1": "acc_pmi"}
 
 
@@ -83,6 +79,6 @@ class ArcChallenge(Arc):
         "allenai/ai2_arc",
         "ARC-Challenge",
         "ai2_arc/ARC-Challenge",
-        {"test": test_rows("arc_challenge/test_rc_5shot")},
+        {"test": unwrap_test("arc_challenge/test_rc_5shot")},
     )
     primary: ClassVar = {"lm-eval": "acc_norm", "olmes": "acc_pmi", "olmes:mc": "acc", "olmo1": "acc_pmi"}

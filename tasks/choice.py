@@ -28,8 +28,6 @@ class ChoiceTask:
     """Regime to the split that it asks."""
     primary: ClassVar[Mapping[str, str]]
     """``regime`` or ``regime:form`` to its primary metric."""
-    id_field: ClassVar[str | None] = None
-    """The column that holds the data set's own id."""
     lm_eval_avoids_document: ClassVar[bool] = False
     """See `shots.lm_eval_stream`."""
 

@@ -21,7 +21,6 @@ class HellaSwag(ChoiceTask):
     data = DataSet("Rowan/hellaswag", None, "hellaswag/none")
     splits: ClassVar = {"lm-eval": "validation", "olmes": "validation", "olmo1": "validation"}
     primary: ClassVar = {"lm-eval": "acc_norm", "olmes": "acc_norm", "olmes:mc": "acc", "olmo1": "acc_per_token"}
-    id_field = "ind"
     lm_eval_avoids_document = True
 
     def parse(self, index: int, row: Mapping[str, Any]) -> Document:
