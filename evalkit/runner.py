@@ -28,7 +28,7 @@ from evalkit.files import sweep, writing
 from evalkit.journal import BadScore, Journal
 from evalkit.plan import Segment, TaskWork, WorkPlan, protocol_data
 from evalkit.progress import Progress, Silent
-from evalkit.records import Batch, Checkpoint, Document, Metric, Scores
+from evalkit.records import Batch, Checkpoint, Document, Metric, Request, Scores
 from evalkit.store import (
     SCHEMA_VERSION,
     Run,
@@ -222,6 +222,9 @@ class _Scoring:
             self._count()
             self._score_halves(batch)
             return
+        except ScoringError as error:
+            place = self.plan.where(self._culprit(batch))
+            raise ScoringError(f"{place} ({self.checkpoint.name}): {error}") from None
         try:
             self.journal.commit(batch, scores)
         except BadScore as error:
@@ -235,6 +238,16 @@ class _Scoring:
         self.progress.advance(batch.tree_tokens)
         if time.monotonic() - self._written > INFO_SECONDS:
             self._write("running")
+
+    def _culprit(self, batch: Batch) -> Request:
+        """The request for which the engine refuses a batch, found by halving it."""
+        while (halves := self.engine.split(batch)) is not None:
+            try:
+                self.engine.score(halves[0])
+                batch = halves[1]
+            except (ScoringError, OutOfMemory):
+                batch = halves[0]
+        return batch.requests[0]
 
     def _score_halves(self, batch: Batch) -> bool:
         halves = self.engine.split(batch)

@@ -25,7 +25,7 @@ from evalkit.errors import EvalkitError, ScoringError
 from evalkit.journal import Frame, SplitNote, read_frames
 from evalkit.records import Batch, Scores
 from evalkit.store import Run
-from tests.core import child
+from tests.core import child, small
 
 ROOT = Path(__file__).resolve().parents[2]
 MANY: dict[str, Any] = {"task": "test_many_sums", "suite": "test_both", "batch_tokens": 200}
@@ -165,10 +165,13 @@ class Faulty(FakeEngine):
 
     after = 0
     how: type[BaseException] | str = RuntimeError
+    digit = small.byte_tokenizer().encode("7")[0]
 
     def score(self, batch: Batch) -> list[Scores]:
         scores = super().score(batch)
         if len(self.scored) > self.after:
+            if self.how == "refuse" and any(request.tokens[10] == self.digit for request in batch.requests):
+                raise ScoringError("The model gives nonsense.")
             if self.how == "nan":
                 first = scores[1]
                 scores[1] = Scores(float("nan"), first.tokens, False, first.logprobs)
@@ -231,6 +234,12 @@ def test_nan_names_the_document(checkpoint: Path) -> None:
     info = json.loads(Path("results/tiny/tasks~faulty/main/run.json").read_text())
     assert info["status"] == "failed"
     assert "document" in info["error"]
+
+
+def test_an_engines_refusal_names_the_document(checkpoint: Path) -> None:
+    """An engine that refuses a batch is asked for its halves until the request is known."""
+    with pytest.raises(ScoringError, match=r"test_sums, document 7 \(tiny\): The model gives nonsense"):
+        evalkit.run("tiny", task="test_sums", engine=faulty(-1, "refuse"), report=False, batch_tokens=4000)
 
 
 def test_a_full_disk(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
