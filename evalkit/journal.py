@@ -72,7 +72,7 @@ class Frame:
         logprobs = None
         if self.kept[position]:
             end = int(self.ends[position])
-            logprobs = np.array(self.logprobs[end - count : end], dtype=np.float32)
+            logprobs = self.logprobs[end - count : end]
         return Scores(float(self.sums[position]), count, bool(self.greedy[position]), logprobs)
 
 
@@ -97,9 +97,12 @@ def _frame(identity: str, kind: int, payload: bytes) -> bytes:
 
 def _pack_batch(batch: Batch, scores: Sequence[Scores], generation: int) -> bytes:
     kept = [score.logprobs is not None for score in scores]
+    keys = b"".join(request.key for request in batch.requests)
     parts = [
-        _BATCH.pack(batch.key, generation, len(scores), time.time()),
-        b"".join(request.key for request in batch.requests),
+        _BATCH.pack(
+            hashlib.blake2b(keys, digest_size=_KEY).digest(), generation, len(scores), time.time()
+        ),  # batch.key
+        keys,
         np.array([score.sum for score in scores], dtype="<f8").tobytes(),
         np.array([score.tokens for score in scores], dtype="<u4").tobytes(),
         np.array([score.is_greedy for score in scores], dtype="u1").tobytes(),
@@ -254,7 +257,7 @@ class Journal:
 
     def committed(self, batch: Batch) -> bool:
         """Whether this very batch was scored in one go, as fully as it asks."""
-        return batch.key in self._batches and self.holds(batch)
+        return self.holds(batch) and batch.key in self._batches
 
     def must_split(self, batch: Batch) -> bool:
         """Whether a batch is known not to fit: it failed before, or is as large as one that did."""

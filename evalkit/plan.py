@@ -75,6 +75,8 @@ class WorkPlan:
         self.works = list(works)
         self.encoder = encoder
         self.requests: list[Request] = []
+        self.keys: list[bytes] = []
+        """The requests' keys, in the same order."""
         self.segments: list[Segment] = []
         self.asked = 0
         """Requests before duplicates were removed."""
@@ -100,6 +102,7 @@ class WorkPlan:
         if position is None:
             position = self._ids[key] = len(self.requests)
             self.requests.append(request)
+            self.keys.append(key)
         elif request.keep_tokens and not self.requests[position].keep_tokens:
             self.requests[position] = replace(self.requests[position], keep_tokens=True)
         return position
@@ -197,9 +200,17 @@ def make_plan(
                 segment.pieces[-1] = (work, segment.pieces[-1][1] + len(chunk))
             else:
                 segment.pieces.append((work, len(chunk)))
-        if position == 0:
+        if position == 0 and not getattr(work.task, "may_be_empty", False):
             raise ScoringError(f"The task '{work.name}' has no documents to ask.")
+    if not plan.documents:
+        told = [sentence for work in works for sentence in task_warnings(work.task)]
+        raise ScoringError(" ".join(["There are no documents to ask.", *told[:1]]))
     return plan
+
+
+def task_warnings(task: Task) -> list[str]:
+    """What a task says about its data, where it says anything."""
+    return list(getattr(task, "warnings", list)())
 
 
 def _has_choices(segment: Segment) -> bool:

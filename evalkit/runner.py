@@ -26,7 +26,7 @@ from evalkit.engines.base import Engine
 from evalkit.errors import EvalkitError, OutOfMemory, ScoringError
 from evalkit.files import sweep, writing
 from evalkit.journal import BadScore, Journal
-from evalkit.plan import Segment, TaskWork, WorkPlan, protocol_data
+from evalkit.plan import Segment, TaskWork, WorkPlan, protocol_data, task_warnings
 from evalkit.progress import Progress, Silent
 from evalkit.records import Batch, Checkpoint, Document, Metric, Request, Scores
 from evalkit.store import (
@@ -37,6 +37,7 @@ from evalkit.store import (
     options_to_json,
     read_metrics,
     run_folder,
+    suite_metrics,
     task_file,
     task_metrics,
     write_info,
@@ -184,7 +185,7 @@ class _Scoring:
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, bool]]:
         """The batch, or the parts it is known to need; each with whether the journal holds it."""
-        committed = self.journal.committed(batch)
+        committed = self.journal.limit is not None and self.journal.committed(batch)
         halves = self.engine.split(batch) if not committed and self.journal.must_split(batch) else None
         if halves is None:
             yield batch, committed or self.journal.holds(batch)
@@ -272,8 +273,12 @@ class _Scoring:
                     work = self.plan.works[number]
                     made = rows[id(work)]
                     write_rows(task_file(folder, work.task.name), [strings.add(row) for row in made])
-                    metrics += task_metrics(work.task, made)
+                    metrics += task_metrics(work.task, made, work.task.limited)
                     _note_truncated(info, work, made)
+                works = [self.plan.works[number] for number in group.works]
+                metrics += suite_metrics(
+                    group.suite, group.aggregation, [(work.task, rows[id(work)], work.task.limited) for work in works]
+                )
                 if group.suite == TASKS_SUITE:
                     metrics = _carry_over(folder, info) + metrics
                 write_metrics(folder, metrics)
@@ -340,6 +345,8 @@ class _Scoring:
         limited = [work.name for work in works if work.task.limited]
         if limited:
             warnings.append(f"Limited: fewer documents than the regime asks for in {', '.join(limited)}.")
+        for work in works:
+            warnings += task_warnings(work.task)
         warnings += getattr(self.engine, "notes", [])
         if not checkpoint.fingerprint:
             warnings.append("A live model has no fingerprint: its scores are not in the journal.")
@@ -405,8 +412,9 @@ class _Reader:
         scores = []
         for _ in range(work.prompts[self._document]):
             windows = work.windows[self._prompt]
-            requests = [plan.requests[work.requests[self._window + place]] for place in range(windows)]
-            parts = [journal.get(request.key) for request in requests]
+            numbers = work.requests[self._window : self._window + windows]
+            requests = [plan.requests[number] for number in numbers]
+            parts = [journal.get(plan.keys[number]) for number in numbers]
             keep = bool(work.kept[self._prompt])
             ids = [np.asarray(request.tokens, dtype=np.int32)[request.start :] for request in requests] if keep else []
             scores.append(merge(parts, ids, work.truncated[self._prompt]))
@@ -422,6 +430,10 @@ def merge(parts: Sequence[Scores], token_ids: Sequence[np.ndarray], truncated: i
     `token_ids`: int32 arrays, one a window, or empty where only sums are wanted.
     """
     keep = bool(token_ids) and all(part.logprobs is not None for part in parts)
+    if len(parts) == 1:
+        part = parts[0]
+        logprobs, ids = (part.logprobs, token_ids[0]) if keep else (None, None)
+        return Scores(part.sum, part.tokens, part.is_greedy, logprobs, ids, truncated)
     return Scores(
         sum=math.fsum(part.sum for part in parts),
         tokens=sum(part.tokens for part in parts),
