@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 from evalkit.data import Bundle
 from evalkit.domains import bundle_texts
-from evalkit.errors import ScoringError, UsageError
+from evalkit.domains.texts import MAX_LENGTH, text_row
+from evalkit.errors import UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.registry import task
 from evalkit.task import Row, TaskName, TaskOptions
 
 PER_DOMAIN = 8
-MAX_LENGTH = 2048
 
 
 @task("quickstart_texts", description="Perplexity of a few texts from BoolQ, CoQA, SQuAD and WikiHow")
@@ -74,35 +73,10 @@ class QuickstartTexts:
         }
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
-        if len(scores) != 1:
-            raise ScoringError(f"{self.name}: {len(scores)} scores for one text.")
-        one, text = scores[0], document.fields["text"]
-        row: Row = {
-            "index": document.index,
-            "native_id": document.native_id,
-            "source": document.fields["source"],
-            "domain": document.fields["domain"],
-            "sum": one.sum,
-            "tokens": one.tokens,
-            "characters": len(text),
-            "bytes": len(text.encode("utf-8")),
-            "words": count_words(text),
-            "windows": one.windows,
-            "truncated": one.truncated,
-        }
-        if one.logprobs is not None:
-            row["logprobs"] = one.logprobs.tolist()
-            if one.token_ids is not None:
-                row["token_ids"] = one.token_ids.tolist()
-        return row
+        return text_row(document, scores)
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         from evalkit.metrics import text_metrics
 
         base = Metric(self.name.base, "", math.nan, 0, split="validation", limited=self.limited)
         return text_metrics(rows, base=base)
-
-
-def count_words(text: str) -> int:
-    """Words as lm-evaluation-harness counts them: ``len(re.split(r"\\s+", text))``."""
-    return len(re.split(r"\s+", text))

@@ -230,10 +230,14 @@ def collect(
 
     groups: list[Group] = []
     for name in dict.fromkeys(suites):
-        entry = registry.suites.get(name)
+        entry = registry.suite_entry(name)
+        if any(group.suite == entry.name for group in groups):
+            raise UsageError(
+                f"Two suites are called '{entry.name}', so their results would mix. Score one after the other."
+            )
         options = suite_options(entry, base)
         works = tuple(dict.fromkeys(position(one, options) for one in entry.tasks))
-        groups.append(Group(name, works, aggregation=entry.aggregation))
+        groups.append(Group(entry.name, works, aggregation=entry.aggregation))
     if tasks:
         groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(position(one, base) for one in tasks))))
     if not groups:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from evalkit import stats
 from evalkit.records import Metric
@@ -97,6 +98,8 @@ _DENOMINATORS = ("tokens", "bytes", "words")
 _NATS = 0
 Group = tuple[str, str]
 """Source and domain."""
+Ordinary = Callable[[str, str], bool]
+"""Whether a domain of a source counts in ordinary perplexity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,56 +120,108 @@ def text_metrics(
     *,
     base: Metric,
     primary: str = "bits_per_byte",
-    ordinary: Callable[[str, str], bool] | None = None,
+    ordinary: Ordinary | None = None,
 ) -> list[Metric]:
     """Perplexities and bits per byte a domain, and their aggregates.
 
     A domain: ``token_perplexity = exp(−Σ ll / Σ tokens)`` (Paloma, arXiv 2312.10523, section 3.1: weighted by tokens, never
     a mean over documents), ``bits_per_byte = −Σ ll / (Σ bytes · ln 2)``, ``byte_perplexity`` and ``word_perplexity``
-    likewise (lm-evaluation-harness), and the counts ``tokens`` and ``bytes``. Errors and intervals are bootstraps of these
-    ratios over documents, or over clusters where rows have a ``cluster``; clusters that reach over several domains of a
-    source are resampled in all of them at once.
+    likewise (lm-evaluation-harness), and the counts ``tokens``, ``bytes`` and ``windows``. Errors and intervals are
+    bootstraps of these ratios over documents, or over clusters where rows have a ``cluster``; clusters that reach over
+    several domains of a source are resampled in all of them at once.
 
-    Aggregates have an empty domain. A source: ``macro_`` (mean of its domains' values) and ``median_``. All sources
-    together (empty source; only where there are several): ``macro_`` and ``median_`` over all domains, and ``ordinary_``,
-    the ratio of all documents pooled for which ``ordinary(source, domain)`` holds (all, by default). The error of an
-    aggregate is that of sampling documents, the domains given; it is unknown where a domain has a single document.
+    Aggregates have an empty domain. A source: ``macro_`` (mean of its domains' values), ``median_``, ``outliers`` and the
+    totals of its counts. All sources together (empty source; only where there are several): the same over all domains,
+    and ``ordinary_``, the ratio of all documents pooled for which ``ordinary(source, domain)`` holds (all, by default).
+    The error of an aggregate is that of sampling documents, the domains given; it is unknown where a domain has a single
+    document. `suite_text_metrics` does the same for sources that are tasks of their own.
 
     Exactly one row is primary: the widest ``macro_`` of `primary`.
     """
     if primary not in ("bits_per_byte", "token_perplexity"):
         raise ValueError("the primary text metric is bits_per_byte or token_perplexity")
     pools = _pools(rows, base.task)
+    windows = _windows(rows)
     sources = list(dict.fromkeys(source for source, _ in pools))
     metrics: list[Metric] = []
     for source in sources:
         own = {group: pool for group, pool in pools.items() if group[0] == source}
-        for (_, domain), pool in own.items():
-            metrics += _domain_metrics(pool, replace(base, source=source, domain=domain))
-        metrics += _aggregates(list(own.values()), replace(base, source=source, domain=""))
+        for group, pool in own.items():
+            metrics += _domain_metrics(pool, windows[group], replace(base, source=source, domain=group[1]))
+        metrics += _aggregates(own, windows, replace(base, source=source, domain=""))
     if len(sources) > 1:
-        whole = replace(base, source="", domain="")
-        metrics += _aggregates(list(pools.values()), whole)
-        chosen = [pool for group, pool in pools.items() if pool.n and (ordinary is None or ordinary(*group))]
-        if chosen:
-            pooled = _Pool(
-                sum(pool.n for pool in chosen),
-                min(pool.units for pool in chosen),
-                np.sum([pool.totals for pool in chosen], axis=0),
-                np.sum([pool.draws for pool in chosen], axis=0),
-            )
-            for name in ("bits_per_byte", "token_perplexity"):
-                metrics.append(_ratio_metric(pooled, name, replace(whole, metric=f"ordinary_{name}")))
+        metrics += _overall(pools, windows, replace(base, source="", domain=""), ordinary)
     widest = max((i for i, m in enumerate(metrics) if m.metric == f"macro_{primary}"), default=None)
     return [replace(metric, primary=i == widest) for i, metric in enumerate(metrics)]
 
 
-def _domain_metrics(pool: _Pool, base: Metric) -> list[Metric]:
+def suite_text_metrics(
+    parts: Sequence[tuple[str, Sequence[Row], Ordinary | None]], *, base: Metric, primary: str = "bits_per_byte"
+) -> list[Metric]:
+    """What stands over several text tasks: the aggregates over all domains of `parts`, each a task's name, its rows and
+    its rule of what is ordinary. As in `text_metrics`, with the same resamples; of the rows ``macro_`` of `primary` is
+    primary."""
+    pools: dict[Group, _Pool] = {}
+    windows: dict[Group, float] = {}
+    rules: dict[Group, Ordinary | None] = {}
+    for task, rows, rule in parts:
+        own = _pools(rows, task)
+        pools |= own
+        windows |= _windows(rows)
+        rules |= dict.fromkeys(own, rule)
+
+    def ordinary(source: str, domain: str) -> bool:
+        rule = rules[source, domain]
+        return rule is None or rule(source, domain)
+
+    metrics = _overall(pools, windows, replace(base, source="", domain=""), ordinary)
+    return [replace(metric, primary=metric.metric == f"macro_{primary}") for metric in metrics]
+
+
+def _overall(
+    pools: Mapping[Group, _Pool], windows: Mapping[Group, float], base: Metric, ordinary: Ordinary | None
+) -> list[Metric]:
+    """The aggregates over all domains, and what is ordinary pooled."""
+    metrics = _aggregates(pools, windows, base)
+    chosen = [pool for group, pool in pools.items() if pool.n and (ordinary is None or ordinary(*group))]
+    if chosen:
+        pooled = _Pool(
+            sum(pool.n for pool in chosen),
+            min(pool.units for pool in chosen),
+            np.sum([pool.totals for pool in chosen], axis=0),
+            np.sum([pool.draws for pool in chosen], axis=0),
+        )
+        for name in ("bits_per_byte", "token_perplexity"):
+            metrics.append(_ratio_metric(pooled, name, replace(base, metric=f"ordinary_{name}")))
+    return metrics
+
+
+def _domain_metrics(pool: _Pool, windows: float, base: Metric) -> list[Metric]:
     metrics = [_ratio_metric(pool, name, replace(base, metric=name)) for name in TEXT_METRICS]
-    for name in ("tokens", "bytes"):
-        value = float(pool.totals[1 + _DENOMINATORS.index(name)])
+    for name, value in _counts([pool], [windows]).items():
         metrics.append(replace(base, metric=name, value=value, n=pool.n, primary=False, chance=None))
     return metrics
+
+
+def _counts(pools: Sequence[_Pool], windows: Sequence[float]) -> dict[str, float]:
+    """Tokens, bytes and (where every row told them) windows."""
+    counts = {
+        name: float(sum(pool.totals[1 + _DENOMINATORS.index(name)] for pool in pools)) for name in ("tokens", "bytes")
+    }
+    total = math.fsum(windows)
+    return counts if math.isnan(total) else {**counts, "windows": total}
+
+
+def _windows(rows: Sequence[Row]) -> dict[Group, float]:
+    """Windows a domain; NaN where a row does not tell them."""
+    windows: dict[Group, float] = {}
+    for row in rows:
+        windows[_group(row)] = windows.get(_group(row), 0.0) + _float(row.get("windows"))
+    return windows
+
+
+def _group(row: Row) -> Group:
+    return str(row.get("source") or ""), str(row.get("domain") or row.get("source") or "")
 
 
 def _ratio_metric(pool: _Pool, name: str, base: Metric) -> Metric:
@@ -177,11 +232,13 @@ def _ratio_metric(pool: _Pool, name: str, base: Metric) -> Metric:
     return _filled(replace(base, primary=False, higher_is_better=False, chance=None), estimate)
 
 
-def _aggregates(pools: Sequence[_Pool], base: Metric) -> list[Metric]:
-    """``macro_`` and ``median_`` of bits per byte and token perplexity over domains; unscored domains are left out."""
+def _aggregates(pools: Mapping[Group, _Pool], windows: Mapping[Group, float], base: Metric) -> list[Metric]:
+    """``macro_`` and ``median_`` of bits per byte and token perplexity over domains, the number of `outliers` among the
+    perplexities, and totals of the counts; unscored domains are left out."""
     metrics = []
+    n = 0
     for name in ("bits_per_byte", "token_perplexity"):
-        scored = [pool for pool in pools if pool.n and not math.isnan(float(_ratio(pool.totals, name)))]
+        scored = [pool for pool in pools.values() if pool.n and not math.isnan(float(_ratio(pool.totals, name)))]
         values = np.array([float(_ratio(pool.totals, name)) for pool in scored])
         draws = np.array([_ratio(pool.draws, name) for pool in scored])
         n, units = sum(pool.n for pool in scored), min((pool.units for pool in scored), default=0)
@@ -191,7 +248,24 @@ def _aggregates(pools: Sequence[_Pool], base: Metric) -> list[Metric]:
                 estimate = stats.estimate_draws(float(middle(values)), n, middle(draws, axis=0), units)
             metric = replace(base, metric=f"{kind}_{name}", primary=False, higher_is_better=False, chance=None)
             metrics.append(_filled(metric, estimate))
+        if name == "token_perplexity":
+            count = replace(base, value=float(len(outliers(values))), n=n, primary=False, higher_is_better=False)
+            metrics.append(replace(count, metric="outliers", chance=None))
+    totals = _counts(list(pools.values()), [windows[group] for group in pools])
+    for name, value in totals.items():
+        metrics.append(replace(base, metric=f"total_{name}", value=value, n=n, primary=False, chance=None))
     return metrics
+
+
+def outliers(perplexities: ArrayLike) -> list[int]:
+    """Positions of the domains whose perplexity is far above the others': its logarithm is above the third quartile by
+    more than 1.5 interquartile ranges (Tukey 1977). One of them can swamp a mean (Paloma, arXiv 2312.10523, saw 391,171),
+    so their number stands beside every macro average."""
+    values = np.log(np.asarray(perplexities, dtype=np.float64))
+    if values.size == 0:
+        return []
+    low, high = np.quantile(values, [0.25, 0.75])
+    return [int(i) for i in np.flatnonzero(values > high + 1.5 * (high - low))]
 
 
 def _ratio(sums: Floats, name: str) -> Floats:
@@ -211,9 +285,7 @@ def _ratio(sums: Floats, name: str) -> Floats:
 def _pools(rows: Sequence[Row], task: str) -> dict[Group, _Pool]:
     """Rows to one pool a domain, in order of first appearance, with the bootstrap of all its sums."""
     columns = np.array([[_float(row.get(name)) for name in ("sum", *_DENOMINATORS)] for row in rows]).reshape(-1, 4)
-    groups: list[Group] = [
-        (str(row.get("source") or ""), str(row.get("domain") or row.get("source") or "")) for row in rows
-    ]
+    groups = [_group(row) for row in rows]
     clusters = _clusters(rows) or [None] * len(rows)
     unscored = np.isnan(columns[:, :3]).any(axis=1)  # words may be missing: then only their perplexity is
     members: dict[Group, list[int]] = {group: [] for group in groups}

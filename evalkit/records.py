@@ -129,7 +129,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One line of ``metrics.json``. Aggregates have an empty domain and a ``macro_``/``median_``/``ordinary_`` name."""
+    """One line of ``metrics.json``. Aggregates have an empty domain and a name of ``macro_``, ``median_``, ``ordinary_`` or
+    ``total_``, or are ``outliers``; those over a suite of texts have the suite's name for a task."""
 
     task: str
     metric: str

@@ -38,6 +38,8 @@ class TaskEntry:
     has ``{"": ("",)}``."""
     description: str = ""
     where: str = ""
+    parts: bool = False
+    """Whether the family answers for its parts too, whatever follows a slash: ``texts/SOURCE``."""
 
     def names(self) -> list[TaskName]:
         """Every full name of the family."""
@@ -141,6 +143,25 @@ class Registry(Generic[EntryT]):
         return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
 
 
+FolderSuite = Callable[[Path], SuiteEntry]
+"""What makes a suite of a folder of texts; the room of domains registers it."""
+
+folder_suites: list[FolderSuite] = []
+
+
+def suite_entry(name: str) -> SuiteEntry:
+    """A registered suite, else a folder of texts as one. Raises `UnknownName` and `UsageError`."""
+    if name in suites:
+        return suites.get(name)
+    tasks.load()
+    path = Path(name).expanduser()
+    if folder_suites and path.is_dir():
+        return folder_suites[-1](path)
+    if "/" in name:
+        raise UsageError(f"There is no folder {name}. --suite takes the name of a suite, or a folder of texts.")
+    return suites.get(name)
+
+
 tasks: Registry[TaskEntry] = Registry("task", "evalkit.tasks", "'evalkit list tasks' shows all.")
 suites: Registry[SuiteEntry] = Registry("suite", "evalkit.suites", "'evalkit list suites' shows all.")
 engines: Registry[EngineEntry] = Registry("engine", "evalkit.engines", "'evalkit list engines' shows all.")
@@ -148,7 +169,7 @@ models: Registry[ModelEntry] = Registry("model", "evalkit.models", "'evalkit lis
 
 
 def task(
-    name: str, *, variants: Mapping[str, tuple[str, ...]] | None = None, description: str = ""
+    name: str, *, variants: Mapping[str, tuple[str, ...]] | None = None, description: str = "", parts: bool = False
 ) -> Callable[[TaskFactory], TaskFactory]:
     """Decorator: register a factory ``(TaskName, TaskOptions) -> Task`` (a function or a class) under `name`.
 
@@ -157,7 +178,7 @@ def task(
     """
 
     def register(factory: TaskFactory) -> TaskFactory:
-        tasks.add(TaskEntry(name, factory, variants or {"": ("",)}, description, where=_where(factory)))
+        tasks.add(TaskEntry(name, factory, variants or {"": ("",)}, description, _where(factory), parts))
         return factory
 
     return register
@@ -179,6 +200,16 @@ def _where(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
+def task_family(base: str) -> TaskEntry:
+    """The entry that answers for a task's base name: its own, else that of a family with `TaskEntry.parts` before a slash."""
+    name = base
+    while name not in tasks and "/" in name:
+        name = name.rpartition("/")[0]
+        if name in tasks and tasks.get(name).parts:
+            return tasks.get(name)
+    return tasks.get(base)
+
+
 def parse_task_name(text: str) -> TaskName:
     """``arc_easy:mc::olmes`` to a complete `TaskName`; defaults filled in, everything checked.
 
@@ -186,7 +217,7 @@ def parse_task_name(text: str) -> TaskName:
     """
     rest, _, regime = text.partition("::")
     base, _, form = rest.partition(":")
-    entry = tasks.get(base)
+    entry = task_family(base)
     if not regime:
         regime = DEFAULT_REGIME if DEFAULT_REGIME in entry.variants else next(iter(entry.variants))
     if regime not in entry.variants:
@@ -205,7 +236,7 @@ def _listed(names: Any) -> str:
 def make_task(text: str, options: TaskOptions | None = None) -> Task:
     """The task of that name, configured."""
     name = parse_task_name(text)
-    return tasks.get(name.base).factory(name, options or TaskOptions())
+    return task_family(name.base).factory(name, options or TaskOptions())
 
 
 def load_folder(folder: Path) -> list[str]:

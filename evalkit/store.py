@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+TEXTS = "texts"
+"""The aggregation of suites of texts: metrics over all their domains."""
 METRIC_COLUMNS = tuple(Metric.__dataclass_fields__)
 
 
@@ -214,19 +217,37 @@ def recompute_metrics(path: Path | str, *, write: bool = True) -> list[Metric]:
     """
     run = load_run(path)
     metrics: list[Metric] = []
+    made: list[tuple[Any, list[Row], bool]] = []
     for name, about in run.info["tasks"].items():
         task = make_task(name, options_from_json(about.get("options", {})))
-        metrics += task_metrics(task, run.rows(name))
+        made.append((task, run.rows(name), bool(about.get("limited"))))
+        metrics += task_metrics(*made[-1])
+    metrics += suite_metrics(run.suite, str(run.info.get("aggregation", "")), made)
     if write:
         write_metrics(run.path, metrics)
     return metrics
 
 
-def task_metrics(task: Any, rows: Sequence[Row]) -> list[Metric]:
+def task_metrics(task: Any, rows: Sequence[Row], limited: bool) -> list[Metric]:
     """A task's metrics, marked where it is limited."""
-    from dataclasses import replace
+    return [replace(metric, limited=True) if limited else metric for metric in task.metrics(rows)]
 
-    return [replace(metric, limited=True) if task.limited else metric for metric in task.metrics(rows)]
+
+def suite_metrics(suite: str, aggregation: str, made: Sequence[tuple[Any, Sequence[Row], bool]]) -> list[Metric]:
+    """What stands over the tasks of a suite whose aggregation is ``texts``, under the suite's name; else nothing.
+
+    `made`: tasks, their rows, and whether they are limited. Where one is, the name says that this is a part.
+    """
+    texts = [(task, rows) for task, rows, _ in made if task.kind == "text" and rows]
+    if aggregation != TEXTS or not texts:
+        return []
+    from evalkit.metrics import suite_text_metrics
+
+    limited = any(flag for _, _, flag in made)
+    base = Metric(f"part of {suite}" if limited else suite, "", math.nan, 0, limited=limited)
+    return suite_text_metrics(
+        [(task.name.base, rows, getattr(task, "ordinary", None)) for task, rows in texts], base=base
+    )
 
 
 def task_file(folder: Path, name: TaskName) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +54,10 @@ class TaskName:
 
     @property
     def file_name(self) -> str:
-        """The name as a file's stem: ``arc_easy.mc.olmes``, ``paloma.c4_en``."""
-        return ".".join(part.replace("/", ".") for part in (self.base, self.form, self.regime) if part)
+        """The name as a file's stem: ``arc_easy.mc.olmes``, ``paloma.c4_en``; a hash where signs or length forbid that."""
+        name = ".".join(part.replace("/", ".") for part in (self.base, self.form, self.regime) if part)
+        safe = re.sub(r"[^\w.,+=@~-]", "_", name)[:100]
+        return name if safe == name else f"{safe}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 @runtime_checkable
@@ -83,6 +87,9 @@ class Task(Protocol):
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
         """One row. Has at least ``index, native_id, truncated``."""
+
+    # A task may have more: ``warnings() -> list[str]``, what stands in ``run.json`` about its data; ``ordinary(source,
+    # domain) -> bool``, which domains count in ordinary perplexity; ``may_be_empty``, True where no document is no error.
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         """Metrics with standard errors and intervals; a pure function of rows (also of rows read back from disk)."""

@@ -38,7 +38,8 @@ def unit_of(metric: Metric) -> Unit:
         return "bits"
     if name.endswith("perplexity"):
         return "perplexity"
-    return "count" if name in ("tokens", "bytes", "words") else "number"
+    counts = ("tokens", "bytes", "words", "windows", "outliers")
+    return "count" if name.removeprefix("total_") in counts else "number"
 
 
 UNIT_WORDS: Mapping[Unit, str] = {

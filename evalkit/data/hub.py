@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import cache as once
+from pathlib import Path
 from typing import Any
 
 from evalkit.errors import DataUnavailable
@@ -78,14 +79,43 @@ def load(repo: str, config: str | None, split: str, commit: str | None) -> list[
         raise _explained(error, repo, split) from error
 
 
-def _explained(error: Exception, repo: str, split: str = "") -> DataUnavailable:
-    """A library's exception as a sentence that says what to do."""
+def files(repo: str, patterns: list[str], advice: str) -> Path:
+    """The folder in the hub's own cache that holds a data set's files of these patterns, fetched where they are not there.
+
+    `advice` ends every error: how to get access, or to give the files.
+    """
+    online = reachable()
+    if not online and not told_offline():
+        raise DataUnavailable(f"The Hugging Face hub cannot be reached, so {repo} cannot be read from it. {advice}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, repo_type="dataset", allow_patterns=patterns, local_files_only=not online))
+    except Exception as error:
+        kinds = {type(one).__name__ for one in _chain(error)}
+        if "GatedRepoError" in kinds or "RepositoryNotFoundError" in kinds:
+            raise DataUnavailable(f"The hub does not let you read {repo}. {advice}") from error
+        if not online:
+            raise DataUnavailable(f"{repo} is not on this machine, and HF_HUB_OFFLINE is set. {advice}") from error
+        reason = " ".join(str(error).split())[:160]
+        raise DataUnavailable(
+            f"{repo} could not be read from the hub ({type(error).__name__}: {reason}). {advice}"
+        ) from error
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception and those that caused it."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
-    kinds = {type(one).__name__ for one in chain}
+    return chain
+
+
+def _explained(error: Exception, repo: str, split: str = "") -> DataUnavailable:
+    """A library's exception as a sentence that says what to do."""
+    kinds = {type(one).__name__ for one in _chain(error)}
     text = " ".join(str(error).split())
     if "GatedRepoError" in kinds or "is a gated dataset" in text:
         return DataUnavailable(

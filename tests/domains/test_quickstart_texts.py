@@ -11,7 +11,7 @@ import pytest
 from evalkit.data import Bundle
 from evalkit.domains import bundle_texts
 from evalkit.domains.bundle_texts import Text
-from evalkit.domains.quickstart import count_words
+from evalkit.domains.texts import count_words
 from evalkit.errors import UsageError
 from evalkit.records import Prompt, Scores
 from evalkit.task import Task

@@ -1,0 +1,92 @@
+"""Any folder of texts as a suite: ``--suite DIR``, a task a source (``texts/SOURCE``), a domain a column.
+
+`evalkit.domains.layout` says what such a folder looks like. Its tasks take the folder as ``--data``, so that a stored
+run can be scored and computed again.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from evalkit.domains.layout import TextSource, find_source, find_sources, split_name
+from evalkit.domains.texts import TextTask
+from evalkit.errors import DataUnavailable, UnknownName, UsageError
+from evalkit.registry import SuiteEntry, folder_suites, task
+from evalkit.task import TaskName, TaskOptions
+
+FAMILY = "texts"
+
+
+def part_of(source: str) -> str:
+    """A source's name as a part of a task's name, which colons, slashes and control characters would break."""
+    return re.sub(r"[:/\\\x00-\x1f\x7f]", "_", source)
+
+
+def folder_suite(folder: Path) -> SuiteEntry:
+    """A folder of texts as a suite. Raises `UsageError` where it holds none, or two sources of one name."""
+    sources = find_sources(folder)
+    if not sources:
+        raise UsageError(
+            f"{folder} holds no texts. A folder of texts has <source>/<domain>.jsonl in it (also .gz, .zst, .txt, .parquet)."
+        )
+    parts = [part_of(name) for name in sources]
+    twins = sorted({part for part in parts if parts.count(part) > 1})
+    if twins:
+        raise UsageError(f"{folder} has two sources that would both be called '{twins[0]}'. Rename one of them.")
+    # never the bare name of the folder, which may be that of a published suite
+    return SuiteEntry(
+        f"{FAMILY}-{folder.resolve().name}",
+        tuple(f"{FAMILY}/{part}" for part in parts),
+        f"The texts of {folder}",
+        options={"data": folder.resolve()},
+        aggregation="texts",
+        where=str(folder),
+    )
+
+
+@task(
+    FAMILY,
+    description="Perplexity of a folder of texts: texts/SOURCE with --data DIR, or --suite DIR for all",
+    parts=True,
+)
+class FolderTask(TextTask):
+    """One source of a person's own folder. A ``cluster`` in a document groups it with others of its source."""
+
+    clusters = True
+
+    def __init__(self, name: TaskName, options: TaskOptions) -> None:
+        super().__init__(name, options)
+        if options.split is not None and split_name(options.split) is None:
+            raise UsageError(f"Texts have the splits 'train', 'val' and 'test', not '{options.split}'.")
+        if options.data is None:
+            raise UsageError(
+                f"{name} needs the folder of its texts: --data DIR, or --suite DIR for all sources of a folder."
+            )
+        if not self.source_name():
+            raise UsageError(f"'{FAMILY}' needs the name of a source: {FAMILY}/SOURCE, or --suite DIR for all of them.")
+
+    def open_source(self) -> TextSource:
+        folder = (self.options.data or Path()).expanduser()
+        if not folder.is_dir():
+            raise DataUnavailable(f"There is no folder {folder}.")
+        sources = {part_of(name): (name, path) for name, path in find_sources(folder).items()}
+        wanted = self.source_name()
+        if wanted not in sources:
+            raise UnknownName("source", wanted, sources, f"{folder} has {len(sources)} sources.")
+        name, path = sources[wanted]
+        split = split_name(self.options.split) if self.options.split else None
+        found = find_source(path, name, split)
+        if not found.files:
+            raise DataUnavailable(f"{path} has no texts of the split '{self.options.split}'.")
+        return found
+
+    def origin(self) -> dict[str, Any]:
+        return {"source": "folder", "name": self.source.name}
+
+    def split_of_metrics(self) -> str:
+        return (split_name(self.options.split) or "") if self.options.split else ""
+
+
+folder_suites.append(folder_suite)

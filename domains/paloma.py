@@ -1,0 +1,127 @@
+"""``paloma/SOURCE``: Paloma's sources (arXiv 2312.10523), a task each, a domain a column; and globs of their domains.
+
+The files are the release's own, from ``--data DIR`` or from the hub, where the data set is gated. Only a whole and
+undamaged sample is Paloma: anything less is marked as limited, and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from evalkit.data import hub
+from evalkit.domains import manifest
+from evalkit.domains.layout import SPLITS, TextSource, find_source, split_name
+from evalkit.domains.texts import TextTask
+from evalkit.errors import DataUnavailable, UnknownName, UsageError
+from evalkit.registry import TaskEntry, tasks
+from evalkit.task import TaskName, TaskOptions
+
+FAMILY = "paloma"
+ADVICE = (
+    "Paloma is a gated data set: ask for access on https://huggingface.co/datasets/allenai/paloma, then "
+    f"{hub.TOKEN_ADVICE}; or give the files with --data DIR."
+)
+
+
+class PalomaTask(TextTask):
+    """One source of Paloma, or those of its domains that a glob names: ``paloma/m2d2_s2orc_unsplit/cs.*``."""
+
+    may_be_empty = True
+
+    def __init__(self, name: TaskName, options: TaskOptions) -> None:
+        super().__init__(name, options)
+        if options.split is not None and split_name(options.split) in (None, "train"):
+            raise UsageError(f"Paloma has the splits 'val' and 'test', not '{options.split}'.")
+        self.split = split_name(options.split or "test") or "test"
+        _, source, *glob = name.base.split("/", 2)
+        self.entry = manifest.sources()[source]
+        self.glob = glob[0] if glob else ""
+        self.max_length = manifest.max_length()
+        if self.glob and not self.expected():
+            raise UnknownName(
+                "domain", self.glob, self.entry.domains, f"{source} has {len(self.entry.domains)} domains."
+            )
+
+    def expected(self) -> Sequence[str]:
+        return [domain for domain in self.entry.domains if self.wanted(domain)]
+
+    def wanted(self, domain: str) -> bool:
+        return not self.glob or fnmatchcase(domain, self.glob)
+
+    def place(self, domain: str) -> str:
+        """A source of one domain is that domain, whatever its documents say."""
+        return self.entry.domains[0] if len(self.entry.domains) == 1 else domain
+
+    def ordinary(self, source: str, domain: str) -> bool:
+        return self.entry.ordinary(domain)
+
+    @property
+    def limited(self) -> bool:
+        return super().limited or len(self.expected()) < len(self.entry.domains)
+
+    def open_source(self) -> TextSource:
+        name = self.entry.name
+        folder = self._folder()
+        if folder is None:
+            folder = hub.files(manifest.repository(), [f"{name}/{split}/*" for split in SPLITS[self.split]], ADVICE)
+        else:
+            folder = release_folder(folder)
+        if not (folder / name).is_dir():
+            return TextSource(name, self.split, ())
+        return find_source(folder / name, name, self.split)
+
+    def _folder(self) -> Path | None:
+        """The person's own copy; None where the hub is asked."""
+        if self.options.data is not None:
+            return self.options.data.expanduser()
+        choice = self.options.data_source
+        if choice == "bundle":
+            raise DataUnavailable(
+                f"The offline bundle does not hold Paloma; the suite 'paloma-mini' is made of it. {ADVICE}"
+            )
+        if choice in (None, "hub"):
+            return None
+        path = Path(choice).expanduser()
+        if not path.is_dir():
+            raise UsageError(f"There is no data source '{choice}': Paloma comes from 'hub' or an existing folder.")
+        return path
+
+    def origin(self) -> dict[str, Any]:
+        return {"source": "hub" if self._folder() is None else "folder", "name": manifest.repository()}
+
+    def source_name(self) -> str:
+        return self.entry.name
+
+    def split_of_metrics(self) -> str:
+        return self.split
+
+
+def release_folder(folder: Path) -> Path:
+    """The folder that holds the sources' folders: the given one, or one in it. Raises `DataUnavailable`."""
+    names = manifest.sources()
+    if not folder.is_dir():
+        raise DataUnavailable(f"There is no folder {folder}. --data takes the folder of Paloma's files. {ADVICE}")
+    for place in (folder, folder / "paloma", folder / "data"):
+        if any((place / name).is_dir() for name in names):
+            return place
+    raise DataUnavailable(
+        f"{folder} holds no source of Paloma: expected folders such as c4_en/test with test-00000000.jsonl.gz in it. {ADVICE}"
+    )
+
+
+for _source in manifest.sources().values():
+    _count = len(_source.domains)
+    tasks.add(
+        TaskEntry(
+            f"{FAMILY}/{_source.name}",
+            PalomaTask,
+            {"": ("",)},
+            f"Perplexity of {f'{_count} domains' if _count > 1 else 'a source'} of Paloma"
+            + ("" if _source.redistributable else " (version 1, for those who hold the files)"),
+            where=f"{__name__}.{PalomaTask.__name__}",
+            parts=True,
+        )
+    )
