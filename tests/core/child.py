@@ -19,12 +19,9 @@ import tests.core.small  # noqa: F401  (registers the tasks)
 
 
 def score(folder: str, options: dict[str, Any]) -> None:
-    """One `evalkit.run` in `folder`, with the fake engine."""
+    """One `evalkit.run` in `folder`, with the fake engine; exit code 130 where it ends through KeyboardInterrupt."""
     os.chdir(folder)
-    evalkit.run("tiny", engine="fake", report=False, **options)
-
-
-if __name__ == "__main__":
-    arguments = dict(pair.split("=", 1) for pair in sys.argv[2:])
-    engine = {"engine_args": {"delay": arguments.pop("delay", "0")}}
-    score(sys.argv[1], {**arguments, "batch_tokens": 200, **engine})
+    try:
+        evalkit.run("tiny", engine="fake", report=False, **options)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -159,7 +159,7 @@ def register() -> None:
     )
     registry.tasks.add(registry.TaskEntry("test_texts", Texts, {"": ("",)}, where=__name__))
     registry.suites.load()
-    registry.suites.add(registry.SuiteEntry("test_both", ("test_sums", "test_texts"), where=__name__))
+    registry.suites.add(registry.SuiteEntry("test_both", ("test_sums", "test_texts"), "Sums and texts", where=__name__))
 
 
 register()

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -110,29 +109,17 @@ def test_kill_nine(checkpoint: Path, tmp_path: Path) -> None:
     assert max(Counter(key for frame in committed for key in frame.keys).values()) == 1
 
 
-def start(folder: Path, **options: str) -> subprocess.Popen[str]:
-    """The run as a program of its own."""
-    arguments = [
-        sys.executable,
-        "-m",
-        "tests.core.child",
-        str(folder),
-        *(f"{key}={value}" for key, value in options.items()),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-
-
 def test_control_c(checkpoint: Path, tmp_path: Path) -> None:
     """SIGINT ends the run through KeyboardInterrupt, as ``partial``; what was committed is found afterwards."""
-    process = start(tmp_path, task="test_many_sums", delay="0.05")
+    options = {"task": "test_many_sums", "batch_tokens": 200, "engine_args": {"delay": "0.05"}}
+    process = CONTEXT.Process(target=child.score, args=(str(tmp_path), options))
+    process.start()
     while len(frames(tmp_path)) < 3:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert "KeyboardInterrupt" in errors
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
     info = json.loads(Path("results/tiny/tasks~fake/main/run.json").read_text())
     assert info["status"] == "partial"
     committed = len(frames(tmp_path))
