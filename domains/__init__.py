@@ -1,5 +1,5 @@
 """Texts by domain, scored by perplexity. Importing this package registers its tasks, and imports nothing heavy."""
 
-from evalkit.domains import folder, paloma, quickstart
+from evalkit.domains import folder, mini, paloma, quickstart
 
-__all__ = ["folder", "paloma", "quickstart"]
+__all__ = ["folder", "mini", "paloma", "quickstart"]

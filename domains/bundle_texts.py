@@ -6,10 +6,13 @@ Only documents are read (``doc`` of the request files, or the Arrow tables), nev
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from evalkit.data import Bundle
+from evalkit.data.bundle import REQUESTS
 from evalkit.tasks.regimes import clean_olmes
 
 
@@ -20,6 +23,8 @@ class Text:
     domain: str
     id: str
     text: str
+    cluster: str | None = None
+    """What it shares with other texts of its source: a problem, a paper."""
 
 
 def coqa(bundle: Bundle) -> Iterator[Text]:
@@ -51,27 +56,132 @@ def boolq(bundle: Bundle) -> Iterator[Text]:
         yield Text("boolq", str(index), row["passage"])
 
 
+def drop(bundle: Bundle) -> Iterator[Text]:
+    """DROP's passages: reports of games, and history."""
+    for doc in _documents(bundle, "drop/bpb_5shot"):
+        yield Text("drop", doc["query_id"], doc["passage"])
+
+
+def gsm8k(bundle: Bundle) -> Iterator[Text]:
+    """Word problems of primary school with their solutions, without the marks of the calculator."""
+    for doc in _documents(bundle, "gsm8k/gold_bpb_5shot"):
+        yield Text("gsm8k", doc["id"], f"{doc['question']}\n{re.sub('<<.*?>>', '', doc['answer'])}")
+
+
+def humaneval(bundle: Bundle) -> Iterator[Text]:
+    """Python functions with their descriptions."""
+    for doc in _documents(bundle, "codex_humaneval/gold_bpb_0shot"):
+        yield Text("humaneval", doc["task_id"], doc["prompt"] + doc["canonical_solution"])
+
+
+def lambada(bundle: Bundle) -> Iterator[Text]:
+    """Passages of novels, with the last word that LAMBADA asks for."""
+    for doc in _documents(bundle, "lambada/bpb_0shot"):
+        yield Text("lambada", doc["id"], f"{doc['query']} {doc['answers_text'][0]}")
+
+
+def math(bundle: Bundle) -> Iterator[Text]:
+    """Competition problems with solutions, by subject."""
+    for variant in _variants(bundle, "minerva_math_"):
+        for doc in _documents(bundle, variant):
+            if doc["type"] is not None:  # the sample of 500 names no subject, and is in the others
+                yield Text(
+                    doc["type"], f"{variant.split('/')[0]}/{doc['index']}", f"{doc['problem']}\n\n{doc['solution']}"
+                )
+
+
+def mbpp(bundle: Bundle) -> Iterator[Text]:
+    """The same 500 problems solved in 17 programming languages; a problem is a cluster."""
+    for variant in _variants(bundle, "mt_mbpp_"):
+        for doc in _documents(bundle, variant):
+            yield Text(doc["language"], f"{doc['language']}/{doc['task_id']}", doc["code"], str(doc["task_id"]))
+
+
+def medmcqa(bundle: Bundle) -> Iterator[Text]:
+    """Explanations of medical exam questions, by subject."""
+    for doc in _documents(bundle, "medmcqa/rc_5shot"):
+        yield Text(doc["subject_name"], doc["id"], doc["exp"] or "")
+
+
+def medqa(bundle: Bundle) -> Iterator[Text]:
+    """Vignettes of patients, by the step of the exam."""
+    for doc in _documents(bundle, "medqa_en/rc_5shot"):
+        yield Text(doc["meta_info"], str(doc["index"]), doc["question"])
+
+
+def qasper(bundle: Bundle) -> Iterator[Text]:
+    """Papers on language processing, abstracts and full texts (long ones); a paper is a cluster."""
+    for doc in _documents(bundle, "qasper_yesno/rc_5shot"):
+        paper = doc["id"].rsplit("_", 1)[0]
+        yield Text("abstracts", f"{paper}/abstract", doc["abstract"], paper)
+        sections = zip(doc["full_text"]["section_name"], doc["full_text"]["paragraphs"], strict=True)
+        parts = [part for name, paragraphs in sections for part in (_heading(name), *paragraphs) if part]
+        yield Text("full text", f"{paper}/text", "\n\n".join(parts), paper)
+
+
+def sciq(bundle: Bundle) -> Iterator[Text]:
+    """Paragraphs of science school books, SciQ's support."""
+    for index, row in enumerate(bundle.arrow("sciq/none", "validation")):
+        yield Text("sciq", str(index), row["support"])
+
+
+def sciriff(bundle: Bundle) -> Iterator[Text]:
+    """Passages of biomedical papers: BioASQ's snippets, PubMedQA's abstracts."""
+    for doc in _documents(bundle, "sciriff_yesno/rc_5shot"):
+        yield Text(doc["id"].split("_")[0], doc["id"], doc["context"])
+
+
 SOURCES: Mapping[str, Callable[[Bundle], Iterator[Text]]] = {
     "boolq": boolq,
     "coqa": coqa,
+    "drop": drop,
+    "gsm8k": gsm8k,
+    "humaneval": humaneval,
+    "lambada": lambada,
+    "math": math,
+    "mbpp": mbpp,
+    "medmcqa": medmcqa,
+    "medqa": medqa,
+    "qasper": qasper,
+    "sciq": sciq,
+    "sciriff": sciriff,
     "squad": squad,
     "wikihow": wikihow,
 }
+"""Never LAB-Bench: its documents carry a canary that asks to be kept out of text collections."""
+CODE = ("humaneval", "mbpp")
+"""Sources that are program text."""
 
 
-def distinct(texts: Iterable[Text]) -> Iterator[Text]:
-    """Each text once (the first to have it), without those that are empty."""
-    seen: set[str] = set()
+def distinct(texts: Iterable[Text], seen: set[bytes] | None = None) -> Iterator[Text]:
+    """Each text once (the first to have it; white space makes no other text), without those that are empty.
+
+    `seen`: hashes of what was there before, to which these are added.
+    """
+    seen = set() if seen is None else seen
     for text in texts:
-        if text.text.strip() and text.text not in seen:
-            seen.add(text.text)
+        bare = " ".join(text.text.split())
+        key = hashlib.sha256(bare.encode("utf-8")).digest()
+        if bare and key not in seen:
+            seen.add(key)
             yield text
 
 
-def first_by_hash(texts: Iterable[Text], n: int) -> list[Text]:
-    """The first `n` by the sha256 of the text: a choice that depends on nothing but the texts."""
+def first_by_hash(texts: Iterable[Text], n: int | None) -> list[Text]:
+    """The first `n` (None: all) by the sha256 of the text: a choice that depends on nothing but the texts."""
     return sorted(texts, key=lambda text: hashlib.sha256(text.text.encode("utf-8")).digest())[:n]
 
 
-def _documents(bundle: Bundle, variant: str) -> Iterator[dict[str, str]]:
+def _documents(bundle: Bundle, variant: str) -> Iterator[dict[str, Any]]:
     return (line["doc"] for line in bundle.requests(variant))
+
+
+def _variants(bundle: Bundle, prefix: str) -> list[str]:
+    """The first variant of each task whose name starts so, in order of names."""
+    names = {name.split("/")[2] for name in bundle.names(f"{REQUESTS}/{prefix}")}
+    return [f"{name}/{bundle.variants(name)[0]}" for name in sorted(names)]
+
+
+def _heading(name: str | None) -> str:
+    """A section's own name, without those of the sections that it stands in."""
+    return (name or "").rsplit(":::", 1)[-1].strip()

@@ -60,15 +60,14 @@ class FolderTask(TextTask):
         super().__init__(name, options)
         if options.split is not None and split_name(options.split) is None:
             raise UsageError(f"Texts have the splits 'train', 'val' and 'test', not '{options.split}'.")
-        if options.data is None:
-            raise UsageError(
-                f"{name} needs the folder of its texts: --data DIR, or --suite DIR for all sources of a folder."
-            )
-        if not self.source_name():
-            raise UsageError(f"'{FAMILY}' needs the name of a source: {FAMILY}/SOURCE, or --suite DIR for all of them.")
 
     def open_source(self) -> TextSource:
-        folder = (self.options.data or Path()).expanduser()
+        if self.options.data is None or not self.source_name():
+            raise UsageError(
+                f"'{FAMILY}' takes the name of a source and its folder: --task {FAMILY}/SOURCE --data DIR, or --suite DIR "
+                "for all sources of a folder."
+            )
+        folder = self.options.data.expanduser()
         if not folder.is_dir():
             raise DataUnavailable(f"There is no folder {folder}.")
         sources = {part_of(name): (name, path) for name, path in find_sources(folder).items()}

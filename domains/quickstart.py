@@ -16,6 +16,7 @@ from evalkit.registry import task
 from evalkit.task import Row, TaskName, TaskOptions
 
 PER_DOMAIN = 8
+DATA_SETS = ("boolq", "coqa", "squad", "wikihow")
 
 
 @task("quickstart_texts", description="Perplexity of a few texts from BoolQ, CoQA, SQuAD and WikiHow")
@@ -40,8 +41,9 @@ class QuickstartTexts:
     def _all(self) -> list[Document]:
         bundle = Bundle.open(self.options.bundle)
         documents: list[Document] = []
-        for data_set, read in bundle_texts.SOURCES.items():
-            for text in bundle_texts.first_by_hash(bundle_texts.distinct(read(bundle)), PER_DOMAIN):
+        for data_set in DATA_SETS:
+            texts = bundle_texts.distinct(bundle_texts.SOURCES[data_set](bundle))
+            for text in bundle_texts.first_by_hash(texts, PER_DOMAIN):
                 fields = {"source": self.name.base, "domain": data_set, "text": text.text}
                 documents.append(Document(len(documents), text.id, fields))
         return documents
@@ -64,7 +66,7 @@ class QuickstartTexts:
             "split": "validation",
             "documents": len(documents),
             "limit": len(documents) if self.limited else None,
-            "domains": list(bundle_texts.SOURCES),
+            "domains": list(DATA_SETS),
             "sample": f"first {PER_DOMAIN} of each domain by sha256",
             "encoding": "rolling",
             "max_length": self.max_length,
