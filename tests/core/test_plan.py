@@ -17,7 +17,7 @@ from evalkit.engines.fake import FakeEngine
 from evalkit.errors import ScoringError
 from evalkit.plan import make_plan, sampled_texts, task_protocol
 from evalkit.records import Document, Prompt, Scores
-from evalkit.runner import merge
+from evalkit.rows import merge
 from evalkit.task import TaskName, TaskOptions
 from evalkit.tokenizers import Tokenizer
 from tests.core.small import Sums, Texts, byte_tokenizer

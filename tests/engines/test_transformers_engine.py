@@ -16,7 +16,7 @@ from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.errors import CheckpointError, UsageError
 from evalkit.metrics import text_metrics
 from evalkit.records import GenerationSettings, Metric, Prompt
-from evalkit.runner import merge
+from evalkit.rows import merge
 from evalkit.tokenizers import Tokenizer
 from tests.engines.models import checkpoint, plain_scores, random_model
 from tests.test_encoding import WORDS, make_tokenizer
