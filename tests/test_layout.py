@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "store",
     ),
     ("tasks", "domains"),
-    ("plan", "runner", "executors", "compare"),
+    ("plan", "rows", "run_info", "runner", "executors", "compare"),
     ("reports", "train"),
     ("api", "doctor"),
     ("commands", "cli", "__main__"),

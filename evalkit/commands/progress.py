@@ -19,7 +19,9 @@ from rich.progress import (
 from evalkit.commands.terminal import clean, stderr
 
 LINE_SECONDS = 10.0
-"""Seconds between two lines of progress where there is no terminal."""
+LONGEST_SECONDS = 600.0
+"""Where there is no terminal, lines of progress are 10 seconds apart at first and 10 minutes in the end: a tenth of the
+time that has passed."""
 
 
 class Drawn:
@@ -65,7 +67,8 @@ class Drawn:
             self._bar.advance(self._task, tokens)
             return
         now = time.monotonic()
-        if now - self._said >= LINE_SECONDS and self._done < self._total:
+        apart = max(LINE_SECONDS, min(LONGEST_SECONDS, (now - self._began) / 10))
+        if now - self._said >= apart and self._done < self._total:
             self._said = now
             self._print(
                 f"{self._label}: {100 * self._done / self._total:.0f} % scored, about {self._remaining(now)} left"

@@ -226,7 +226,20 @@ def run(
         raise UsageError("No model is named. --model takes a registered name, a hub repository or a folder.")
     if not options.suite and not options.task:
         raise UsageError("Nothing to score is named. --suite or --task says what; 'evalkit list suites' shows all.")
+    if not debug:
+        _silence_bars()
     _score(options, as_json)
+
+
+def _silence_bars() -> None:
+    """No bar of transformers' own for the second that loading weights takes (the hub's bars of downloads stay)."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    silent = are_progress_bars_disabled()
+    logging.disable_progress_bar()  # silences the hub's too
+    if not silent:
+        enable_progress_bars()
 
 
 def _on_command_line(context: typer.Context, name: str) -> bool:
