@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from evalkit.domains.layout import TextSource, find_source, find_sources, split_name
+from evalkit.domains.layout import TextSource, clean_name, find_source, find_sources, split_name
 from evalkit.domains.texts import TextTask
 from evalkit.errors import DataUnavailable, UnknownName, UsageError
 from evalkit.registry import SuiteEntry, folder_suites, task
@@ -37,7 +37,7 @@ def folder_suite(folder: Path) -> SuiteEntry:
         raise UsageError(f"{folder} has two sources that would both be called '{twins[0]}'. Rename one of them.")
     # never the bare name of the folder, which may be that of a published suite
     return SuiteEntry(
-        f"{FAMILY}-{folder.resolve().name}",
+        f"{FAMILY}-{clean_name(folder.resolve().name)}",
         tuple(f"{FAMILY}/{part}" for part in parts),
         f"The texts of {folder}",
         options={"data": folder.resolve()},

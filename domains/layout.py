@@ -94,7 +94,7 @@ def find_source(folder: Path, name: str, split: str | None = None) -> TextSource
             shown = clean_name(path.relative_to(folder).as_posix())
             if _is_text(path):
                 files.append(_file(path, path.relative_to(root).parts, shown, name))
-            else:
+            elif not _tells(path):
                 unread.append(shown)
     return TextSource(name, chosen, tuple(files), tuple(unread))
 
@@ -123,7 +123,11 @@ def find_sources(folder: Path) -> dict[str, Path]:
 
 
 def _is_text(path: Path) -> bool:
-    return bool(ending_of(path.name)) and path.name.split(".")[0].lower() not in NO_TEXTS
+    return bool(ending_of(path.name)) and not _tells(path)
+
+
+def _tells(path: Path) -> bool:
+    return path.name.split(".")[0].lower() in NO_TEXTS
 
 
 def _children(folder: Path) -> list[Path]:

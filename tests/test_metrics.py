@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evalkit import metrics
-from evalkit.metrics import CHOICE_METRICS, choice_metrics, option_scores, predict, text_metrics
+from evalkit.metrics import CHOICE_METRICS, choice_metrics, option_scores, predict, suite_text_metrics, text_metrics
 from evalkit.records import Metric
 
 BASE = Metric("arc_easy", "", math.nan, 0, form="rc", regime="olmes", shots=5, split="test", limited=True)
@@ -243,6 +243,53 @@ def test_aggregates_by_hand() -> None:
     assert value["", "ordinary_bits_per_byte"] == pytest.approx(28 / 9 / math.log(2))
     (primary,) = [metric for metric in found if metric.primary]
     assert (primary.source, primary.domain, primary.metric, primary.n) == ("", "", "macro_bits_per_byte", 8)
+
+
+def test_outliers_by_hand() -> None:
+    """Logarithms 0, 1, 2, 3 and 20: quartiles 1 and 3, so above 3 + 1.5 · 2 = 6 there is one; the macro is swamped by it,
+    the median is not."""
+    assert metrics.outliers([math.exp(x) for x in (0, 1, 2, 3, 20)]) == [4]
+    assert metrics.outliers([math.exp(x) for x in (0, 1, 2, 3, 6)]) == []
+    assert metrics.outliers([math.exp(x) for x in (-20, 0, 1, 2, 3)]) == []  # one that is far better is no fault
+    assert metrics.outliers([]) == []
+    rows = [text_row("s", str(x), float(x) or 1e-9, 1, 1) for x in (0, 1, 2, 3, 20)]
+    value = {metric.metric: metric.value for metric in text_metrics(rows, base=TEXT) if not metric.domain}
+    assert value["outliers"] == 1
+    assert value["median_token_perplexity"] == pytest.approx(math.exp(2))
+    assert value["macro_token_perplexity"] > 9e7
+
+
+def test_counts_of_tokens_bytes_and_windows() -> None:
+    """Sums a domain and in all; windows only where every row tells them."""
+    rows = [{**text_row("s", "a", 1.0, 3, 5), "windows": 2}, {**text_row("s", "b", 1.0, 4, 6), "windows": 1}]
+    told = {(metric.domain, metric.metric): metric.value for metric in text_metrics(rows, base=TEXT)}
+    assert (told["a", "tokens"], told["a", "bytes"], told["a", "windows"]) == (3, 5, 2)
+    assert (told["", "total_tokens"], told["", "total_bytes"], told["", "total_windows"]) == (7, 11, 3)
+    del rows[0]["windows"]
+    told = {(metric.domain, metric.metric): metric.value for metric in text_metrics(rows, base=TEXT)}
+    assert ("a", "windows") not in told
+    assert ("", "total_windows") not in told
+    assert told["b", "windows"] == 1
+
+
+def test_a_suite_of_sources_is_one_task_of_sources() -> None:
+    """Sources as tasks of their own give the overall metrics that they have as one task, errors included."""
+    rng = np.random.default_rng(11)
+    rows = [
+        {**text_row(source, domain, float(rng.integers(50, 90)), 30, 100), "windows": 1}
+        for source in ("web", "code", "fringe")
+        for domain in ("a", "b")
+        for _ in range(12)
+    ]
+    together = text_metrics(rows, base=TEXT, ordinary=lambda source, domain: source == "web")
+    parts = [
+        (TEXT.task, [row for row in rows if row["source"] == source], rule)
+        for source, rule in (("web", None), ("code", lambda *_: False), ("fringe", lambda source, domain: False))
+    ]
+    suite = suite_text_metrics(parts, base=TEXT)
+    assert suite == [metric for metric in together if not metric.source]
+    assert [metric.metric for metric in suite if metric.primary] == ["macro_bits_per_byte"]
+    assert {metric.n for metric in suite if metric.metric.startswith("ordinary_")} == {24}
 
 
 def test_one_source_has_its_own_macro_as_primary_and_no_overall_rows() -> None:
