@@ -58,7 +58,7 @@ def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.d
             "dtype": dtype,
             "local_files_only": True,
             "trust_remote_code": trust,
-            "use_safetensors": True,
+            "use_safetensors": None if trust else True,  # pickled weights only where the person said so
         }
         wanted = settings.args.get("attention")
         if wanted:
