@@ -82,7 +82,7 @@ def policy(style: str, script: str) -> str:
 
 def title(report: Report) -> str:
     """``olmo-tiny@step500 on quickstart``."""
-    suites = ", ".join(dict.fromkeys(str(run.info.get("suite") or "tasks") for run in report.runs))
+    suites = ", ".join(dict.fromkeys(run.suite or "tasks" for run in report.runs))
     if len(report.runs) == 1:
         return f"{report.runs[0].label} on {suites}"
     models = dict.fromkeys(str(run.part("checkpoint").get("model") or run.label) for run in report.runs)
@@ -117,7 +117,7 @@ def _facts(run: RunView) -> dict[str, str]:
     ]
     evalkit = versions.get("olmo-evalkit")
     return {
-        "Suite": str(run.info.get("suite") or ""),
+        "Suite": run.suite,
         "Parameters": words.amount(checkpoint.get("parameters")),
         "Seen in training": ", ".join(
             part

@@ -53,7 +53,7 @@ def _cells(line: Line, runs: int) -> list[str]:
 
 
 def _title(report: Report) -> str:
-    suites = dict.fromkeys(str(run.info.get("suite") or "") for run in report.runs)
+    suites = dict.fromkeys(run.suite for run in report.runs)
     title = f"{report.runs[0].label if len(report.runs) == 1 else f'{len(report.runs)} runs'} on {', '.join(suites)}"
     states = dict.fromkeys(run.status for run in report.runs if run.status != "done")
     return title + (" (limited)" if report.limited else "") + "".join(f" ({state})" for state in states)

@@ -13,7 +13,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.words import Unit, unit_of
-from evalkit.store import load_run, read_metrics
+from evalkit.store import TEXTS, load_run, read_metrics
 from evalkit.task import TaskName
 
 _FIELDS = {item.name for item in fields(Metric)}
@@ -47,6 +47,13 @@ class RunView:
             or any(about.get("limited") for about in self.tasks.values())
             or any(metric.limited for metric in self.metrics)
         )
+
+    @property
+    def suite(self) -> str:
+        """The suite's name as it may be said: a limited run of texts is a part of it and has no right to the name (Paloma's
+        guideline G3)."""
+        name = str(self.info.get("suite") or "")
+        return f"part of {name}" if name and self.limited and self.info.get("aggregation") == TEXTS else name
 
     @property
     def status(self) -> str:

@@ -78,7 +78,7 @@ Limit = Annotated[
         "--limit",
         metavar="N",
         min=1,
-        help="Ask at most N documents a task. The result is marked as limited.",
+        help="Ask at most N documents a task, of texts N a domain. The result is marked as limited.",
         rich_help_panel=_PANEL,
     ),
 ]

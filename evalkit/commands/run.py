@@ -61,7 +61,9 @@ def run(
     ] = None,
     suite: Annotated[
         list[str] | None,
-        typer.Option("--suite", metavar="S", help="A suite. May be repeated.", rich_help_panel="On what"),
+        typer.Option(
+            "--suite", metavar="S", help="A suite, or a folder of texts. May be repeated.", rich_help_panel="On what"
+        ),
     ] = None,
     task: Annotated[
         list[str] | None,

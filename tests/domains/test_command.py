@@ -1,0 +1,75 @@
+"""Texts from the command line: a folder as a suite, errors as sentences, and a name that only the whole sample bears."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evalkit import cli
+from tests.domains.release import documents, line, write
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_silence_libraries", lambda: None)
+
+
+def test_a_folder_is_a_suite(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Planned, scored, shown, and its metrics computed again, all by the names that evalkit tells."""
+    write(Path("mine/letters/b.jsonl"), [line("Dear Sir", id=1), line("Dear Madam", id=2), b""])
+    words = ["run", "--model", str(checkpoint), "--suite", "mine", "--engine", "fake", "--no-report"]
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert "texts-mine would be written to results/tiny/texts-mine~fake/main" in capsys.readouterr().out
+    assert cli.main(words) == 0
+    out, err = capsys.readouterr()
+    assert "tiny on texts-mine" in out
+    assert "texts/letters: b.jsonl: 1 line left out for being empty: 3." in err
+    assert cli.main(["show", "texts/letters", "--data", "mine", "--json"]) == 0
+    shown = [json.loads(one) for one in capsys.readouterr().out.splitlines()]
+    assert [(one["source"], one["domain"], one["text"]) for one in shown] == [
+        ("letters", "b", "Dear Sir"),
+        ("letters", "b", "Dear Madam"),
+    ]
+    assert cli.main(["metrics", "results/tiny/texts-mine~fake/main", "--json"]) == 0
+    (again,) = json.loads(capsys.readouterr().out)
+    assert {"texts/letters", "texts-mine"} <= {one["task"] for one in again["metrics"]}
+
+
+def test_only_the_whole_is_called_paloma(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part of the sample says so in the title of the table and of the report, and in its aggregates."""
+    write(Path("files/ptb/test/test.jsonl.gz"), documents("ptb", "ptb", "test"))
+    write(Path("files/c4_en/test/test-00000000.jsonl.gz"), documents("c4_en", "c4_en", "test"))
+    words = ["run", "--model", str(checkpoint), "--suite", "paloma", "--data", "files", "--engine", "fake"]
+    assert cli.main(words) == 0
+    out, err = capsys.readouterr()
+    assert "tiny on part of paloma (limited)" in out
+    assert "paloma/gab: 1 of 1 domains are missing: gab." in err
+    report = Path("results/tiny/paloma~fake/main/report.html").read_text(encoding="utf-8")
+    assert "on part of paloma" in report
+    assert "on paloma" not in report
+
+
+def test_paloma_without_its_files(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence: how to get access, where the token goes, or how to give the files. The model is not loaded first."""
+    assert cli.main(["run", "--model", str(checkpoint), "--suite", "paloma", "--engine", "fake"]) == 1
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
+    assert "ask for access" in error
+    assert "HF_TOKEN" in error
+    assert "--data DIR" in error
+
+
+def test_texts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every source is a task, every suite is there."""
+    assert cli.main(["list", "suites", "--json"]) == 0
+    listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert [len(listed[name]["tasks"]) for name in ("paloma", "paloma-585", "paloma-mini", "paloma-mini-full")] == [
+        16,
+        18,
+        15,
+        15,
+    ]
+    assert cli.main(["list", "tasks", "--json"]) == 0
+    names = {one["name"] for one in json.loads(capsys.readouterr().out)}
+    assert {"paloma/dolma_100_programing_languages", "paloma/ice_fixed", "paloma-mini/mbpp", "texts"} <= names
