@@ -45,9 +45,9 @@ def rate(step: int, steps: int, warm: int, decay: int) -> float:
     return min(1.0, (step + 1) / warm, max(0.0, (steps - step) / decay))
 
 
-def batch_at(rows: np.ndarray, step: int, size: int) -> torch.Tensor:
-    """The batch of a step: rows in order, again from the start after the last."""
-    at = np.arange(step * size, (step + 1) * size) % len(rows)
+def batch_at(rows: np.ndarray, first: int, size: int) -> torch.Tensor:
+    """The batch that starts at row ``first``: rows in order, again from the start after the last."""
+    at = np.arange(first, first + size) % len(rows)
     return torch.from_numpy(rows[at].astype(np.int64))
 
 
@@ -120,7 +120,7 @@ def train(arguments: argparse.Namespace) -> None:
     model = OlmoForCausalLM(config())
     optims = optimisers(model, arguments.muon_rate, arguments.adam_rate)
     base = [[group["lr"] for group in optimiser.param_groups] for optimiser in optims]
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0}
+    state: dict[str, Any] = {"step": 0, "row": 0, "seconds": 0.0}
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists():
         held = torch.load(checkpoint, weights_only=False)
@@ -144,7 +144,7 @@ def train(arguments: argparse.Namespace) -> None:
         for optimiser, rates in zip(optims, base, strict=True):
             for group, value in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = value * factor
-        batch = batch_at(rows, step, arguments.batch)
+        batch = batch_at(rows, state["row"], arguments.batch)
         total = workers.gradients(batch, arguments.micro)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in optims:
@@ -152,16 +152,18 @@ def train(arguments: argparse.Namespace) -> None:
             optimiser.zero_grad(set_to_none=True)
         step += 1
         losses.append(total)
-        state.update(step=step, seconds=time.time() - began)
+        state.update(step=step, row=state["row"] + arguments.batch, seconds=time.time() - began)
         if step % 10 == 0 or step == steps:
             speed = (step - first) * per_step / (time.time() - session)
-            line = {"step": step, "of": steps, "tokens": step * per_step, "loss": round(float(np.mean(losses)), 4), "rate": round(factor, 4),
+            line = {"step": step, "of": steps, "tokens": state["row"] * WINDOW, "loss": round(float(np.mean(losses)), 4), "rate": round(factor, 4),
                     "tokens_per_second": round(speed), "minutes_left": round((steps - step) * per_step / speed / 60, 1)}  # fmt: skip
             losses.clear()
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
         if arguments.keep and (step % arguments.keep == 0 or step == steps):
-            torch.save(model.state_dict(), run / "weights" / f"step{step}-tokens{round(step * per_step / 1e6)}M.pt")
+            torch.save(
+                model.state_dict(), run / "weights" / f"step{step}-tokens{round(state['row'] * WINDOW / 1e6)}M.pt"
+            )
         if time.time() - saved > arguments.save_seconds or step == steps:
             save(checkpoint, model, optims, state)
             saved = time.time()
@@ -179,7 +181,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--decay", type=int, default=420)
     parser.add_argument("--warm", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=8, help="rows of 2,048 tokens a step")
+    parser.add_argument("--batch", type=int, default=4, help="rows of 2,048 tokens a step")
     parser.add_argument("--micro", type=int, default=1, help="rows a forward pass")
     parser.add_argument("--muon-rate", type=float, default=0.01)
     parser.add_argument("--adam-rate", type=float, default=0.005)
