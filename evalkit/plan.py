@@ -1,7 +1,7 @@
 """From tasks to distinct requests: everything that happens before weights are needed, and once for many checkpoints.
 
-Only token ids and small integers are kept; documents are read again, in the same order, when their rows are made. So
-a large text suite needs 4 bytes a token and no text in memory.
+Documents are read again, in the same order, when their rows are made, and the tokens of a large run lie in a temporary
+file (`evalkit.request_table`): no text is kept in memory, and of tokens those of the segment at hand.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from evalkit.engines.base import Engine
 from evalkit.errors import ScoringError
 from evalkit.files import canonical_json
 from evalkit.records import Batch, Document, Prompt, Request
+from evalkit.request_table import RequestTable
 from evalkit.task import Task, TaskOptions
 
 SEGMENT_TOKENS = 1_000_000
@@ -74,7 +75,7 @@ class WorkPlan:
     def __init__(self, works: Sequence[TaskWork], encoder: Encoder) -> None:
         self.works = list(works)
         self.encoder = encoder
-        self.requests: list[Request] = []
+        self.requests = RequestTable()
         self.keys: list[bytes] = []
         """The requests' keys, in the same order."""
         self.segments: list[Segment] = []
@@ -103,8 +104,8 @@ class WorkPlan:
             position = self._ids[key] = len(self.requests)
             self.requests.append(request)
             self.keys.append(key)
-        elif request.keep_tokens and not self.requests[position].keep_tokens:
-            self.requests[position] = replace(self.requests[position], keep_tokens=True)
+        elif request.keep_tokens:
+            self.requests.keep(position)
         return position
 
     def batches(self, segment: Segment, engine: Engine) -> list[Batch]:
@@ -114,7 +115,7 @@ class WorkPlan:
             return self._batches[number]
         requests = self.requests[segment.first : segment.last]
         batches = engine.plan(requests) if requests else []
-        if sum(len(request.tokens) for request in self.requests) <= KEEP_PLANNED:
+        if self.requests.tokens <= KEEP_PLANNED:
             self._batches[number] = batches
         return batches
 
@@ -195,7 +196,7 @@ def make_plan(
             _encode(plan, work, chunk, keep, sink)
             position += len(chunk)
             segment.last = len(plan.requests)
-            tokens += sum(len(request.tokens) for request in plan.requests[before:])
+            tokens += plan.requests.tokens_between(before, segment.last)
             if segment.pieces and segment.pieces[-1][0] is work:
                 segment.pieces[-1] = (work, segment.pieces[-1][1] + len(chunk))
             else:

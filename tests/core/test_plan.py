@@ -64,7 +64,7 @@ def test_texts_come_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = [
         request for segment in plan.segments for batch in plan.batches(segment, engine) for request in batch.requests
     ]
-    assert planned == plan.requests
+    assert planned == list(plan.requests)
 
 
 def test_segments_change_no_number(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
