@@ -24,7 +24,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # rows come from local files; aski
 
 import evalkit
 from bench.models import random_olmo
+from evalkit.checkpoints import resolve
 from evalkit.data import Bundle
+from evalkit.encoding import Encoder, Window
+from evalkit.engines.base import EngineSettings
+from evalkit.engines.transformers_engine import TransformersEngine
+from evalkit.records import Checkpoint, Prompt, Scores
+from evalkit.rows import merge
+from evalkit.tokenizers import Tokenizer
 
 SETS = {
     "arc_easy": ("ai2_arc/ARC-Easy", "allenai/ai2_arc", "ARC-Easy"),
@@ -147,33 +154,51 @@ def compare(model: Path, lm: Any, task: str, *, shots: int = 0, documents: int |
     return result
 
 
-def compare_prompts(model: Path, lm: Any, task: str, *, documents: int | None = None) -> Comparison:
-    """Score a task's own prompts with both: evalkit through a run, lm-eval through its ``loglikelihood``.
+def score_prompts(model: Path, prompts: Sequence[Prompt], window: Window = "strict") -> list[Scores]:
+    """evalkit's encoder and engine on prompts, without a run."""
+    engine = TransformersEngine(EngineSettings(device="cpu"))
+    engine.load(Checkpoint("parity", "main", model, model, "parity"))
+    encoded = Encoder(Tokenizer.load(model), 2048, window=window).encode(prompts)
+    batches = engine.plan(list({one.key: one for prompt in encoded for one in prompt.requests}.values()))
+    found = {r.key: scores for batch in batches for r, scores in zip(batch.requests, engine.score(batch), strict=True)}
+    return [merge([found[one.key] for one in prompt.requests], []) for prompt in encoded]
 
-    For forms that lm-eval has no task for. One-letter options are often the model's own choice, so this is where
-    `is_greedy` is true often enough to be compared.
+
+def own_choice(lm: Any, context: str) -> str:
+    """The text of the token that the model itself finds likeliest after a context, from a plain forward."""
+    import torch
+
+    ids = torch.tensor([lm.tok_encode(context)])
+    with torch.inference_mode():
+        return str(lm.tokenizer.decode([int(lm.model(ids).logits[0, -1].argmax())]))
+
+
+def compare_prompts(model: Path, lm: Any, task: str, *, documents: int | None = None) -> Comparison:
+    """Score a task's own prompts, and after each question what the model itself would say, with both.
+
+    For forms that lm-eval has no task for. A model's own choice is the argmax by its making, so this is where
+    `is_greedy` is true often enough to be compared, whatever the model.
     """
     from types import SimpleNamespace
 
     from evalkit.registry import make_task
     from evalkit.task import TaskOptions
 
-    options: dict[str, Any] = {"split": "validation", "limit": documents, "data_source": "bundle"}
-    asked = make_task(task, TaskOptions(**options))
-    prompts = [prompt for document in asked.documents() for prompt in asked.prompts(document)]
+    asked = make_task(task, TaskOptions(split="validation", limit=documents, data_source="bundle"))
+    prompts: list[Prompt] = []
+    count = 0
+    for document in asked.documents():
+        own = list(asked.prompts(document))
+        prompts += [*own, Prompt(own[0].context, own_choice(lm, own[0].context))]
+        count += 1
     theirs = lm.loglikelihood(
         [SimpleNamespace(args=(one.context, one.continuation)) for one in prompts], disable_tqdm=True
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        (run,) = evalkit.run(model, task=task, output=Path(scratch), report=False, **options)
-        table = run.documents(task)
-    sums = [value for row in table["sums"] for value in row]
-    greedy = [bool(value) for row in table["is_greedy"] for value in row]
-    result = Comparison(task, asked.protocol()["shots"], documents=len(table), requests=len(prompts))
-    for (wanted, flag), ours, ours_flag in zip(theirs, sums, greedy, strict=True):
-        result.largest = max(result.largest, abs(float(wanted) - ours))
+    result = Comparison(task, asked.protocol()["shots"], documents=count, requests=len(prompts))
+    for (wanted, flag), ours in zip(theirs, score_prompts(model, prompts), strict=True):
+        result.largest = max(result.largest, abs(float(wanted) - ours.sum))
         result.greedy += bool(flag)
-        result.greedy_differs += bool(flag) != ours_flag
+        result.greedy_differs += bool(flag) != ours.is_greedy
     return result
 
 
@@ -181,23 +206,10 @@ def compare_texts(model: Path, lm: Any, texts: Sequence[str]) -> list[tuple[floa
     """Bits per byte of each text, evalkit's and lm-eval's rolling, in the `catwalk` window."""
     from types import SimpleNamespace
 
-    from evalkit.encoding import Encoder
-    from evalkit.engines.base import EngineSettings
-    from evalkit.engines.transformers_engine import TransformersEngine
-    from evalkit.records import Checkpoint, Prompt
-    from evalkit.tokenizers import Tokenizer
-
     bits = [len(text.encode()) * np.log(2) for text in texts]
     theirs = lm.loglikelihood_rolling([SimpleNamespace(args=(text,)) for text in texts], disable_tqdm=True)
-    engine = TransformersEngine(EngineSettings(device="cpu"))
-    engine.load(Checkpoint("parity", "main", model, model, "parity"))
-    encoded = Encoder(Tokenizer.load(model), 2048, window="catwalk").encode(
-        [Prompt("", text, "rolling") for text in texts]
-    )
-    batches = engine.plan(list({one.key: one for text in encoded for one in text.requests}.values()))
-    found = {r.key: s.sum for batch in batches for r, s in zip(batch.requests, engine.score(batch), strict=True)}
-    ours = [sum(found[one.key] for one in text.requests) for text in encoded]
-    return [(-mine / size, -float(their) / size) for mine, their, size in zip(ours, theirs, bits, strict=True)]
+    ours = score_prompts(model, [Prompt("", text, "rolling") for text in texts], "catwalk")
+    return [(-mine.sum / size, -float(their) / size) for mine, their, size in zip(ours, theirs, bits, strict=True)]
 
 
 def sample_texts() -> list[str]:
@@ -219,7 +231,7 @@ def main() -> None:
         elif Path(options.model).is_dir():
             model = Path(options.model)
         else:
-            model = evalkit.checkpoints.resolve(options.model)[0].path
+            model = resolve(options.model)[0].path
         lm = load_lm_eval(model)
         for task, shots in (("arc_easy", 0), ("hellaswag", 0), ("arc_easy", 3), ("hellaswag", 3)):
             count = min(options.documents, 100) if shots else options.documents

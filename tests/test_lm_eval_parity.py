@@ -38,12 +38,11 @@ def test_same_numbers_as_lm_eval(model: Path, lm: Any, task: str, shots: int, do
 
 
 def test_same_greedy_as_lm_eval(model: Path, lm: Any) -> None:
-    """Five-shot questions answered by a letter: olmo-tiny's own choice is among them often enough to compare is_greedy."""
+    """Five-shot questions answered by a letter, and by the model's own choice, so that is_greedy is true often enough."""
     found = parity.compare_prompts(model, lm, "arc_easy:mc::olmes", documents=12)
     assert found.largest < 1e-4
     assert found.greedy_differs == 0
-    if "olmo-tiny" in str(model):
-        assert found.greedy / found.requests >= 0.05
+    assert found.greedy / found.requests >= 0.05
 
 
 def test_same_rolling_bits_per_byte_as_lm_eval(model: Path, lm: Any) -> None:
