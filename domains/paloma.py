@@ -16,13 +16,14 @@ from evalkit.domains import manifest
 from evalkit.domains.layout import SPLITS, TextSource, find_source, split_name
 from evalkit.domains.texts import TextTask
 from evalkit.errors import DataUnavailable, UnknownName, UsageError
+from evalkit.hub import TOKEN_ADVICE
 from evalkit.registry import TaskEntry, tasks
 from evalkit.task import TaskName, TaskOptions
 
 FAMILY = "paloma"
 ADVICE = (
     "Paloma is a gated data set: ask for access on https://huggingface.co/datasets/allenai/paloma, then "
-    f"{hub.TOKEN_ADVICE}; or give the files with --data DIR."
+    f"{TOKEN_ADVICE}; or give the files with --data DIR."
 )
 
 

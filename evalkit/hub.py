@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import urllib.error
-import urllib.request
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,15 +36,15 @@ def reachable() -> bool:
 
 
 def _answers() -> bool:
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    request = urllib.request.Request(f"{endpoint}/api/models/allenai/OLMo-1B-hf", method="HEAD")  # noqa: S310
+    """One request to the hub, or to the mirror that ``HF_ENDPOINT`` names."""
+    from huggingface_hub import constants, get_session  # its own client: the same proxies and certificates
+
+    session = get_session()
     try:
-        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
-            return True
-    except urllib.error.HTTPError as error:
-        return error.code < 500 and error.code != 407  # it spoke; 407 is a proxy that wants a password
-    except (OSError, ValueError):
+        status: int = session.head(constants.ENDPOINT, timeout=PROBE_SECONDS, follow_redirects=True).status_code
+    except Exception:  # which errors there are is the affair of the client that huggingface_hub uses
         return False
+    return status < 500 and status != 407  # 407 is a proxy that wants a password
 
 
 def download(repository: str, revision: str, *, trust: bool = False, weights: bool = True) -> Path:

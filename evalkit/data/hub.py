@@ -1,20 +1,17 @@
 """Data sets of the Hugging Face hub, read with ``datasets``; failures are told in a sentence.
 
-The hub is probed before, once a process and for at most `PROBE_SECONDS`: ``datasets`` alone takes 23 s to find out that it is not there.
+The hub is probed before, once a process and for at most three seconds (`evalkit.hub`): ``datasets`` alone takes 23 s to find out that it is not there.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from functools import cache as once
 from pathlib import Path
 from typing import Any
 
+from evalkit import hub
 from evalkit.errors import DataUnavailable
-
-PROBE_SECONDS = 3.0
-TOKEN_ADVICE = "log in with 'hf auth login', or put a token of an account that has access into HF_TOKEN"
+from evalkit.hub import TOKEN_ADVICE
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
@@ -26,29 +23,9 @@ def told_offline() -> bool:
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
 
 
-@once
 def reachable() -> bool:
-    """Whether the hub answers within `PROBE_SECONDS`; asked once a process."""
-    if told_offline():
-        return False
-    answers: list[bool] = []
-    # a thread, since looking up a name has no time limit of its own
-    thread = threading.Thread(target=lambda: answers.append(_answers()), daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return bool(answers and answers[0])
-
-
-def _answers() -> bool:
-    """One request to the hub, or to the mirror that ``HF_ENDPOINT`` names."""
-    from huggingface_hub import constants, get_session  # its own client: the same proxies and certificates
-
-    session = get_session()
-    try:
-        status: int = session.head(constants.ENDPOINT, timeout=PROBE_SECONDS, follow_redirects=True).status_code
-    except Exception:  # which errors there are is the affair of the client that huggingface_hub uses
-        return False
-    return status < 500
+    """Whether the hub answers; asked once a process, together with models."""
+    return not told_offline() and hub.reachable()
 
 
 def revision(repo: str) -> str | None:
