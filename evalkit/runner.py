@@ -27,6 +27,7 @@ from evalkit.store import (
     folder_lock,
     load_run,
     run_folder,
+    spoken_suite,
     suite_metrics,
     task_file,
     task_metrics,
@@ -128,10 +129,15 @@ class _Scoring:
         self.scoring_seconds = 0.0
         self.infos: list[dict[str, Any]] = []
         self.folders = [
-            run_folder(settings.output, checkpoint.model, group.suite, group.variation, checkpoint.revision)
+            run_folder(settings.output, checkpoint.model, self._suite(group), group.variation, checkpoint.revision)
             for group in groups
         ]
         self._written = 0.0
+
+    def _suite(self, group: Group) -> str:
+        """The name that the group's run may bear."""
+        limited = any(self.plan.works[number].task.limited for number in group.works)
+        return spoken_suite(group.suite, group.aggregation, limited)
 
     def run(self) -> list[Run]:
         self._count()
@@ -141,7 +147,7 @@ class _Scoring:
                 self.plan,
                 [self.plan.works[number] for number in group.works],
                 self.journal,
-                suite=group.suite,
+                suite=self._suite(group),
                 aggregation=group.aggregation,
                 variation=group.variation,
                 command=self.settings.command,

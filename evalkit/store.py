@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 TEXTS = "texts"
 """The aggregation of suites of texts: metrics over all their domains."""
+PART = "part of "
 METRIC_COLUMNS = tuple(Metric.__dataclass_fields__)
 
 
@@ -37,9 +38,21 @@ def safe_name(name: str) -> str:
 
 
 def run_folder(output: Path, model: str, suite: str, variation: Sequence[str], revision: str) -> Path:
-    """Where a run stands. `variation` is what is not default, in words: ``limit10``, ``vllm``, ``bf16``."""
+    """Where a run stands. `suite` is `spoken_suite`; `variation` is what is not default, in words: ``limit10``, ``vllm``,
+    ``bf16``."""
+    if suite.startswith(PART):
+        suite = PART.replace(" ", "-") + suite.removeprefix(PART)
     suite = safe_name(suite) + ("~" + ",".join(safe_name(part) for part in variation) if variation else "")
     return output / safe_name(model) / suite / safe_name(revision or "main")
+
+
+def spoken_suite(suite: str, aggregation: str, limited: bool) -> str:
+    """A suite's name as a run may bear it: a suite of texts that was not read whole is ``part of`` it.
+
+    Paloma's guideline G3 (arXiv 2312.10523): less than the whole, undamaged sample is no result of Paloma. The rule holds for
+    every suite of texts, and for all that names a run: its folder, ``run.json``, ``metrics.json``, tables and reports.
+    """
+    return f"{PART}{suite}" if limited and aggregation == TEXTS and not suite.startswith(PART) else suite
 
 
 class Run:
@@ -65,6 +78,7 @@ class Run:
 
     @property
     def suite(self) -> str:
+        """The suite's name; ``part of`` it where its texts were not read whole (`spoken_suite`)."""
         return str(self.info["suite"])
 
     @property
@@ -244,7 +258,7 @@ def suite_metrics(suite: str, aggregation: str, made: Sequence[tuple[Any, Sequen
     from evalkit.metrics import suite_text_metrics
 
     limited = any(flag for _, _, flag in made)
-    base = Metric(f"part of {suite}" if limited else suite, "", math.nan, 0, limited=limited)
+    base = Metric(spoken_suite(suite, aggregation, limited), "", math.nan, 0, limited=limited)
     return suite_text_metrics(
         [(task.name.base, rows, getattr(task, "ordinary", None)) for task, rows in texts], base=base
     )

@@ -13,7 +13,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.words import Unit, unit_of
-from evalkit.store import TEXTS, load_run, read_metrics
+from evalkit.store import load_run, read_metrics, spoken_suite
 from evalkit.task import TaskName
 
 _FIELDS = {item.name for item in fields(Metric)}
@@ -53,7 +53,7 @@ class RunView:
         """The suite's name as it may be said: a limited run of texts is a part of it and has no right to the name (Paloma's
         guideline G3)."""
         name = str(self.info.get("suite") or "")
-        return f"part of {name}" if name and self.limited and self.info.get("aggregation") == TEXTS else name
+        return spoken_suite(name, str(self.info.get("aggregation", "")), self.limited) if name else name
 
     @property
     def status(self) -> str:

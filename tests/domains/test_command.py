@@ -46,9 +46,29 @@ def test_only_the_whole_is_called_paloma(checkpoint: Path, capsys: pytest.Captur
     out, err = capsys.readouterr()
     assert "tiny on part of paloma (limited)" in out
     assert "paloma/gab: 1 of 1 domains are missing: gab." in err
-    report = Path("results/tiny/paloma~fake/main/report.html").read_text(encoding="utf-8")
+    assert not Path("results/tiny/paloma~fake").exists()
+    folder = Path("results/tiny/part-of-paloma~fake/main")
+    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert (info["suite"], info["limited"]) == ("part of paloma", True)
+    report = (folder / "report.html").read_text(encoding="utf-8")
     assert "on part of paloma" in report
     assert "on paloma" not in report
+    assert cli.main(["metrics", str(folder), "--json"]) == 0
+    (again,) = json.loads(capsys.readouterr().out)
+    assert "part of paloma" in {one["task"] for one in again["metrics"]}
+    for record in (again["metrics"], json.loads((folder / "metrics.json").read_text(encoding="utf-8"))):
+        assert "paloma" not in {one["task"] for one in record}
+
+
+def test_a_limited_suite_of_texts_is_a_part(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--limit`` makes a part wherever documents are left out, and none where there are no more; a plan says so too."""
+    write(Path("mine/letters/b.jsonl"), [line("Dear Sir", id=1), line("Dear Madam", id=2)])
+    words = ["run", "--model", str(checkpoint), "--suite", "mine", "--engine", "fake", "--dry-run"]
+    assert cli.main([*words, "--limit", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "on part of texts-mine would be written to results/tiny/part-of-texts-mine~limit1,fake/main" in out
+    assert cli.main([*words, "--limit", "2"]) == 0
+    assert "would be written to results/tiny/texts-mine~limit2,fake/main" in capsys.readouterr().out
 
 
 def test_paloma_without_its_files(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
