@@ -27,7 +27,7 @@ from evalkit.errors import DataUnavailable, UsageError
 from evalkit.home import cache
 from evalkit.registry import TaskEntry, tasks
 from evalkit.store import folder_lock, safe_name
-from evalkit.task import TaskName, TaskOptions
+from evalkit.task import DomainLine, TaskName, TaskOptions
 
 VERSION = 1
 """Raised with every change of what the files hold."""
@@ -76,6 +76,12 @@ class MiniTask(TextTask):
             "data": {**self.origin(), "sha256": Bundle.sha256},
             "files": texts,
         }
+
+    def listing(self) -> list[DomainLine]:
+        return [
+            DomainLine(self.part, domain, documents=about["documents"], ordinary=self.ordinary(self.part, domain))
+            for domain, about in self.made[1].items()
+        ]
 
     def split_of_metrics(self) -> str:
         return SPLIT

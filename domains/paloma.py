@@ -18,7 +18,7 @@ from evalkit.domains.texts import TextTask
 from evalkit.errors import DataUnavailable, UnknownName, UsageError
 from evalkit.hub import TOKEN_ADVICE
 from evalkit.registry import TaskEntry, tasks
-from evalkit.task import TaskName, TaskOptions
+from evalkit.task import DomainLine, TaskName, TaskOptions
 
 FAMILY = "paloma"
 ADVICE = (
@@ -92,6 +92,21 @@ class PalomaTask(TextTask):
 
     def origin(self) -> dict[str, Any]:
         return {"source": "hub" if self._folder() is None else "folder", "name": manifest.repository()}
+
+    def listing(self) -> list[DomainLine]:
+        """The manifest's domains; with the files of ``--data`` their documents, and what the files have besides."""
+        counts = self.counts if self.options.data is not None else None
+        domains = [*self.expected(), *(self.surplus if counts is not None else ())]
+        return [
+            DomainLine(
+                self.entry.name,
+                domain,
+                self.entry.unit,
+                None if counts is None else counts[domain],
+                self.entry.ordinary(domain),
+            )
+            for domain in domains
+        ]
 
     def source_name(self) -> str:
         return self.entry.name

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 from evalkit.data import Bundle
 from evalkit.domains import bundle_texts
-from evalkit.domains.texts import MAX_LENGTH, text_row
+from evalkit.domains.texts import MAX_LENGTH, check_options, text_row
 from evalkit.errors import UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.registry import task
-from evalkit.task import Row, TaskName, TaskOptions
+from evalkit.task import DomainLine, Row, TaskName, TaskOptions
 
 PER_DOMAIN = 8
 DATA_SETS = ("boolq", "coqa", "squad", "wikihow")
@@ -29,10 +30,7 @@ class QuickstartTexts:
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         if options.split not in (None, "validation"):
             raise UsageError(f"{name} is made of validation splits; it has no split '{options.split}'.")
-        if options.shots:
-            raise UsageError(f"{name} scores plain texts, so it takes no --shots.")
-        if options.limit is not None and options.limit < 1:
-            raise UsageError("--limit is 1 or more.")
+        check_options(name, options)
         self.name = name
         self.options = options
         self.max_length: int | None = MAX_LENGTH
@@ -76,6 +74,10 @@ class QuickstartTexts:
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
         return text_row(document, scores)
+
+    def listing(self) -> list[DomainLine]:
+        counts = Counter(document.fields["domain"] for document in self._all)
+        return [DomainLine(self.name.base, domain, documents=number) for domain, number in counts.items()]
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         from evalkit.metrics import text_metrics

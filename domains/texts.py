@@ -19,7 +19,7 @@ from evalkit.domains.files import Look, look_at, read_texts
 from evalkit.domains.layout import TextSource
 from evalkit.errors import ScoringError, UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
-from evalkit.task import Row, TaskName, TaskOptions
+from evalkit.task import DomainLine, Row, TaskName, TaskOptions
 
 MAX_LENGTH = 2048
 """Tokens a window at most, as in Paloma (arXiv 2312.10523), also for models that could take more."""
@@ -59,6 +59,14 @@ def count_words(text: str) -> int:
     return len(re.split(r"\s+", text))
 
 
+def check_options(name: TaskName, options: TaskOptions) -> None:
+    """Refuse what no task of texts can do. Raises `UsageError`."""
+    if options.shots:
+        raise UsageError(f"{name} scores plain texts, so it takes no --shots.")
+    if options.limit is not None and options.limit < 1:
+        raise UsageError("--limit is 1 or more.")
+
+
 class TextTask:
     """Perplexity of one source. A kind of source says in `open_source` where its files are."""
 
@@ -71,10 +79,7 @@ class TextTask:
     """True where a source that is missing leaves the other sources of a suite standing, with a warning."""
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
-        if options.shots:
-            raise UsageError(f"{name} scores plain texts, so it takes no --shots.")
-        if options.limit is not None and options.limit < 1:
-            raise UsageError("--limit is 1 or more.")
+        check_options(name, options)
         self.name = name
         self.options = options
 
@@ -213,6 +218,14 @@ class TextTask:
     def source_name(self) -> str:
         """The source's name, without looking at the data."""
         return self.name.base.partition("/")[2]
+
+    def listing(self) -> list[DomainLine]:
+        """Every domain, and how many documents it has in the files."""
+        name = self.source.name
+        return [
+            DomainLine(name, domain, documents=number, ordinary=self.ordinary(name, domain))
+            for domain, number in self.counts.items()
+        ]
 
     # ------------------------------------------------------------------------------------------------------- warnings
 

@@ -42,6 +42,20 @@ class TaskOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainLine:
+    """A domain as ``evalkit list domains`` shows it."""
+
+    source: str
+    domain: str
+    unit: str = ""
+    """What a domain of the source is: ``subreddit``."""
+    documents: int | None = None
+    """Documents with a text; None where nothing was read to know it."""
+    ordinary: bool = True
+    """Whether the domain counts in ordinary perplexity."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskName:
     """``base[/part][:form][::regime]``, parsed and completed."""
 
@@ -89,7 +103,8 @@ class Task(Protocol):
         """One row. Has at least ``index, native_id, truncated``."""
 
     # A task may have more: ``warnings() -> list[str]``, what stands in ``run.json`` about its data; ``ordinary(source,
-    # domain) -> bool``, which domains count in ordinary perplexity; ``may_be_empty``, True where no document is no error.
+    # domain) -> bool``, which domains count in ordinary perplexity; ``may_be_empty``, True where no document is no error;
+    # ``listing() -> list[DomainLine]``, the domains of a text task.
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         """Metrics with standard errors and intervals; a pure function of rows (also of rows read back from disk)."""

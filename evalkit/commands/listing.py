@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from evalkit import registry
-from evalkit.commands.options import Debug, Json, Output, TasksDir
+from evalkit.commands.options import Bundle, Data, Debug, Json, Output, Split, TasksDir
 from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
+from evalkit.errors import UnknownName, UsageError
+from evalkit.task import DomainLine, TaskOptions
 
-app = typer.Typer(help="List what there is: tasks, suites, models, checkpoints, engines, runs.", no_args_is_help=True)
+app = typer.Typer(
+    help="List what there is: tasks, suites, domains, models, checkpoints, engines, runs.", no_args_is_help=True
+)
+WHOLE = "paloma-585"
+"""The suite whose sources are shown where none is named."""
 
 
 @app.command("tasks")
@@ -76,6 +85,95 @@ def list_suites(as_json: Json = False, debug: Debug = False) -> None:
         ["suite", "tasks", "description"],
         [(entry.name, ", ".join(entry.tasks), entry.description) for entry in entries],
     )
+
+
+@app.command("domains")
+def list_domains(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SUITE|SOURCE]",
+            help="A suite of texts, a folder of texts, or a source, also with a glob of its domains. Without it: the "
+            "sources of Paloma.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Data = None,
+    bundle: Bundle = None,
+    split: Split = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the domains of texts, the units of perplexity.
+
+    Of Paloma the manifest is shown, without its files; with --data DIR the documents that your files hold are counted.
+
+    Examples:
+
+      evalkit list domains paloma
+
+      evalkit list domains 'paloma/dolma_100_subreddits/0*'
+
+      evalkit list domains my-texts/
+    """
+    options = TaskOptions(data=data, bundle=bundle, split=split)
+    lines = [(str(task.name.base), line) for task in _text_tasks(name or WHOLE, options) for line in task.listing()]
+    if as_json:
+        print_json([{"task": task, **asdict(line)} for task, line in lines])
+        return
+    if name is None:
+        sources = {task: [line for other, line in lines if other == task] for task, _ in lines}
+        print_table(
+            ["task", "domains", "a domain is", "in ordinary perplexity"],
+            [(task, len(own), own[0].unit, _ordinary(own)) for task, own in sources.items()],
+            right=["domains"],
+        )
+        say("'evalkit list domains SOURCE' shows a source's domains, 'evalkit list domains paloma' those of a suite.")
+        return
+    counted = any(line.documents is not None for _, line in lines)
+    print_table(
+        ["task", "domain", *(["documents"] if counted else []), "in ordinary perplexity"],
+        [
+            (task, line.domain, *([_count(line.documents)] if counted else []), _ordinary([line]))
+            for task, line in lines
+        ],
+        right=["documents"],
+    )
+    domains, places = len(lines), len({task for task, _ in lines})
+    say(f"{domains:,} domain{'s' * (domains != 1)} in {places:,} source{'s' * (places != 1)}.")
+
+
+def _ordinary(lines: Sequence[DomainLine]) -> str:
+    counted = sum(line.ordinary for line in lines)
+    return "yes" if counted == len(lines) else "no" if not counted else f"{counted} of {len(lines)}"
+
+
+def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
+    """The tasks of texts that a name stands for. Raises `UsageError` and `UnknownName`."""
+    known = [entry.name for entry in registry.tasks]
+    sources = [task for task in known if "/" in task and task.partition("/")[2] == name]
+    if name in registry.suites or Path(name).expanduser().is_dir():
+        entry = registry.suite_entry(name)
+        options = dataclasses.replace(
+            options, **{key: value for key, value in entry.options.items() if getattr(options, key) is None}
+        )
+        names: Sequence[str] = entry.tasks
+    elif len(sources) > 1:
+        raise UsageError(f"'{name}' is a source of several sets: name one of {', '.join(sources)}.")
+    elif name.partition("/")[0] in {task.partition("/")[0] for task in known}:
+        names = [name]
+    elif sources:
+        names = sources
+    else:
+        everything = {*(suite.name for suite in registry.suites), *known, *(one.partition("/")[2] for one in known)}
+        raise UnknownName(
+            "suite or source", name, everything - {""}, "'evalkit list suites' and 'evalkit list tasks' show all."
+        )
+    tasks = [registry.make_task(one, options) for one in names]
+    texts = [task for task in tasks if hasattr(task, "listing")]
+    if not texts:
+        raise UsageError(f"'{name}' is made of questions: only texts have domains.")
+    return texts
 
 
 @app.command("engines")

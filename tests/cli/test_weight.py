@@ -12,7 +12,15 @@ HEAVY = ("torch", "pandas", "transformers", "datasets", "pyarrow", "numpy", "sci
 CPU_SECONDS = 1.5
 """Three times what is promised for a quiet machine (0.5 s): the processor of a test is shared."""
 
-LIGHT = (["--help"], ["run", "--help"], ["list", "tasks"], ["list", "suites"], ["list", "models"], ["list", "engines"])
+LIGHT = (
+    ["--help"],
+    ["run", "--help"],
+    ["list", "tasks"],
+    ["list", "suites"],
+    ["list", "models"],
+    ["list", "engines"],
+    ["list", "domains", "paloma"],
+)
 
 
 @pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)

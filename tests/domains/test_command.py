@@ -93,3 +93,39 @@ def test_texts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "tasks", "--json"]) == 0
     names = {one["name"] for one in json.loads(capsys.readouterr().out)}
     assert {"paloma/dolma_100_programing_languages", "paloma/ice_fixed", "paloma-mini/mbpp", "texts"} <= names
+
+
+def test_domains_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Paloma's manifest without its files, what a folder and given files hold, globs; what has no domains says so."""
+
+    def listed(*words: str) -> list[tuple[str, str, int | None]]:
+        assert cli.main(["list", "domains", *words, "--json"]) == 0
+        return [(one["task"], one["domain"], one["documents"]) for one in json.loads(capsys.readouterr().out)]
+
+    assert len(listed()) == 585
+    assert len(listed("paloma")) == 546
+    assert len({(task, domain) for task, domain, _ in listed("paloma-585")}) == 585
+    subreddits = listed("paloma/dolma_100_subreddits/0*")
+    assert [domain[:2] for _, domain, _ in subreddits] == [f"{number:02d}" for number in range(10)]
+    assert listed("gab") == [("paloma/gab", "gab", None)]
+    write(Path("files/ptb/test/test.jsonl.gz"), documents("ptb", "ptb", "test"))
+    assert listed("paloma/ptb", "--data", "files") == [("paloma/ptb", "ptb", 2)]
+    assert listed("c4_en", "--data", "files") == [("paloma/c4_en", "c4_en", 0)]
+    write(Path("mine/letters/b.jsonl"), [line("Dear Sir", id=1), line("", id=2)])
+    write(Path("mine/notes/c.jsonl"), [line("x", id=1), line("y", id=2)])
+    assert listed("mine") == [("texts/letters", "b", 1), ("texts/notes", "c", 2)]
+    assert listed("texts/notes", "--data", "mine") == [("texts/notes", "c", 2)]
+    assert cli.main(["list", "domains"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[:2] for line in out.splitlines()][7:9] == [
+        ["paloma/dolma-v1_5", "6"],
+        ["paloma/m2d2_s2orc_unsplit", "167"],
+    ]
+    assert "list domains SOURCE" in err
+    for wrong, said in (
+        ("arc_easy", "only texts have domains"),
+        ("boolq", "name one of paloma-mini-full/boolq, paloma-mini/boolq"),
+        ("palomma", "There is no suite or source 'palomma'. Did you mean 'paloma'"),
+    ):
+        assert cli.main(["list", "domains", wrong]) == 2
+        assert said in capsys.readouterr().err
