@@ -12,7 +12,7 @@ from typing import Any
 from evalkit import registry
 from evalkit.encoding import Encoder, PrefixPolicy, Window, max_length_of
 from evalkit.engines.base import Engine, EngineSettings
-from evalkit.errors import UsageError
+from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringError, SomeFailed, UsageError
 from evalkit.progress import Progress, Silent
 from evalkit.records import Checkpoint
 from evalkit.registry import SuiteEntry
@@ -67,7 +67,8 @@ def run(
     ``torch.nn.Module`` of transformers, with its `tokenizer`), whose scores enter no journal. `revisions`: globs.
     `dry_run` plans, writes nothing and returns runs of status ``planned`` (their ``info["counts"]`` is the plan).
 
-    Returns one `Run` for each checkpoint and suite (`task` is the suite ``tasks``). Raises `EvalkitError`.
+    Returns one `Run` for each checkpoint and suite (`task` is the suite ``tasks``). Raises `EvalkitError`; where some of
+    several checkpoints cannot be loaded or scored the others are, and `SomeFailed` has their runs.
     """
     if tasks_dir is not None:
         registry.load_folder(Path(tasks_dir))
@@ -106,7 +107,16 @@ def run(
     groups = [
         dataclasses.replace(group, variation=variation(choices, engine_name, adapter, tokenizer)) for group in groups
     ]
-    targets = _targets(model, revisions, adapter=adapter, tokenizer=tokenizer, trust=trust_remote_code, verify=verify)
+    failures: dict[str, EvalkitError] = {}
+    targets = _targets(
+        model,
+        revisions,
+        adapter=adapter,
+        tokenizer=tokenizer,
+        trust=trust_remote_code,
+        verify=verify,
+        broken=failures.__setitem__,
+    )
     settings = RunSettings(
         output=Path(output),
         force=force,
@@ -119,13 +129,22 @@ def run(
     runner: Engine = entry.factory(EngineSettings(device, dtype, batch_tokens, dict(engine_args or {})))
     plans = _Plans(tasks, settings, window, prefix_token, max_length)
     done: list[Run] = []
+    for name, error in failures.items():
+        settings.progress.note(f"{name} failed: {error}")
     try:
         for target in targets:
-            plan = plans.of(target)
-            if not dry_run:
-                settings.progress.note(f"Loading {target.checkpoint.name}")
-                target.load(runner)
-            made = run_checkpoint(target.checkpoint, plan, groups, runner, settings)
+            try:
+                plan = plans.of(target)
+                if not dry_run:
+                    settings.progress.note(f"Loading {target.checkpoint.name}")
+                    target.load(runner)
+                made = run_checkpoint(target.checkpoint, plan, groups, runner, settings)
+            except (CheckpointError, ScoringError, OutOfMemory) as error:
+                if len(targets) + len(failures) == 1:
+                    raise
+                failures[target.checkpoint.name] = error  # the others may stand
+                settings.progress.note(f"{target.checkpoint.name} failed: {error}")
+                continue
             done += made
             if report and not dry_run:
                 for one in made:
@@ -134,6 +153,10 @@ def run(
         runner.close()
     if report and not dry_run:
         _sweep_reports(done)
+    if failures:
+        if not done:
+            raise next(iter(failures.values()))
+        raise SomeFailed({name: str(error) for name, error in failures.items()}, done)
     return done
 
 
@@ -165,9 +188,17 @@ class Target:
 
 
 def _targets(
-    model: Any, revisions: Names | None, *, adapter: Any, tokenizer: Any, trust: bool, verify: bool
+    model: Any,
+    revisions: Names | None,
+    *,
+    adapter: Any,
+    tokenizer: Any,
+    trust: bool,
+    verify: bool,
+    broken: Callable[[str, EvalkitError], None],
 ) -> list[Target]:
-    """Every checkpoint that is asked for; two that would write to the same folder are an error."""
+    """Every checkpoint that is asked for; two that would write to the same folder are an error. Of several that are asked
+    for those that cannot be loaded are told to `broken`."""
     from evalkit.checkpoints import resolve
 
     if not isinstance(model, (str, Path, list, tuple)):
@@ -176,9 +207,23 @@ def _targets(
         raise UsageError("A tokenizer object goes with a model object; for a name or a folder give a name or a folder.")
     globs = _names(revisions) if revisions is not None else None
     targets: list[Target] = []
-    for name in [model] if isinstance(model, (str, Path)) else model:
+    names = [model] if isinstance(model, (str, Path)) else model
+    several = len(names) > 1 or bool(globs)
+    reasons: list[EvalkitError] = []
+
+    def leave_out(name: str, error: EvalkitError) -> None:
+        reasons.append(error)
+        broken(name, error)
+
+    for name in names:
         for checkpoint in resolve(
-            str(name), globs, adapter=adapter, tokenizer=tokenizer, trust_remote_code=trust, verify=verify
+            str(name),
+            globs,
+            adapter=adapter,
+            tokenizer=tokenizer,
+            trust_remote_code=trust,
+            verify=verify,
+            broken=leave_out if several else None,
         ):
             twin = next((one.checkpoint for one in targets if one.checkpoint.name == checkpoint.name), None)
             if twin is None:
@@ -188,6 +233,8 @@ def _targets(
                     f"{twin.path} and {checkpoint.path} are both called '{checkpoint.name}', so their results would mix. "
                     "Give one of them another name with 'evalkit models add'."
                 )
+    if reasons and not targets:
+        raise reasons[0]
     if not targets:
         raise UsageError("No model is named. Give a registered name, a hub repository or a folder.")
     return targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -44,11 +44,13 @@ def resolve(
     tokenizer: str | Path | None = None,
     trust_remote_code: bool = False,
     verify: bool = False,
+    broken: Callable[[str, CheckpointError], None] | None = None,
 ) -> list[Checkpoint]:
     """Every checkpoint that a name (and globs of revisions) means, in the order of training.
 
     `name`: ``org/name[@rev]``, a folder, or a registered name. Without a revision: ``main``, and for a folder of
     revisions the last. `tokenizer`: a folder, a ``tokenizer.json`` or a hub repository. `verify` hashes all weights.
+    `broken` is told of checkpoints that cannot be loaded, which are then left out instead of raised.
 
     Raises `UnknownName` with suggestions, `CheckpointError` for what cannot be loaded, `DataUnavailable` where the
     hub is needed and cannot be reached.
@@ -63,17 +65,24 @@ def resolve(
         names = _matching(source, globs)
     else:
         names = [_default(source)]
-    return [
-        _checkpoint(
-            source,
-            chosen,
-            adapter=Path(adapter) if adapter is not None else None,
-            tokenizer=str(tokenizer) if tokenizer is not None else source.tokenizer,
-            trust=trust_remote_code,
-            verify=verify,
-        )
-        for chosen in names
-    ]
+    found = []
+    for chosen in names:
+        try:
+            checkpoint = _checkpoint(
+                source,
+                chosen,
+                adapter=Path(adapter) if adapter is not None else None,
+                tokenizer=str(tokenizer) if tokenizer is not None else source.tokenizer,
+                trust=trust_remote_code,
+                verify=verify,
+            )
+        except CheckpointError as error:
+            if broken is None:
+                raise
+            broken(source.model if chosen == "main" else f"{source.model}@{chosen}", error)
+            continue
+        found.append(checkpoint)
+    return found
 
 
 def find(name: str) -> tuple[Source, str | None]:

@@ -6,8 +6,12 @@ sentences: what is wrong, where, what to do) without a traceback and leaves with
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
+
+SHOWN_FAILURES = 3
+"""Failed checkpoints of which an error gives the reason."""
 
 
 class EvalkitError(Exception):
@@ -46,6 +50,20 @@ class CheckpointError(EvalkitError):
 
 class ScoringError(EvalkitError):
     """An engine gave an answer that must not be used: a missing value, a NaN, an impossible request."""
+
+
+class SomeFailed(EvalkitError):
+    """Of several checkpoints some failed; the others are scored, and their runs are in `runs`."""
+
+    def __init__(self, failures: Mapping[str, str], runs: Sequence[Any]) -> None:
+        shown = [f"{name} ({reason.rstrip('.')})" for name, reason in list(failures.items())[:SHOWN_FAILURES]]
+        more = len(failures) - len(shown)
+        super().__init__(
+            f"{len(failures)} of {len(failures) + len({run.model for run in runs})} checkpoints failed: "
+            f"{'; '.join(shown)}{f'; and {more} more' if more else ''}. The others are scored; "
+            "the same command again tries these once more."
+        )
+        self.failures, self.runs = dict(failures), list(runs)
 
 
 class OutOfMemory(EvalkitError):

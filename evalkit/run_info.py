@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from evalkit.errors import EvalkitError
 from evalkit.files import sweep, writing
 from evalkit.journal import Journal
 from evalkit.plan import TaskWork, WorkPlan, protocol_data, task_warnings
+from evalkit.processes import this_process
 from evalkit.records import Checkpoint, Metric
 from evalkit.store import SCHEMA_VERSION, load_run, options_to_json, read_metrics
 from evalkit.task import Row, TaskName
@@ -86,7 +85,7 @@ def describe(
         "seeds": {"note": "Sampling and shots are fixed by each task's protocol; scoring draws nothing."},
         "versions": environment.versions(),
         "hardware": environment.hardware(),
-        "process": {"host": socket.gethostname(), "pid": os.getpid()},
+        "process": this_process(),
         "warnings": warnings,
     }
 

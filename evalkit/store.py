@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.files import replacing, write_bytes, write_json, writing
+from evalkit.processes import is_gone
 from evalkit.records import Metric
 from evalkit.registry import make_task, parse_task_name
 from evalkit.task import Row, TaskName, TaskOptions
@@ -68,8 +69,9 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``running``, ``done``, ``failed``, ``partial``, or ``planned`` for a dry run (which leaves no folder)."""
-        return str(self.info["status"])
+        """``running``, ``done``, ``failed``, ``partial``, ``interrupted`` (`status_of`), or ``planned`` for a dry run
+        (which leaves no folder)."""
+        return status_of(self.info)
 
     @property
     def model(self) -> str:
@@ -169,6 +171,12 @@ def load_run(path: Path | str) -> Run:
             f"{file} was written by a newer evalkit (schema {version}; this one reads {SCHEMA_VERSION}). Update evalkit."
         )
     return Run(folder, info)
+
+
+def status_of(info: Mapping[str, Any]) -> str:
+    """A run's status from its ``run.json``: ``interrupted`` where that says ``running`` and its process is gone."""
+    status, process = str(info.get("status", "unknown")), info.get("process")
+    return "interrupted" if status == "running" and isinstance(process, Mapping) and is_gone(process) else status
 
 
 def find_runs(output: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.words import Unit, unit_of
-from evalkit.store import load_run, read_metrics, spoken_suite
+from evalkit.store import load_run, read_metrics, spoken_suite, status_of
 from evalkit.task import TaskName
 
 _FIELDS = {item.name for item in fields(Metric)}
@@ -57,7 +57,7 @@ class RunView:
 
     @property
     def status(self) -> str:
-        return str(self.info.get("status", "unknown"))
+        return status_of(self.info)
 
     def truncated(self, task: str) -> int:
         """Prompts of a task that lost tokens on the left."""
@@ -271,6 +271,7 @@ def _run_warnings(run: RunView) -> Iterable[tuple[str, str]]:
             "failed": "This run failed.",
             "partial": "This run is partial: not everything that was asked is scored.",
             "running": "This run is not finished: it is still running, or it was ended from outside.",
+            "interrupted": "This run is not finished: its process was ended from outside.",
         }.get(run.status, f"This run has the status “{run.status}”.")
         error = str(run.info.get("error") or "").strip()
         kind = "failed" if run.status == "failed" else "partial"

@@ -17,7 +17,7 @@ ROOMS = ("tasks", "domains", "reports", "train")
 LONGEST_MODULE = 500
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "records", "request_table", "task", "home", "files", "progress", "environment"),
+    ("errors", "records", "request_table", "task", "home", "files", "progress", "environment", "processes"),
     ("tokenizers", "encoding", "metrics", "stats"),
     (
         "registry",

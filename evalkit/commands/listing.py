@@ -243,6 +243,8 @@ def _count(value: int | None) -> str:
 @app.command("runs")
 def list_runs(output: Output = Path("results"), as_json: Json = False, debug: Debug = False) -> None:
     """List the runs of a folder of results, newest first."""
+    from evalkit.store import status_of
+
     rows = []
     for file in output.rglob("run.json"):
         try:
@@ -253,7 +255,7 @@ def list_runs(output: Output = Path("results"), as_json: Json = False, debug: De
                     "run": str(file.parent),
                     "model": checkpoint.get("model") or checkpoint.get("name"),
                     "revision": checkpoint.get("revision"),
-                    "status": record.get("status"),
+                    "status": status_of(record),
                     "modified": file.stat().st_mtime,
                 }
             )

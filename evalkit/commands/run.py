@@ -12,7 +12,7 @@ import typer
 
 from evalkit.commands.options import Bundle, Data, DataSource, Debug, Json, Limit, Shots, Split, TasksDir
 from evalkit.commands.terminal import clean, print_json, say, stdout
-from evalkit.errors import UsageError
+from evalkit.errors import SomeFailed, UsageError
 
 if TYPE_CHECKING:
     from evalkit.commands.run_config import RunOptions
@@ -265,18 +265,30 @@ def _score(options: RunOptions, as_json: bool) -> None:
     from evalkit.commands.progress import Drawn
 
     chosen = options.model_dump(exclude={"engine_arg", "no_report"})
-    runs = api.run(
-        chosen.pop("model"),
-        **{**chosen, "revisions": options.revisions or None},
-        engine_args=engine_arguments(options.engine_arg),
-        report=not options.no_report,
-        command=shlex.join(["evalkit", *sys.argv[1:]]),
-        progress=Drawn(),
-    )
+    failed: SomeFailed | None = None
+    try:
+        runs = api.run(
+            chosen.pop("model"),
+            **{**chosen, "revisions": options.revisions or None},
+            engine_args=engine_arguments(options.engine_arg),
+            report=not options.no_report,
+            command=shlex.join(["evalkit", *sys.argv[1:]]),
+            progress=Drawn(),
+        )
+    except SomeFailed as error:
+        failed, runs = error, error.runs
     if as_json:
-        print_json([_as_json(one) for one in runs])
-        return
-    _print(runs)
+        failures = [] if failed is None else failed.failures.items()
+        print_json(
+            [
+                *(_as_json(one) for one in runs),
+                *({"model": name, "status": "failed", "error": reason} for name, reason in failures),
+            ]
+        )
+    else:
+        _print(runs)
+    if failed is not None:
+        raise failed
 
 
 def _print(runs: Sequence[Run]) -> None:
