@@ -84,3 +84,39 @@ def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
 
 def _joined(marks: Sequence[Markup]) -> Markup:
     return Markup("").join(marks)
+
+
+SPARK_WIDTH, SPARK_HEIGHT = 96, 20
+
+
+def sparkline(metrics: Sequence[Metric | None]) -> Markup:
+    """A line through the columns' values, each drawing on its own scale, the last value as a dot; gaps stay gaps."""
+    values = [None if metric is None or not math.isfinite(metric.value) else metric.value for metric in metrics]
+    return spark(values)
+
+
+def spark(values: Sequence[float | None]) -> Markup:
+    """A line through values in order; nothing of fewer than two. Decoration: the values stand beside it in the table."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return Markup("")
+    low, high = min(known), max(known)
+    step = (SPARK_WIDTH - 8) / (len(values) - 1)
+    points = [
+        None
+        if value is None
+        else (4 + i * step, SPARK_HEIGHT - 4 - (value - low) / ((high - low) or 1.0) * (SPARK_HEIGHT - 8))
+        for i, value in enumerate(values)
+    ]
+    path, pen = [], "M"
+    for point in points:
+        if point is None:
+            pen = "M"
+            continue
+        path.append(f"{pen}{point[0]:.0f} {point[1]:.1f}".replace(".0", ""))
+        pen = "L"
+    end = next(point for point in reversed(points) if point is not None)
+    return Markup(
+        '<svg class="spark" aria-hidden="true" width="{}" height="{}" viewBox="0 0 {} {}"><path d="{}"/>'
+        '<circle cx="{:.0f}" cy="{:.1f}" r="2.2"/></svg>'
+    ).format(SPARK_WIDTH, SPARK_HEIGHT, SPARK_WIDTH, SPARK_HEIGHT, "".join(path), *end)

@@ -1,0 +1,90 @@
+"""What the header and the method section say of each run: names to words, read from ``run.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from evalkit.reports import words
+from evalkit.reports.view import RunView
+
+
+def header(run: RunView) -> dict[str, str]:
+    checkpoint, identity, counts = run.part("checkpoint"), run.part("identity"), run.part("counts")
+    timings, hardware, versions = run.part("timings"), run.part("hardware"), run.part("versions")
+    trained = words.amount(checkpoint.get("tokens"))
+    if trained and checkpoint.get("tokens_derived"):
+        trained += " (derived from the step)"
+    scored, asked = counts.get("tree_tokens"), counts.get("request_tokens")
+    tokens = f"{scored:,} through the model" if isinstance(scored, int) else ""
+    if isinstance(asked, int) and tokens:
+        tokens += f", for {asked:,} asked"
+    found, planned = counts.get("batches_found"), counts.get("batches_planned")
+    if isinstance(found, int) and found:
+        tokens += f"; {found} of {planned} batches were scored before"
+    spent = words.duration(timings.get("seconds"))
+    scoring = words.duration(timings.get("scoring_seconds"))
+    accelerators = hardware.get("accelerators")
+    machine = [
+        ", ".join(map(str, accelerators))
+        if isinstance(accelerators, list) and accelerators
+        else hardware.get("processor"),
+        f"{hardware['cores']} cores" if hardware.get("cores") else "",
+        f"{hardware['memory_gib']} GiB" if hardware.get("memory_gib") else "",
+    ]
+    evalkit = versions.get("olmo-evalkit")
+    return {
+        "Suite": run.suite,
+        "Parameters": words.amount(checkpoint.get("parameters")),
+        "Seen in training": ", ".join(
+            part
+            for part in (
+                f"step {checkpoint['step']:,}" if isinstance(checkpoint.get("step"), int) else "",
+                trained and f"{trained} tokens",
+            )
+            if part
+        ),
+        "Date": str(timings.get("started") or "").replace("T", " ").replace("+00:00", " UTC").replace("Z", " UTC"),
+        "Engine": " ".join(str(identity.get(key) or "") for key in ("engine", "version")).strip(),
+        "Precision": ", ".join(
+            str(identity[key]) for key in ("dtype", "quantisation") if identity.get(key) not in (None, "", "none")
+        ),
+        "Hardware": ", ".join(str(part) for part in machine if part),
+        "Tokens": tokens,
+        "Time": spent + (f", {scoring} of it scoring" if spent and scoring else ""),
+        "Data": words.plainly(run.info.get("data_source")),
+        "evalkit": str(evalkit or ""),
+    }
+
+
+def identity(run: RunView) -> dict[str, str]:
+    checkpoint, tokenizer = run.part("checkpoint"), run.part("tokenizer")
+    return {
+        "checkpoint": str(checkpoint.get("name") or ""),
+        "revision": str(checkpoint.get("revision") or ""),
+        "weights (fingerprint)": str(checkpoint.get("fingerprint") or ""),
+        "adapter": str(checkpoint.get("adapter") or ""),
+        "tokenizer": " ".join(str(tokenizer.get(key) or "") for key in ("name", "hash")).strip(),
+        **{str(key): str(value) for key, value in run.part("identity").items() if key != "fingerprint"},
+        "identity hash": str(run.info.get("identity_hash") or ""),
+    }
+
+
+def environment(run: RunView) -> dict[str, str]:
+    found = {str(key): _short(value) for key, value in run.part("versions").items()}
+    return found | {str(key): _short(value) for key, value in run.part("hardware").items()}
+
+
+def table(runs: Sequence[RunView], facts: Callable[[RunView], dict[str, str]]) -> list[tuple[str, list[str]]]:
+    """Facts as rows, a column a run; rows that are empty everywhere are left out."""
+    columns: list[dict[str, str]] = [facts(run) for run in runs]
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = [(name, [column.get(name, "") for column in columns]) for name in names]
+    return [(name, cells) for name, cells in rows if any(cells)]
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,113 @@
+"""The tables of the first page: a task a line, a checkpoint a column, best and ties marked, a trend beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evalkit.records import Metric
+from evalkit.reports.tables import Column, best_of
+from evalkit.reports.view import Line, Report
+from evalkit.reports.whisker import Scale, scale_of, sparkline
+from evalkit.reports.words import Unit
+
+CAPTIONS = {
+    "percent": "Questions: accuracy in percent, higher is better",
+    "bits": "Bits per byte, lower is better",
+    "perplexity": "Perplexity, lower is better",
+}
+DETAILED = 4
+"""Up to so many checkpoints a cell also shows its interval, as numbers and as a drawing."""
+SHOWN = 8
+"""Above so many checkpoints the columns between are hidden until the column picker shows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """A task's line of a score table."""
+
+    line: Line
+    marks: tuple[str, ...]
+    """``best``, ``tie`` or nothing, one a column."""
+    trend: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """A table of one unit."""
+
+    unit: Unit
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[ScoreRow, ...]
+    scale: Scale
+
+    @property
+    def limited(self) -> bool:
+        return any(row.line.limited for row in self.rows)
+
+
+def score_tables(report: Report) -> list[ScoreTable]:
+    """A table a unit, of each task's primary metric."""
+    return [_table(report, unit, lines) for unit, lines in report.primary.items()]
+
+
+def shown_columns(count: int) -> set[int]:
+    """Of many columns those that are shown at first: both ends, and evenly between."""
+    if count <= SHOWN:
+        return set(range(count))
+    return {round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)}
+
+
+def _table(report: Report, unit: Unit, lines: Sequence[Line]) -> ScoreTable:
+    scale = scale_of((cell for line in lines for cell in line.cells), unit)
+    return ScoreTable(
+        unit,
+        CAPTIONS.get(unit, "Other metrics"),
+        tuple(_columns(report, unit, scale)),
+        tuple(
+            ScoreRow(line, marks(line.cells), sparkline(line.cells) if len(report.runs) > 2 else Markup(""))
+            for line in lines
+        ),
+        scale,
+    )
+
+
+def marks(cells: Sequence[Metric | None]) -> tuple[str, ...]:
+    """Which of a line's cells is best, and which are within noise of it; none where the asked documents differ in number."""
+    known = [cell for cell in cells if cell is not None]
+    if len({(cell.n, cell.limited) for cell in known}) > 1:
+        return ("",) * len(cells)
+    higher = bool(known) and known[0].higher_is_better
+    return tuple(
+        best_of(
+            [None if cell is None else cell.value for cell in cells],
+            [None if cell is None else cell.stderr for cell in cells],
+            higher=higher,
+        )
+    )
+
+
+def _columns(report: Report, unit: Unit, scale: Scale) -> list[Column]:
+    first = "down" if unit == "percent" else "up"
+    columns = [Column("Task"), Column("Metric")]
+    if len(report.runs) == 1:
+        columns.append(Column("Score", "number", first))  # type: ignore[arg-type]
+        columns.append(Column("95 % interval", classes="num"))
+        columns.append(Column(scale.title, "none", classes="bar"))
+        if unit == "bits":
+            columns.append(Column("Token perplexity", "number"))
+    else:
+        shown = shown_columns(len(report.runs))
+        columns += [
+            Column(run.label, "number", first, hidden=i not in shown)  # type: ignore[arg-type]
+            for i, run in enumerate(report.runs)
+        ]
+        if len(report.runs) > 2:
+            columns.append(Column("Trend", "none", tip="From the first column to the last; the dot is the last."))
+    if unit == "percent":
+        columns.append(Column("Chance", "number", "down"))
+    columns.append(Column("n", "number", "down"))
+    return columns
