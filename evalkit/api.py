@@ -132,11 +132,12 @@ def run(
     for name, error in failures.items():
         settings.progress.note(f"{name} failed: {error}")
     try:
-        for target in targets:
+        for number, target in enumerate(targets, start=1):
             try:
                 plan = plans.of(target)
                 if not dry_run:
-                    settings.progress.note(f"Loading {target.checkpoint.name}")
+                    count = f" ({number} of {len(targets)})" if len(targets) > 1 else ""
+                    settings.progress.note(f"Loading {target.checkpoint.name}{count}")
                     target.load(runner)
                 made = run_checkpoint(target.checkpoint, plan, groups, runner, settings)
             except (CheckpointError, ScoringError, OutOfMemory) as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit import speed
 from evalkit.engines.base import Engine
 from evalkit.errors import EvalkitError, OutOfMemory, ScoringError
 from evalkit.journal import BadScore, Journal
@@ -132,6 +133,8 @@ class _Scoring:
             run_folder(settings.output, checkpoint.model, self._suite(group), group.variation, checkpoint.revision)
             for group in groups
         ]
+        self.expected: float | None = None
+        self._kind: dict[str, Any] | None = None
         self._written = 0.0
 
     def _suite(self, group: Group) -> str:
@@ -156,7 +159,7 @@ class _Scoring:
             )
             for group in self.groups
         ]
-        self.progress.plan(self.checkpoint.name, self._counts())
+        self.progress.plan(self.checkpoint.name, {**self._counts(), "expected_seconds": self._expect()})
         if self.settings.dry_run:
             return self._runs("planned")
         try:
@@ -193,6 +196,16 @@ class _Scoring:
                     fresh.found_tokens += part.tree_tokens if found else 0
         self.counts = fresh
 
+    def _expect(self) -> float | None:
+        """Seconds that scoring will take, from how fast this machine was before; None where nothing is known."""
+        counts = self.counts
+        self._kind = speed.kind_of(
+            self.checkpoint, self.engine.name, self.settings.choices, counts.tree_tokens, counts.head_rows
+        )
+        rate, left = speed.remembered(self._kind), counts.tree_tokens - counts.found_tokens
+        self.expected = left / rate if rate is not None else None if left else 0.0
+        return self.expected
+
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, bool]]:
         """The batch, or the parts it is known to need; each with whether the journal holds it."""
         committed = self.journal.limit is not None and self.journal.committed(batch)
@@ -210,11 +223,14 @@ class _Scoring:
         self.progress.start(self.checkpoint.name, self.counts.tree_tokens, self.counts.found_tokens)
         try:
             for segment in self.plan.segments:
+                whole = sum(len(rows[id(work)]) == len(work.prompts) for work in self.plan.works)
+                self.progress.at([work.name for work, _ in segment.pieces], whole, len(self.plan.works))
                 for batch in self.plan.batches(segment, self.engine):
                     self._score_batch(batch)
                 self._make_rows(segment, readers, rows)
         finally:
             self.progress.finish()
+            speed.remember(self._kind, self.counts.scored_tokens, self.scoring_seconds)
         return rows
 
     def _score_batch(self, batch: Batch) -> None:
@@ -249,6 +265,7 @@ class _Scoring:
         self.progress.advance(batch.tree_tokens)
         if time.monotonic() - self._written > INFO_SECONDS:
             self._write("running")
+            speed.remember(self._kind, self.counts.scored_tokens, self.scoring_seconds)
 
     def _culprit(self, batch: Batch) -> Request:
         """The request for which the engine refuses a batch, found by halving it."""
@@ -326,6 +343,7 @@ class _Scoring:
                 "ended": None if status == "running" else when(now),
                 "seconds": round(now - self.started, 3),
                 "scoring_seconds": round(self.scoring_seconds, 3),
+                "expected_seconds": None if self.expected is None else round(self.expected, 1),
             },
         }
 

@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "models",
         "checkpoints",
         "journal",
+        "speed",
         "tables",
         "store",
     ),

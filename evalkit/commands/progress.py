@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.progress import (
@@ -18,6 +18,8 @@ from rich.progress import (
 
 from evalkit.commands.terminal import clean, stderr
 
+FIRST_SECONDS = 3.0
+"""Where the plan could not tell how long scoring takes, a first line does so after this many seconds."""
 LINE_SECONDS = 10.0
 LONGEST_SECONDS = 600.0
 """Where there is no terminal, lines of progress are 10 seconds apart at first and 10 minutes in the end: a tenth of the
@@ -34,15 +36,18 @@ class Drawn:
         self._label = ""
         self._total = self._found = self._done = 0
         self._began = self._said = 0.0
+        self._unknown = False
+        self._place = ""
 
     def note(self, text: str) -> None:
         self._print(text)
 
     def plan(self, label: str, counts: Mapping[str, Any]) -> None:
+        self._unknown = counts.get("expected_seconds") is None
         self._print(plan_line(label, counts))
 
     def start(self, label: str, total_tokens: int, found_tokens: int) -> None:
-        self._label = label
+        self._label, self._place = label, ""
         self._total, self._found, self._done = total_tokens, found_tokens, found_tokens
         self._began = self._said = time.monotonic()
         if found_tokens >= total_tokens:
@@ -61,6 +66,14 @@ class Drawn:
             self._bar.start()
             self._task = self._bar.add_task(clean(label), total=total_tokens, completed=found_tokens)
 
+    def at(self, tasks: Sequence[str], done: int, total: int) -> None:
+        if total < 2 or not tasks:
+            return
+        names = tasks[0] if len(tasks) == 1 else f"{tasks[0]} … {tasks[-1]}"
+        self._place = f"at {names} ({done} of {total} tasks done)"
+        if self._bar is not None:
+            self._bar.update(self._task, description=clean(f"{self._label} {self._place}"))
+
     def advance(self, tokens: int) -> None:
         self._done += tokens
         if self._bar is not None:
@@ -68,11 +81,14 @@ class Drawn:
             return
         now = time.monotonic()
         apart = max(LINE_SECONDS, min(LONGEST_SECONDS, (now - self._began) / 10))
-        if now - self._said >= apart and self._done < self._total:
-            self._said = now
-            self._print(
-                f"{self._label}: {100 * self._done / self._total:.0f} % scored, about {self._remaining(now)} left"
-            )
+        if now - self._said >= (min(FIRST_SECONDS, apart) if self._unknown else apart) and self._done < self._total:
+            self._said, self._unknown = now, False
+            parts = [
+                f"{100 * self._done / self._total:.0f} % scored",
+                self._place,
+                f"about {self._remaining(now)} left",
+            ]
+            self._print(f"{self._label}: {', '.join(part for part in parts if part)}")
 
     def finish(self) -> None:
         if self._bar is not None:
@@ -100,6 +116,8 @@ def plan_line(label: str, counts: Mapping[str, Any]) -> str:
 
     >>> plan_line("m", {"documents": 4, "batches_planned": 1, "batches_found": 1})
     'm: 4 documents, 1 batch, 1 of them scored already'
+    >>> plan_line("m", {"batches_planned": 9, "batches_found": 1, "expected_seconds": 75.0})
+    'm: 9 batches, 1 of them scored already, about 1 min 15 s'
     """
     words = {
         "documents": "document",
@@ -112,6 +130,9 @@ def plan_line(label: str, counts: Mapping[str, Any]) -> str:
     parts = [
         f"{counts[key]:,} {_many(word, counts[key])}" for key, word in words.items() if isinstance(counts.get(key), int)
     ]
+    if "expected_seconds" in counts and counts.get("batches_found") != counts.get("batches_planned"):
+        seconds = counts["expected_seconds"]
+        parts.append("time unknown until scoring has begun" if seconds is None else f"about {duration(seconds)}")
     return f"{label}: " + ", ".join(parts)
 
 

@@ -300,6 +300,7 @@ def _print(runs: Sequence[Run]) -> None:
     if any(run.status == "planned" for run in runs):
         for run in runs:
             console.print(clean(f"{run.model} on {run.suite} would be written to {run.path}"), soft_wrap=True)
+        console.print(_how_long(runs), soft_wrap=True)
         return
     from evalkit.reports import terminal_table
 
@@ -309,6 +310,25 @@ def _print(runs: Sequence[Run]) -> None:
     console.print()
     for line in dict.fromkeys(_place(run, len(runs)) for run in runs):
         console.print(clean(line), soft_wrap=True)
+
+
+def _how_long(runs: Sequence[Run]) -> str:
+    """What all planned checkpoints take together; those of one model run on one plan, so each tells its own once."""
+    from evalkit.commands.progress import duration
+
+    expected = {run.model: run.info["timings"]["expected_seconds"] for run in runs}
+    unknown = sum(seconds is None for seconds in expected.values())
+    known = duration(sum(seconds for seconds in expected.values() if seconds is not None))
+    if not any(seconds != 0 for seconds in expected.values()):
+        return "Everything is scored already."
+    if not unknown:
+        return f"Scoring takes about {known}, as fast as this machine was before."
+    if unknown == len(expected):
+        return (
+            "How long scoring takes is not known: this machine has not timed such a model yet. A run says it within its "
+            "first seconds."
+        )
+    return f"Scoring takes about {known}, and an unknown time for {unknown} of {len(expected)} checkpoints."
 
 
 def _place(run: Run, runs: int) -> str:
