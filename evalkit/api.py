@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import registry
+from evalkit.domain_weights import read_weights, shares
 from evalkit.encoding import Encoder, PrefixPolicy, Window, max_length_of
 from evalkit.engines.base import Engine, EngineSettings
 from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringError, SomeFailed, UsageError
@@ -17,7 +18,7 @@ from evalkit.progress import Progress, Silent
 from evalkit.records import Checkpoint
 from evalkit.registry import SuiteEntry
 from evalkit.runner import TASKS_SUITE, Group, RunSettings, run_checkpoint
-from evalkit.store import Run, load_run, recompute_metrics
+from evalkit.store import TEXTS, Run, load_run, recompute_metrics
 from evalkit.task import Task, TaskOptions
 from evalkit.tokenizers import Tokenizer
 
@@ -53,6 +54,7 @@ def run(
     bundle: str | Path | None = None,
     tasks_dir: str | Path | None = None,
     save_tokens: bool = False,
+    domain_weights: str | Path | Mapping[str, Any] | None = None,
     force: bool = False,
     dry_run: bool = False,
     report: bool = True,
@@ -65,7 +67,8 @@ def run(
 
     `model`: a name, hub repository or folder with or without ``@revision``, or several; or a model in memory (a
     ``torch.nn.Module`` of transformers, with its `tokenizer`), whose scores enter no journal. `revisions`: globs.
-    `dry_run` plans, writes nothing and returns runs of status ``planned`` (their ``info["counts"]`` is the plan).
+    `domain_weights`: a file, or source -> weight or domain -> weight
+    (`evalkit.domain_weights`), adds the perplexity of that mixture to suites of texts. `dry_run` plans, writes nothing and returns runs of status ``planned`` (their ``info["counts"]`` is the plan).
 
     Returns one `Run` for each checkpoint and suite (`task` is the suite ``tasks``). Raises `EvalkitError`; where some of
     several checkpoints cannot be loaded or scored the others are, and `SomeFailed` has their runs.
@@ -107,6 +110,8 @@ def run(
     groups = [
         dataclasses.replace(group, variation=variation(choices, engine_name, adapter, tokenizer)) for group in groups
     ]
+    if domain_weights is not None:
+        groups = weighted(groups, tasks, read_weights(domain_weights))
     failures: dict[str, EvalkitError] = {}
     targets = _targets(
         model,
@@ -291,6 +296,19 @@ def collect(
     if not groups:
         raise UsageError("Nothing to score is named. Give a suite or a task; 'evalkit list suites' shows all.")
     return found, groups
+
+
+def weighted(
+    groups: Sequence[Group], tasks: Sequence[tuple[Task, TaskOptions]], weights: Mapping[str, Any]
+) -> list[Group]:
+    """The groups with weights of domains at every suite of texts, whose domains must be known. Raises `UsageError`."""
+    texts = [group for group in groups if group.aggregation == TEXTS]
+    if not texts:
+        raise UsageError("--domain-weights needs a suite of texts, such as 'paloma-mini' or a folder.")
+    for group in texts:
+        lines = [line for number in group.works for line in getattr(tasks[number][0], "listing", list)()]
+        shares(weights, [(line.source, line.domain) for line in lines])
+    return [dataclasses.replace(group, weights=weights) if group in texts else group for group in groups]
 
 
 def suite_options(entry: SuiteEntry, base: TaskOptions) -> TaskOptions:

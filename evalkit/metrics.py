@@ -156,11 +156,15 @@ def text_metrics(
 
 
 def suite_text_metrics(
-    parts: Sequence[tuple[str, Sequence[Row], Ordinary | None]], *, base: Metric, primary: str = "bits_per_byte"
+    parts: Sequence[tuple[str, Sequence[Row], Ordinary | None]],
+    *,
+    base: Metric,
+    primary: str = "bits_per_byte",
+    shares: Mapping[Group, float] | None = None,
 ) -> list[Metric]:
     """What stands over several text tasks: the aggregates over all domains of `parts`, each a task's name, its rows and
     its rule of what is ordinary. As in `text_metrics`, with the same resamples; of the rows ``macro_`` of `primary` is
-    primary."""
+    primary. With `shares` (of domains, summing to 1) also ``reweighted_``."""
     pools: dict[Group, _Pool] = {}
     windows: dict[Group, float] = {}
     rules: dict[Group, Ordinary | None] = {}
@@ -175,6 +179,8 @@ def suite_text_metrics(
         return rule is None or rule(source, domain)
 
     metrics = _overall(pools, windows, replace(base, source="", domain=""), ordinary)
+    if shares:
+        metrics += _reweighted(pools, shares, replace(base, source="", domain=""))
     return [replace(metric, primary=metric.metric == f"macro_{primary}") for metric in metrics]
 
 
@@ -193,6 +199,31 @@ def _overall(
         )
         for name in ("bits_per_byte", "token_perplexity"):
             metrics.append(_ratio_metric(pooled, name, replace(base, metric=f"ordinary_{name}")))
+    return metrics
+
+
+def _reweighted(pools: Mapping[Group, _Pool], shares: Mapping[Group, float], base: Metric) -> list[Metric]:
+    """``exp(Σ α_d NLL_d)`` with NLL in nats a token (Paloma, arXiv 2312.10523), and ``Σ α_d`` bits per byte likewise.
+
+    Unscored where a domain that has a share is: another mixture would be another number.
+    """
+    metrics = []
+    for name in ("bits_per_byte", "token_perplexity"):
+        metric = replace(base, metric=f"reweighted_{name}", primary=False, higher_is_better=False, chance=None)
+        there = [pools[group] for group in shares if group in pools and pools[group].n]
+        if len(there) < len(shares):
+            metrics.append(_filled(metric, Estimate(math.nan, 0)))
+            continue
+        weights = np.array(list(shares.values()))
+        values = np.array([float(_ratio(pool.totals, name)) for pool in there])
+        draws = np.array([_ratio(pool.draws, name) for pool in there])
+        if name == "token_perplexity":
+            values, draws = np.log(values), np.log(draws)
+        value, drawn = float((weights * values).sum()), (weights[:, None] * draws).sum(axis=0)
+        if name == "token_perplexity":
+            value, drawn = math.exp(value), np.exp(drawn)
+        n, units = sum(pool.n for pool in there), min(pool.units for pool in there)
+        metrics.append(_filled(metric, stats.estimate_draws(value, n, drawn, units)))
     return metrics
 
 

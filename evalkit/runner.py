@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import speed
+from evalkit.domain_weights import Weights
 from evalkit.engines.base import Engine
 from evalkit.errors import EvalkitError, OutOfMemory, ScoringError
 from evalkit.journal import BadScore, Journal
@@ -52,6 +53,8 @@ class Group:
     variation: tuple[str, ...] = ()
     """What is not default, as it stands in the folder's name."""
     aggregation: str = "macro"
+    weights: Weights | None = None
+    """Of domains, where the group is a suite of texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,9 @@ class _Scoring:
             )
             for group in self.groups
         ]
+        for group, info in zip(self.groups, self.infos, strict=True):
+            if group.weights is not None:
+                info["domain_weights"] = dict(group.weights)
         self.progress.plan(self.checkpoint.name, {**self._counts(), "expected_seconds": self._expect()})
         if self.settings.dry_run:
             return self._runs("planned")
@@ -303,9 +309,8 @@ class _Scoring:
                     metrics += task_metrics(work.task, made, work.task.limited)
                     note_truncated(info, work, made)
                 works = [self.plan.works[number] for number in group.works]
-                metrics += suite_metrics(
-                    group.suite, group.aggregation, [(work.task, rows[id(work)], work.task.limited) for work in works]
-                )
+                made_of = [(work.task, rows[id(work)], work.task.limited) for work in works]
+                metrics += suite_metrics(group.suite, group.aggregation, made_of, group.weights)
                 if group.suite == TASKS_SUITE:
                     metrics = carry_over(folder, info) + metrics
                 write_metrics(folder, metrics)

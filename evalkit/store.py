@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from evalkit.domain_weights import Weights, shares
 from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.files import replacing, write_bytes, write_json, writing
 from evalkit.processes import is_gone
@@ -231,8 +232,10 @@ def options_from_json(values: Mapping[str, Any]) -> TaskOptions:
     return TaskOptions(**known)
 
 
-def recompute_metrics(path: Path | str, *, write: bool = True) -> list[Metric]:
+def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights | None = None) -> list[Metric]:
     """Metrics from the stored rows of a run, without a model; also written to ``metrics.json`` where `write`.
+
+    `weights` of domains take the place of the run's own, and are written to ``run.json`` too.
 
     Raises `EvalkitError` for rows that are missing or damaged, `UnknownName` for a task that is not registered
     (load its ``--tasks-dir`` first).
@@ -244,9 +247,16 @@ def recompute_metrics(path: Path | str, *, write: bool = True) -> list[Metric]:
         task = make_task(name, options_from_json(about.get("options", {})))
         made.append((task, run.rows(name), bool(about.get("limited"))))
         metrics += task_metrics(*made[-1])
-    metrics += suite_metrics(run.suite, str(run.info.get("aggregation", "")), made)
+    aggregation = str(run.info.get("aggregation", ""))
+    if weights is not None and aggregation != TEXTS:
+        raise UsageError(f"{run.path} is no run of a suite of texts, and --domain-weights is for those alone.")
+    weights = weights if weights is not None else run.info.get("domain_weights")
+    metrics += suite_metrics(run.suite, aggregation, made, weights)
     if write:
-        write_metrics(run.path, metrics)
+        with folder_lock(run.path):
+            write_metrics(run.path, metrics)
+            if weights is not None and weights != run.info.get("domain_weights"):
+                write_info(run.path, {**run.info, "domain_weights": weights})
     return metrics
 
 
@@ -255,10 +265,16 @@ def task_metrics(task: Any, rows: Sequence[Row], limited: bool) -> list[Metric]:
     return [replace(metric, limited=True) if limited else metric for metric in task.metrics(rows)]
 
 
-def suite_metrics(suite: str, aggregation: str, made: Sequence[tuple[Any, Sequence[Row], bool]]) -> list[Metric]:
+def suite_metrics(
+    suite: str,
+    aggregation: str,
+    made: Sequence[tuple[Any, Sequence[Row], bool]],
+    weights: Weights | None = None,
+) -> list[Metric]:
     """What stands over the tasks of a suite whose aggregation is ``texts``, under the suite's name; else nothing.
 
     `made`: tasks, their rows, and whether they are limited. Where one is, the name says that this is a part.
+    `weights` of domains add what is reweighted.
     """
     texts = [(task, rows) for task, rows, _ in made if task.kind == "text" and rows]
     if aggregation != TEXTS or not texts:
@@ -267,8 +283,15 @@ def suite_metrics(suite: str, aggregation: str, made: Sequence[tuple[Any, Sequen
 
     limited = any(flag for _, _, flag in made)
     base = Metric(spoken_suite(suite, aggregation, limited), "", math.nan, 0, limited=limited)
+    shared = None
+    if weights:
+        groups = {(str(row["source"]), str(row["domain"])) for _, rows in texts for row in rows}
+        for task, _, _ in made:  # domains that should be there and are not: what is reweighted is then unscored
+            if hasattr(task, "expected"):
+                groups |= {(task.source_name(), domain) for domain in task.expected() or ()}
+        shared = shares(weights, sorted(groups))
     return suite_text_metrics(
-        [(task.name.base, rows, getattr(task, "ordinary", None)) for task, rows in texts], base=base
+        [(task.name.base, rows, getattr(task, "ordinary", None)) for task, rows in texts], base=base, shares=shared
     )
 
 

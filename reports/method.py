@@ -17,7 +17,7 @@ def definitions(report: Report) -> dict[str, Any]:
     shown: dict[str, str] = {}
     visible = [line for line in report.lines if not line.domain or line.metric in ("bits_per_byte", "token_perplexity")]
     for line in visible:
-        for prefix in ("macro_", "median_", "ordinary_", "total_"):
+        for prefix in ("macro_", "median_", "ordinary_", "reweighted_", "total_"):
             if line.metric.startswith(prefix):
                 shown[prefix] = prefix.rstrip("_")
         name = line.metric

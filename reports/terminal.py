@@ -34,6 +34,9 @@ def terminal_table(run_paths: Path | str | Sequence[Path | str]) -> Table:
     for lines in report.primary.values():
         for line in lines:
             table.add_row(*(_text(cell) for cell in _cells(line, len(report.runs))))
+    for line in report.others:
+        if line.metric.startswith("reweighted_"):  # nobody gets it who did not ask for it
+            table.add_row(*(_text(cell) for cell in _cells(line, len(report.runs))))
     if report.limited:
         table.caption = _text("limited: fewer documents than the regime asks for; not a result of the benchmark")
     return table

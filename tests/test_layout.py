@@ -18,7 +18,7 @@ LONGEST_MODULE = 500
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "records", "request_table", "task", "home", "files", "progress", "environment", "processes"),
-    ("tokenizers", "encoding", "metrics", "stats"),
+    ("tokenizers", "encoding", "metrics", "stats", "domain_weights"),
     (
         "registry",
         "engines",

@@ -54,6 +54,17 @@ Bundle = Annotated[
     ),
 ]
 
+DomainWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--domain-weights",
+        metavar="FILE",
+        help="YAML or JSON with 'source: weight', or 'source:' with 'domain: weight' below it: suites of texts then have the "
+        "perplexity of that mixture too.",
+        rich_help_panel="Results",
+    ),
+]
+
 Split = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evalkit.commands.options import Debug, Json, TasksDir
+from evalkit.commands.options import Debug, DomainWeights, Json, TasksDir
 from evalkit.commands.terminal import clean, print_json, stdout
 
 Runs = Annotated[
@@ -41,17 +41,25 @@ def report(
     stdout().print(clean(f"Report: {target}"), soft_wrap=True)
 
 
-def metrics(runs: Runs, tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
+def metrics(
+    runs: Runs,
+    tasks_dir: TasksDir = None,
+    domain_weights: DomainWeights = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Compute the metrics of runs again from the stored scores; needs no model."""
     from evalkit import registry
+    from evalkit.domain_weights import read_weights
     from evalkit.reports import terminal_table
     from evalkit.store import load_run, recompute_metrics
 
     if tasks_dir is not None:
         registry.load_folder(tasks_dir)
+    weights = None if domain_weights is None else read_weights(domain_weights)
     answer = []
     for folder in runs:
-        made = recompute_metrics(folder)
+        made = recompute_metrics(folder, weights=weights)
         run = load_run(folder)
         if as_json:
             answer.append({"run": str(run.path), "metrics": [asdict(metric) for metric in made]})

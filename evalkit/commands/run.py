@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalkit.commands.options import Bundle, Data, DataSource, Debug, Json, Limit, Shots, Split, TasksDir
+from evalkit.commands.options import Bundle, Data, DataSource, Debug, DomainWeights, Json, Limit, Shots, Split, TasksDir
 from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import SomeFailed, UsageError
 
@@ -170,6 +170,7 @@ def run(
             rich_help_panel="Results",
         ),
     ] = False,
+    domain_weights: DomainWeights = None,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Write no report.html.", rich_help_panel="Results")
     ] = False,

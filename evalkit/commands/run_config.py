@@ -53,6 +53,7 @@ class RunOptions(BaseModel):
     data_source: str | None = None
     bundle: Path | None = None
     tasks_dir: Path | None = None
+    domain_weights: Path | None = None
     save_tokens: bool = False
     no_report: bool = False
     dry_run: bool = False
