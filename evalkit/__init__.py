@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalkit.api import run
+    from evalkit.compare import Comparison, compare_runs
     from evalkit.store import Run, load_run, recompute_metrics
 
 __version__ = "0.1.0"
 
-__all__ = ["Run", "__version__", "load_run", "recompute_metrics", "run"]
+__all__ = ["Comparison", "Run", "__version__", "compare_runs", "load_run", "recompute_metrics", "run"]
 
 _WHERE = {
     "run": "evalkit.api",
+    "Comparison": "evalkit.compare",
+    "compare_runs": "evalkit.compare",
     "Run": "evalkit.store",
     "load_run": "evalkit.store",
     "recompute_metrics": "evalkit.store",

@@ -112,13 +112,13 @@ class Run:
         """One line a document of a task; lists stay lists."""
         from evalkit.tables import read_table
 
-        return cast("pd.DataFrame", read_table(self._file(task)).to_pandas())
+        return cast("pd.DataFrame", read_table(self.documents_file(task)).to_pandas())
 
     def rows(self, task: str) -> list[Row]:
         """The rows of a task as it made them, for `Task.metrics`."""
         from evalkit.tables import read_rows
 
-        return read_rows(self._file(task))
+        return read_rows(self.documents_file(task))
 
     def prompts(self, task: str) -> pd.DataFrame:
         """The stored prompts of a task: all of a choice task, a sample of a text task."""
@@ -139,7 +139,8 @@ class Run:
                 return full
         raise UnknownName("task", task, self.tasks, f"The run {self.path} has {len(self.tasks)} tasks.")
 
-    def _file(self, task: str) -> Path:
+    def documents_file(self, task: str) -> Path:
+        """Where the rows of a task stand (whether or not they are there yet)."""
         return self.path / "documents" / f"{self.info['tasks'][self._name(task)]['file_name']}.parquet"
 
 

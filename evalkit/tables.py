@@ -55,12 +55,16 @@ def _column(name: str, values: list[Any]) -> pa.Array:
     return pa.array(values)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file of a run. Raises `EvalkitError` naming a file that is missing or damaged."""
+def read_table(path: Path, *, without: Sequence[str] = ()) -> pa.Table:
+    """Read a Parquet file of a run, all columns but those named in `without`.
+
+    Raises `EvalkitError` naming a file that is missing or damaged.
+    """
     if not path.is_file():
         raise EvalkitError(f"{path} is missing. Run the same 'evalkit run' command again: it is made from the journal.")
     try:
-        return pq.read_table(path, memory_map=False, partitioning=None)
+        columns = [name for name in pq.read_schema(path).names if name not in without] if without else None
+        return pq.read_table(path, columns=columns, memory_map=False, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0]
         raise EvalkitError(

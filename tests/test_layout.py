@@ -18,7 +18,7 @@ LONGEST_MODULE = 500
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "records", "request_table", "task", "home", "files", "progress", "environment", "processes"),
-    ("tokenizers", "encoding", "metrics", "stats", "domain_weights"),
+    ("tokenizers", "encoding", "metrics", "stats", "domain_weights", "paired", "ranks", "macro"),
     (
         "registry",
         "engines",
@@ -33,9 +33,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "speed",
         "tables",
         "store",
+        "columns",
     ),
     ("tasks", "domains"),
-    ("plan", "rows", "run_info", "runner", "executors", "compare"),
+    ("plan", "rows", "run_info", "runner", "executors", "compare", "comparable", "verdict", "gates", "trends"),
     ("reports", "train"),
     ("api", "doctor"),
     ("commands", "cli", "__main__"),

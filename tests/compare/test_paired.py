@@ -1,0 +1,171 @@
+"""Paired statistics against scipy, statsmodels, closed forms and complete enumeration."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from evalkit import paired
+
+
+def test_paired_mean_is_the_paired_t_test() -> None:
+    """Difference, interval and p as scipy.stats.ttest_rel gives them; NaN leaves both runs."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=40), rng.normal(0.3, 1, 40)
+    found = paired.paired_mean([*a, math.nan, 5.0], [*b, 3.0, math.nan])
+    expected = scipy.stats.ttest_rel(b, a)
+    assert (found.n, found.units) == (40, 40)
+    assert found.value == pytest.approx(b.mean() - a.mean(), rel=1e-12)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-10)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()), rel=1e-10)
+
+
+def test_equal_clusters_are_their_means() -> None:
+    """With clusters of one size the test is the t test of the clusters' mean differences."""
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=60), rng.normal(size=60)
+    found = paired.paired_mean(a, b, np.repeat(np.arange(12), 5).tolist())
+    expected = scipy.stats.ttest_1samp((b - a).reshape(12, 5).mean(axis=1), 0)
+    assert found.units == 12
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-10)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()), rel=1e-10)
+
+
+def test_no_document_moved_is_no_difference() -> None:
+    """A run against itself: exactly 0 and p = 1, whatever the test."""
+    a = np.array([0.0, 1.0, 1.0, 0.0])
+    for found in (paired.paired_mean(a, a), paired.paired_rate(a, a), paired.paired_ratio(a, a, a + 1)):
+        assert (found.value, found.p) == (0.0, 1.0)
+        assert found.low <= 0 <= found.high
+
+
+def test_too_little_is_unknown() -> None:
+    """One unit has a difference and no error; nothing has not even that."""
+    one = paired.paired_mean([1.0], [2.0])
+    assert one.value == 1.0
+    assert math.isnan(one.p)
+    assert math.isnan(one.low)
+    assert math.isnan(paired.paired_ratio([1.0], [2.0], [3.0]).p)
+    assert math.isnan(paired.paired_rate([], []).value)
+    assert math.isnan(paired.paired_mean([math.nan], [1.0]).value)
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (0, 1), (3, 3), (2, 9), (15, 4), (120, 180), (0, 12)])
+def test_mcnemar_is_statsmodels_and_scipys(only_a: int, only_b: int) -> None:
+    """The exact test, as two libraries compute it."""
+    expected = mcnemar([[7, only_a], [only_b, 9]], exact=True).pvalue if only_a + only_b else 1.0
+    assert paired.mcnemar(only_a, only_b) == pytest.approx(expected, rel=1e-10)
+    if only_a + only_b:
+        assert paired.mcnemar(only_a, only_b) == pytest.approx(
+            scipy.stats.binomtest(only_b, only_a + only_b).pvalue, rel=1e-10
+        )
+
+
+def test_paired_rate_without_clusters_is_mcnemar() -> None:
+    """11 that only b has right, 3 that only a has right, 50 alike."""
+    a = np.array([0] * 11 + [1] * 3 + [1] * 30 + [0] * 20, dtype=float)
+    b = np.array([1] * 11 + [0] * 3 + [1] * 30 + [0] * 20, dtype=float)
+    found = paired.paired_rate(a, b)
+    assert found.value == pytest.approx(8 / 64)
+    assert found.p == pytest.approx(mcnemar([[30, 3], [11, 20]], exact=True).pvalue, rel=1e-10)
+
+
+def test_the_interval_of_a_rate_is_bonett_and_prices() -> None:
+    """Their closed form with p12 = (3 + 1) / 66 and p21 = (11 + 1) / 66, widened from z and n to t and n - 1."""
+    a = np.array([0] * 11 + [1] * 3 + [1] * 50, dtype=float)
+    b = np.array([1] * 11 + [0] * 3 + [1] * 50, dtype=float)
+    p12, p21 = 4 / 66, 12 / 66
+    half = scipy.stats.t.ppf(0.975, 63) * math.sqrt((p12 + p21 - (p21 - p12) ** 2) / 66) * math.sqrt(66 / 65)
+    found = paired.paired_rate(a, b)
+    assert (found.low, found.high) == pytest.approx((p21 - p12 - half, p21 - p12 + half), rel=1e-10)
+
+
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=10))
+def test_sign_flips_are_the_complete_enumeration(sums: list[int]) -> None:
+    """Every one of the 2^G flips, counted by hand."""
+    flips = [abs(sum(s * x for s, x in zip(signs, sums, strict=True))) for signs in _signs(len(sums))]
+    expected = sum(total >= abs(sum(sums)) for total in flips) / len(flips)
+    assert paired.sign_flip_p(sums) == pytest.approx(expected, abs=1e-12)
+
+
+def _signs(n: int) -> list[tuple[int, ...]]:
+    return list(itertools.product((-1, 1), repeat=n))
+
+
+def test_long_distributions_convolve_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Fourier transform as term by term; and near the clustered McNemar's normal approximation."""
+    rng = np.random.default_rng(3)
+    sums = rng.integers(-5, 7, 800)
+    direct = paired.sign_flip_p(sums)
+    monkeypatch.setattr(paired, "_DIRECT", 10)
+    assert paired.sign_flip_p(sums) == pytest.approx(direct, rel=1e-6, abs=1e-14)
+    normal = 2 * scipy.stats.norm.sf(abs(sums.sum()) / math.sqrt((sums**2).sum()))
+    assert direct == pytest.approx(normal, rel=0.05)
+
+
+def test_rates_refuse_what_is_no_rate() -> None:
+    """A rate is made of zeros and ones."""
+    with pytest.raises(ValueError, match="zeros and ones"):
+        paired.paired_rate([0.5, 1], [1, 1])
+
+
+def test_the_bootstrap_of_a_ratio_has_the_linearised_error() -> None:
+    """The ratio estimator's closed form (Cochran 1977, section 6.4) for texts of nearly one length."""
+    rng = np.random.default_rng(4)
+    sizes = rng.uniform(90, 110, 80)
+    a = sizes * rng.normal(1, 0.2, 80)
+    b = a + sizes * rng.normal(0.02, 0.05, 80)
+    found = paired.paired_ratio(a, b, sizes, draws=6000)
+    residuals = (b - a) - found.value * sizes
+    assert found.value == pytest.approx((b.sum() - a.sum()) / sizes.sum(), rel=1e-12)
+    assert found.stderr == pytest.approx(math.sqrt((residuals**2).sum() * 80 / 79) / sizes.sum(), rel=0.03)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-0.1, 0.1))
+def test_interval_and_p_of_a_ratio_agree(seed: int, shift: float) -> None:
+    """The interval leaves out 0 exactly where p is below 1 - level."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.lognormal(5, 0.5, 15)
+    a, moves = sizes * rng.normal(1, 0.2, 15), sizes * rng.normal(shift, 0.1, 15)
+    found = paired.paired_ratio(a, a + moves, sizes, draws=100, level=0.9)
+    assert (found.p < 0.1) == (not found.low <= 0 <= found.high)
+
+
+def test_effective_units_by_hand() -> None:
+    """Four equal sizes are four units; 3, 1, 1, 1 are 36 / 12 = 3; one size is one."""
+    assert paired.effective_units(np.array([2.0, 2, 2, 2])) == pytest.approx(4)
+    assert paired.effective_units(np.array([3.0, 1, 1, 1])) == pytest.approx(3)
+    assert paired.effective_units(np.array([7.0])) == pytest.approx(1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_corrections_are_statsmodels(p: list[float]) -> None:
+    """Holm and Benjamini-Hochberg, adjusted p by adjusted p; scipy agrees on the latter."""
+    assert paired.holm(p) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-12)
+    expected = multipletests(p, method="fdr_bh")[1]
+    assert paired.benjamini_hochberg(p) == pytest.approx(expected, abs=1e-12)
+    assert paired.benjamini_hochberg(p) == pytest.approx(scipy.stats.false_discovery_control(p), abs=1e-12)
+
+
+def test_what_was_not_tested_is_not_counted() -> None:
+    """NaN stays NaN, and the others are adjusted as if it were not there."""
+    assert paired.holm([0.01, math.nan, 0.04]) == pytest.approx([0.02, math.nan, 0.04], nan_ok=True)
+    assert paired.benjamini_hochberg([0.04, math.nan, 0.01]) == pytest.approx([0.04, math.nan, 0.02], nan_ok=True)
+    assert np.isnan(paired.holm([math.nan])).all()
+    assert len(paired.holm([])) == 0
+
+
+@pytest.mark.parametrize("n", [20, 200])
+def test_the_detectable_effect_has_its_power(n: int) -> None:
+    """statsmodels' noncentral t gives 80 % power at the effect that is named (with a unit standard deviation)."""
+    effect = paired.detectable(1 / math.sqrt(n), n - 1)
+    assert TTestPower().power(effect, n, 0.05) == pytest.approx(0.8, abs=0.005)
+    assert math.isnan(paired.detectable(0.0, n - 1))
