@@ -3,15 +3,15 @@
 NaN means "unscored": such a value is left out of the value *and* of the count, and never becomes 0. What cannot be known
 (the error of one observation) is NaN, not 0. Everything is deterministic: the bootstrap takes a seed.
 
-Paired tests of two runs and the corrections for many of them are a module of their own, on top of `bootstrap_sums` and
-`cluster_sums` (the same resample of both runs is the same seed and the same units).
+Paired tests of two runs and the corrections for many of them stand in `evalkit.paired`, ranks in `evalkit.ranks`, on top
+of `bootstrap_sums` and `cluster_sums` (the same resample of both runs is the same seed and the same units).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -163,6 +163,15 @@ def bootstrap_sums(columns: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> 
     sums = np.empty((draws, width))
     if units == 0:
         return np.zeros((draws, width))
+    for first, times in resamples(units, draws, seed):
+        for column in range(width):  # no matrix product: its last bits depend on the number of threads
+            np.einsum("du,u->d", times, array[:, column], out=sums[first : first + len(times), column])
+    return sums
+
+
+def resamples(units: int, draws: int, seed: int) -> Iterator[tuple[int, Floats]]:
+    """The draws of a bootstrap in steps of bounded memory: the number of a step's first draw, and how often each unit was
+    drawn, ``[draws of the step, units]``."""
     generator = np.random.Generator(np.random.PCG64(seed))
     step = max(1, _CHUNK // units)
     for first in range(0, draws, step):
@@ -170,10 +179,7 @@ def bootstrap_sums(columns: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> 
         rows = generator.integers(0, units, size=(last - first, units))
         rows += np.arange(last - first)[:, None] * units
         # how often each row was drawn: much less to move than the rows themselves
-        times = np.bincount(rows.ravel(), minlength=rows.size).reshape(rows.shape).astype(np.float64)
-        for column in range(width):  # no matrix product: its last bits depend on the number of threads
-            np.einsum("du,u->d", times, array[:, column], out=sums[first:last, column])
-    return sums
+        yield first, np.bincount(rows.ravel(), minlength=rows.size).reshape(rows.shape).astype(np.float64)
 
 
 def percentile_interval(draws: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
