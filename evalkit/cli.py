@@ -19,11 +19,11 @@ import typer
 import typer.core
 
 from evalkit import __version__
-from evalkit.commands import data, doctor, listing, models, report, run, show
+from evalkit.commands import data, doctor, leaderboard, listing, models, report, run, show
 from evalkit.commands.terminal import clean
 from evalkit.errors import EvalkitError
 
-ORDER = ("run", "list", "show", "report", "metrics", "models", "data", "doctor")
+ORDER = ("run", "list", "show", "report", "leaderboard", "metrics", "models", "data", "doctor")
 
 
 class InOrder(typer.core.TyperGroup):
@@ -47,6 +47,7 @@ app.command("run")(run.run)
 app.add_typer(listing.app, name="list")
 app.command("show")(show.show)
 app.command("report")(report.report)
+app.command("leaderboard")(leaderboard.leaderboard)
 app.command("metrics")(report.metrics)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

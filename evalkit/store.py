@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -30,6 +31,7 @@ SCHEMA_VERSION = 1
 TEXTS = "texts"
 """The aggregation of suites of texts: metrics over all their domains."""
 PART = "part of "
+_NO_RUNS = {"prompts", "journal"}
 METRIC_COLUMNS = tuple(Metric.__dataclass_fields__)
 
 
@@ -182,9 +184,22 @@ def status_of(info: Mapping[str, Any]) -> str:
 
 
 def find_runs(output: Path) -> Iterator[Path]:
-    """Every run folder at or below a folder, in name order."""
-    for file in sorted(output.rglob("run.json")):
-        yield file.parent
+    """Every run folder at or below a folder, in name order.
+
+    Hundreds of runs hold tens of thousands of files: folders that cannot hold a run (prompts, the journal, what
+    lies inside a run, links) are not looked into.
+    """
+    try:
+        with os.scandir(output) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+    except OSError:
+        return
+    if any(entry.name == "run.json" for entry in entries):
+        yield output
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False) and entry.name not in _NO_RUNS and not entry.name.startswith("."):
+            yield from find_runs(Path(entry.path))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

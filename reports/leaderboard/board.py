@@ -1,0 +1,194 @@
+"""What a leaderboard holds, whatever it is written as: rows, columns, scores over suites, and what must be said of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from evalkit.reports.words import Unit
+
+LEVEL = 0.95
+Z = 1.959963984540054
+"""The normal quantile of a 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of one row."""
+
+    value: float
+    n: int
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reasons: tuple[str, ...] = ()
+    """Why it does not compare with the rest of its column; such a cell is shown and takes no part in best, rank or front."""
+    marks: tuple[str, ...] = ()
+    """What else is to be known of it, in words."""
+    limited: bool = False
+    run: str = ""
+    """The run folder that it comes from, seen from the leaderboard's folder."""
+    chosen: str = ""
+    """Of a score over forms: which tasks it was made of, where there was a choice."""
+    best: bool = False
+    tied: bool = False
+    """Not the best, and within the noise of the best (unpaired, 95 %)."""
+
+    @property
+    def counts(self) -> bool:
+        return not self.reasons and math.isfinite(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One task under one protocol and metric, or a score over a suite."""
+
+    id: str
+    kind: Literal["task", "score", "centred"]
+    name: str
+    """The task's full name, or the suite's."""
+    metric: str
+    unit: Unit
+    higher_is_better: bool
+    cells: tuple[Cell | None, ...]
+    """One a row."""
+    suites: tuple[str, ...] = ()
+    detail: tuple[str, ...] = ()
+    """Shots and split, and, where a task has several columns, what tells this one from the others."""
+    chance: float | None = None
+    n: int = 0
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The protocol that its cells share (`protocols.asked`)."""
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether a is better than b."""
+        return a > b if self.higher_is_better else a < b
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A rank with its interval: 1 is best, ties share the better rank."""
+
+    rank: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A suite over all rows: its mean (or its macro bits per byte), ranks, and who stands on the Pareto front."""
+
+    suite: str
+    column: Column
+    centred: Column | None
+    """Accuracies centred on chance, averaged; None for texts."""
+    standings: tuple[Standing | None, ...]
+    front: tuple[bool, ...]
+    """On the Pareto front of parameters × tokens against the score."""
+    note: str
+    """How it is made, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One checkpoint scored in one way, or a published baseline."""
+
+    id: str
+    label: str
+    model: str
+    revision: str = ""
+    group: str = ""
+    parameters: int | None = None
+    tokens: int | None = None
+    tokens_derived: bool = False
+    step: int | None = None
+    stage: int | None = None
+    engine: str = ""
+    dtype: str = ""
+    tokenizer: str = ""
+    fingerprint: str = ""
+    date: str = ""
+    published: str = ""
+    """Where a published row's numbers come from; empty for rows that were scored here."""
+    runs: tuple[str, ...] = ()
+    guidelines: Mapping[str, str] = field(default_factory=dict)
+    """G1 … G5 in short: a sign, or a letter that equal ones share."""
+
+    @property
+    def compute(self) -> float | None:
+        """Parameters × training tokens, where both are known."""
+        return float(self.parameters) * self.tokens if self.parameters and self.tokens else None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A whole leaderboard."""
+
+    title: str
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    """Of tasks, in the order of their suites."""
+    scores: tuple[Score, ...]
+    group_by: str = "none"
+    ranks: str = "errors"
+    """How rank intervals were made: ``documents``, ``errors`` or ``none``."""
+    warnings: tuple[str, ...] = ()
+    controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the letters of G4 and G5 stand for."""
+    unplaced: tuple[str, ...] = ()
+    """Published numbers that have no column here, with the reason."""
+
+    @property
+    def limited(self) -> bool:
+        return any(cell is not None and cell.limited for column in self.columns for cell in column.cells)
+
+
+def with_best(column: Column, candidates: Sequence[bool]) -> Column:
+    """The column with its best cell marked, and those that cannot be told from it. `candidates`: which rows take part.
+
+    Two cells cannot be told apart where the 95 % interval of their unpaired difference holds 0; where an error is unknown
+    nothing is marked as tied. Of equal values all are best.
+    """
+    taking = [
+        cell for cell, takes in zip(column.cells, candidates, strict=True) if cell is not None and takes and cell.counts
+    ]
+    if len(taking) < 2:
+        return column
+    best = taking[0]
+    for cell in taking[1:]:
+        if column.better(cell.value, best.value):
+            best = cell
+
+    def marked(cell: Cell | None, takes: bool) -> Cell | None:
+        if cell is None or not takes or not cell.counts:
+            return cell
+        if cell.value == best.value:
+            return replace(cell, best=True)
+        if cell.stderr is None or best.stderr is None:
+            return cell
+        return replace(cell, tied=abs(cell.value - best.value) < Z * math.hypot(cell.stderr, best.stderr))
+
+    cells = tuple(marked(cell, takes) for cell, takes in zip(column.cells, candidates, strict=True))
+    return replace(column, cells=cells)
+
+
+def pareto_front(points: Sequence[tuple[float, float] | None], *, higher_is_better: bool) -> list[bool]:
+    """Which points no other beats: cost to be small, value to be good (Paloma, arXiv 2312.10523).
+
+    A point is on the front where no other costs at most as much and is at least as good, and is better in one of the two.
+
+    >>> pareto_front([(1, 0.3), (2, 0.5), (3, 0.4), (2, 0.5), None], higher_is_better=True)
+    [True, True, False, True, False]
+    """
+    known = sorted(
+        {(cost, -value if higher_is_better else value) for cost, value in (point for point in points if point)}
+    )
+    front: set[tuple[float, float]] = set()
+    lowest = math.inf
+    for cost, value in known:
+        if value < lowest:
+            front.add((cost, value))
+            lowest = value
+    return [point is not None and (point[0], -point[1] if higher_is_better else point[1]) in front for point in points]
