@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -241,34 +242,67 @@ def _count(value: int | None) -> str:
 
 
 @app.command("runs")
-def list_runs(output: Output = Path("results"), as_json: Json = False, debug: Debug = False) -> None:
-    """List the runs of a folder of results, newest first."""
-    from evalkit.store import status_of
+def list_runs(
+    output: Output = Path("results"),
+    suite: Annotated[
+        list[str] | None, typer.Option("--suite", metavar="GLOB", help="Only runs of this suite. May be repeated.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="GLOB", help="Only models whose name fits: 'olmo-1b*'. May be repeated."),
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", metavar="NAME", help="Only runs that are done, running, failed …")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the runs of a folder of results, newest first.
+
+    Examples:
+
+      evalkit list runs
+
+      evalkit list runs --output results --suite 'paloma*' --status failed
+    """
+    from evalkit.store import find_runs, status_of
 
     rows = []
-    for file in output.rglob("run.json"):
+    for folder in find_runs(output):
+        file = folder / "run.json"
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
             checkpoint = record.get("checkpoint", {})
-            rows.append(
-                {
-                    "run": str(file.parent),
-                    "model": checkpoint.get("model") or checkpoint.get("name"),
-                    "revision": checkpoint.get("revision"),
-                    "status": status_of(record),
-                    "modified": file.stat().st_mtime,
-                }
-            )
-        except (ValueError, AttributeError):
+            row = {
+                "run": str(folder),
+                "model": checkpoint.get("model") or checkpoint.get("name"),
+                "revision": checkpoint.get("revision"),
+                "suite": record.get("suite"),
+                "status": status_of(record),
+                "modified": file.stat().st_mtime,
+            }
+        except (ValueError, AttributeError, OSError):
             say(f"Warning: {file} cannot be read as a run and is left out.")
+            continue
+        if (
+            _fits(row["suite"], suite)
+            and (_fits(row["model"], model) or _fits(checkpoint.get("name"), model))
+            and status in (None, row["status"])
+        ):
+            rows.append(row)
     rows.sort(key=lambda row: -row["modified"])
     if as_json:
         print_json(rows)
         return
     if not rows:
-        say(f"There are no runs in {clean(output)}. 'evalkit run' makes one; --output names another folder.")
+        chosen = " that fit" if suite or model or status else ""
+        say(f"There are no runs{chosen} in {clean(output)}. 'evalkit run' makes one; --output names another folder.")
         return
     print_table(
-        ["run", "model", "revision", "status"],
-        [(row["run"], row["model"], row["revision"], row["status"]) for row in rows],
+        ["run", "model", "revision", "suite", "status"],
+        [(row["run"], row["model"], row["revision"], row["suite"], row["status"]) for row in rows],
     )
+
+
+def _fits(name: object, globs: Sequence[str] | None) -> bool:
+    return not globs or any(fnmatchcase(str(name or ""), glob) for glob in globs)

@@ -169,7 +169,7 @@ def _cell(found: _Found, reference: Mapping[str, Any], run: str, runs: int) -> C
     if math.isnan(metric.value):
         reasons.append("unscored")
     if not found.run.done:
-        marks.append(f"the run is {found.run.info.get('status')}")
+        marks.append(f"the run is {found.run.status}")
     cut = int(found.about.get("truncated_prompts") or 0)
     if cut:
         marks.append(f"{cut:,} prompts were cut on the left to fit the model")

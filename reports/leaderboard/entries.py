@@ -15,7 +15,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.view import metric_of
-from evalkit.store import PART, find_runs, load_run, read_metrics
+from evalkit.store import PART, find_runs, load_run, read_metrics, status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ class ScoredRun:
     def tasks(self) -> Mapping[str, Mapping[str, Any]]:
         """``run.json``'s tasks by full name."""
         return {str(name): about for name, about in self.part("tasks").items() if isinstance(about, Mapping)}
+
+    @property
+    def status(self) -> str:
+        """Its status; ``interrupted`` where the process that ran it is gone."""
+        return str(status_of(self.info))
 
     @property
     def done(self) -> bool:

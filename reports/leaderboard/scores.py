@@ -262,7 +262,9 @@ def _score(
         else None
         for row, cell, takes in zip(rows, column.cells, own, strict=True)
     ]
-    front = pareto_front(points, higher_is_better=column.higher_is_better)
+    front = [False] * len(rows)
+    if sum(point is not None for point in points) > 1:
+        front = pareto_front(points, higher_is_better=column.higher_is_better)
     centred = _centred(recipe, column)
     return Score(
         recipe.suite,
