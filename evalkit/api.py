@@ -131,7 +131,7 @@ def run(
         choices=choices,
         progress=progress or Silent(),
     )
-    runner: Engine = entry.factory(EngineSettings(device, dtype, batch_tokens, dict(engine_args or {})))
+    runner: Engine = entry.factory(EngineSettings(device, dtype, batch_tokens, dict(engine_args or {}), max_length))
     plans = _Plans(tasks, settings, window, prefix_token, max_length)
     done: list[Run] = []
     for name, error in failures.items():

@@ -66,6 +66,14 @@ class SomeFailed(EvalkitError):
         self.failures, self.runs = dict(failures), list(runs)
 
 
+class RequestRefused(ScoringError):
+    """An engine that scores in a stream cannot score one request; the runner adds the task and the document."""
+
+    def __init__(self, message: str, request: Any) -> None:
+        super().__init__(message)
+        self.request = request
+
+
 class OutOfMemory(EvalkitError):
     """A batch did not fit; the runner splits it in two and goes on."""
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from evalkit import speed
 from evalkit.domain_weights import Weights
-from evalkit.engines.base import Engine
-from evalkit.errors import EvalkitError, OutOfMemory, ScoringError
+from evalkit.engines.base import Engine, StreamingEngine
+from evalkit.errors import EvalkitError, OutOfMemory, RequestRefused, ScoringError
 from evalkit.journal import BadScore, Journal
 from evalkit.plan import Segment, WorkPlan
 from evalkit.progress import Progress, Silent
-from evalkit.records import Batch, Checkpoint, Metric, Request
+from evalkit.records import Batch, Checkpoint, Metric, Request, Scores
 from evalkit.rows import Reader, TokenStrings
 from evalkit.run_info import carry_over, describe, note_truncated, take_over, when
 from evalkit.store import (
@@ -231,8 +231,12 @@ class _Scoring:
             for segment in self.plan.segments:
                 whole = sum(len(rows[id(work)]) == len(work.prompts) for work in self.plan.works)
                 self.progress.at([work.name for work, _ in segment.pieces], whole, len(self.plan.works))
-                for batch in self.plan.batches(segment, self.engine):
-                    self._score_batch(batch)
+                batches = self.plan.batches(segment, self.engine)
+                if isinstance(self.engine, StreamingEngine):
+                    self._score_stream(self.engine, batches)
+                else:
+                    for batch in batches:
+                        self._score_batch(batch)
                 self._make_rows(segment, readers, rows)
         finally:
             self.progress.finish()
@@ -258,6 +262,21 @@ class _Scoring:
         except ScoringError as error:
             place = self.plan.where(self._culprit(batch))
             raise ScoringError(f"{place} ({self.checkpoint.name}): {error}") from None
+        self._commit(batch, scores)
+        self.scoring_seconds += time.perf_counter() - begun
+
+    def _score_stream(self, engine: StreamingEngine, batches: Sequence[Batch]) -> None:
+        """Hand over all batches that are missing; each is committed when it comes back."""
+        begun = time.perf_counter()
+        try:
+            for batch, scores in engine.score_stream(batch for batch in batches if not self.journal.holds(batch)):
+                self._commit(batch, scores)
+        except RequestRefused as error:
+            raise ScoringError(f"{self.plan.where(error.request)} ({self.checkpoint.name}): {error}") from None
+        finally:
+            self.scoring_seconds += time.perf_counter() - begun
+
+    def _commit(self, batch: Batch, scores: Sequence[Scores]) -> None:
         try:
             self.journal.commit(batch, scores)
         except BadScore as error:
@@ -265,7 +284,6 @@ class _Scoring:
                 f"The engine gave {error.fault} in {self.plan.where(error.request)} "
                 f"({self.checkpoint.name}). Such a score is never used; try --dtype float32."
             ) from None
-        self.scoring_seconds += time.perf_counter() - begun
         self.counts.scored += 1
         self.counts.scored_tokens += batch.tree_tokens
         self.progress.advance(batch.tree_tokens)
@@ -315,6 +333,7 @@ class _Scoring:
                     metrics = carry_over(folder, info) + metrics
                 write_metrics(folder, metrics)
                 info.pop("done_tasks", None)
+                info["warnings"] += [note for note in getattr(self.engine, "notes", ()) if note not in info["warnings"]]
                 write_info(folder, {**info, **self._state("done")})
 
     def _runs(self, status: str) -> list[Run]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +21,8 @@ class EngineSettings:
     """Budget of one batch in tree tokens; None for the engine's own formula."""
     args: Mapping[str, str] = field(default_factory=dict)
     """``--engine-arg key=value`` pairs, in the engine's own words."""
+    max_length: int | None = None
+    """Positions to use, in place of the model's own number; an engine that reserves memory for them wants to know."""
 
 
 @runtime_checkable
@@ -62,3 +64,16 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give memory and processes back. Safe to call twice."""
+
+
+@runtime_checkable
+class StreamingEngine(Protocol):
+    """An engine that is at its best with many batches under way at once; the runner prefers this where it is there."""
+
+    def score_stream(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Scores]]]:
+        """Take batches as there is room for them, and give each back once, in any order, as soon as it is scored.
+
+        The runner commits what comes back at once, so a crash loses what is under way and no more. Raises
+        `RequestRefused` for a request that cannot be scored, and what `Engine.score` raises but `OutOfMemory`, for which
+        such an engine finds its own remedy first.
+        """

@@ -18,3 +18,10 @@ def transformers(settings: EngineSettings) -> Engine:
     from evalkit.engines.transformers_engine import TransformersEngine
 
     return TransformersEngine(settings)
+
+
+@engine("vllm", description="vLLM in a process of its own: generation, tensor parallelism, large models")
+def vllm(settings: EngineSettings) -> Engine:
+    from evalkit.engines.vllm.engine import VllmEngine
+
+    return VllmEngine(settings)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from evalkit.engines.endings import end_of_text, finish
 from evalkit.records import Checkpoint, Generation, GenerationSettings
 from evalkit.tokenizers import Tokenizer
 
@@ -24,7 +25,7 @@ def generate(
     A stop string ends a continuation and is cut off with all that follows it.
     """
     tokenizer = Tokenizer.load(checkpoint.tokenizer_path, trust_remote_code=checkpoint.trust_remote_code)
-    eos = tokenizer.eos_id if tokenizer.eos_id is not None else 0
+    eos = end_of_text(tokenizer)
     pad = tokenizer.inner.pad_token_id if tokenizer.inner.pad_token_id is not None else eos
     results: dict[int, Generation] = {}
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
@@ -51,15 +52,5 @@ def generate(
             **options,
         )
         for i, row in zip(members, output[:, longest:].tolist(), strict=True):
-            results[i] = _finish(row, tokenizer, eos, settings)
+            results[i] = finish(row, tokenizer, eos, settings)
     return [results[i] for i in range(len(prompts))]
-
-
-def _finish(ids: list[int], tokenizer: Tokenizer, eos: int, settings: GenerationSettings) -> Generation:
-    ended = eos in ids
-    ids = ids[: ids.index(eos)] if ended else ids
-    text = tokenizer.decode(ids)
-    for stop in settings.stop:
-        if stop in text:
-            text, ended = text[: text.index(stop)], True
-    return Generation(token_ids=tuple(ids), text=text, finished=ended)

@@ -7,11 +7,9 @@ from typing import Any
 import torch
 
 from evalkit.engines.base import EngineSettings
+from evalkit.engines.names import DTYPES, SHORT_DTYPES
 from evalkit.errors import CheckpointError, UsageError
 from evalkit.records import Checkpoint
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SHORT_DTYPES = {"fp32": "float32", "f32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -38,7 +36,8 @@ def pick_dtype(wanted: str, device: torch.device, config: Any) -> torch.dtype:
     name = SHORT_DTYPES.get(wanted, wanted)
     if name not in DTYPES:
         raise UsageError(f"There is no dtype '{wanted}'. Choose auto, float32, bfloat16 or float16.")
-    return DTYPES[name]
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.device) -> Any:

@@ -50,7 +50,7 @@ class Layout:
     """``[requests + 1]`` borders of the requests in the pairs."""
 
 
-class _Sorted:
+class Sorted:
     """Requests in depth-first order of their tree, with what neighbours share."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
@@ -84,7 +84,7 @@ def plan(requests: Sequence[Request], *, batch_tokens: int, row_tokens: int, tre
     """
     if not requests:
         return []
-    ordered = _Sorted(requests)
+    ordered = Sorted(requests)
     batches: list[Batch] = []
     groups = _groups(ordered, row_tokens) if tree else [(0, [(i, i + 1) for i in range(len(ordered.requests))])]
     for prefix, runs in groups:
@@ -113,7 +113,7 @@ def split(batch: Batch, *, tree: bool = True) -> tuple[Batch, Batch] | None:
     layout: Layout = batch.detail
     if len(batch.requests) < 2:
         return None
-    ordered = _Sorted(batch.requests)
+    ordered = Sorted(batch.requests)
     prefix = len(layout.prefix)
     count = len(layout.tokens)
     if count > 1 and tree:
@@ -131,7 +131,7 @@ def split(batch: Batch, *, tree: bool = True) -> tuple[Batch, Batch] | None:
     return _batch(ordered, halves[0], prefix), _batch(ordered, halves[1], prefix)
 
 
-def _groups(ordered: _Sorted, row_tokens: int) -> list[tuple[int, list[tuple[int, int]]]]:
+def _groups(ordered: Sorted, row_tokens: int) -> list[tuple[int, list[tuple[int, int]]]]:
     """Runs of requests by the prefix whose keys and values they share: ``(prefix length, [(low, high), ...])``."""
     groups: list[tuple[int, list[tuple[int, int]]]] = []
     pending = [(0, len(ordered.requests), 0)]
@@ -156,7 +156,7 @@ def _groups(ordered: _Sorted, row_tokens: int) -> list[tuple[int, list[tuple[int
     return groups
 
 
-def _rows(ordered: _Sorted, runs: list[tuple[int, int]], prefix: int, limit: int) -> Iterator[list[int]]:
+def _rows(ordered: Sorted, runs: list[tuple[int, int]], prefix: int, limit: int) -> Iterator[list[int]]:
     """Cut runs of requests into rows of at most `limit` tokens, there where neighbours share least."""
     for low, high in runs:
         first = low
@@ -175,11 +175,11 @@ def _rows(ordered: _Sorted, runs: list[tuple[int, int]], prefix: int, limit: int
             first = last
 
 
-def _row_tokens(ordered: _Sorted, row: list[int], prefix: int) -> int:
+def _row_tokens(ordered: Sorted, row: list[int], prefix: int) -> int:
     return ordered.tokens(row[0], row[-1] + 1, prefix)
 
 
-def _batch(ordered: _Sorted, rows: list[list[int]], prefix: int) -> Batch:
+def _batch(ordered: Sorted, rows: list[list[int]], prefix: int) -> Batch:
     layout = _lay_out(ordered, rows, prefix)
     real = sum(_row_tokens(ordered, row, prefix) for row in rows)
     return Batch(
@@ -190,7 +190,7 @@ def _batch(ordered: _Sorted, rows: list[list[int]], prefix: int) -> Batch:
     )
 
 
-def _lay_out(ordered: _Sorted, rows: list[list[int]], prefix: int) -> Layout:
+def _lay_out(ordered: Sorted, rows: list[list[int]], prefix: int) -> Layout:
     width = max(_row_tokens(ordered, row, prefix) for row in rows)
     shape = (len(rows), width)
     tokens = np.zeros(shape, dtype=np.int32)

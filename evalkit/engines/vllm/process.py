@@ -1,0 +1,144 @@
+"""Starts the worker process, talks to it, notices that it died or hangs, and ends it with all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn
+
+from evalkit import home
+from evalkit.errors import EvalkitError
+
+START_SECONDS = 1800.0
+"""A start may read many gigabytes over a network and compile; longer than this is taken for a hang."""
+KEPT_LOGS = 20
+ERROR_WORDS = ("Error", "error:", "Exception", "refus", "Killed", "Fatal")
+
+
+class WorkerDied(Exception):
+    """The worker ended, or gave no sign of life for too long. The message says how, and what its log ends with."""
+
+    def __init__(self, message: str, *, out_of_memory: bool = False) -> None:
+        super().__init__(message)
+        self.out_of_memory = out_of_memory
+
+
+class WorkerProcess:
+    """A Python process of its own session, with a pipe. Its output goes to a file."""
+
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+        ours, theirs = socket.socketpair()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self._began = log.stat().st_size if log.exists() else 0
+        package = str(Path(__file__).resolve().parents[3])
+        paths = [package, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-m", "evalkit.engines.vllm.worker", str(theirs.fileno())],
+                    env={**env, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,  # so that it can be ended with its children, and Ctrl-C is ours alone
+                )
+        except OSError as error:
+            ours.close()
+            raise EvalkitError(f"vLLM's process cannot be started: {error.strerror or error}.") from error
+        finally:
+            theirs.close()
+        self._pipe = Connection(ours.detach())
+
+    @property
+    def pid(self) -> int:
+        """The process, which leads its own session and group."""
+        return self._process.pid
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Raises `WorkerDied`."""
+        try:
+            self._pipe.send(message)
+        except (OSError, ValueError):
+            self._dead()
+
+    def receive(self, timeout: float) -> tuple[Any, ...]:
+        """The next message. Raises `WorkerDied` where the process ended, or said nothing for `timeout` seconds."""
+        try:
+            if not self._pipe.poll(timeout):
+                self.kill()
+                raise WorkerDied(f"vLLM gave no sign of life for {timeout:.0f} seconds and was stopped.{self._where()}")
+            message: tuple[Any, ...] = self._pipe.recv()
+        except (EOFError, OSError):
+            self._dead()
+        if message[0] == "failed":
+            self.kill()
+            raise WorkerDied(f"vLLM failed: {message[2]}{self._where()}", out_of_memory=message[1] == "memory")
+        return message
+
+    def _dead(self) -> NoReturn:
+        """Say how the process ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        code = self._process.poll()
+        self.kill()
+        how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+        tail = self.tail()
+        said = f" Its last words: {tail}" if tail else ""
+        memory = "out of memory" in self._text().lower() or "OutOfMemoryError" in self._text()
+        raise WorkerDied(f"vLLM's process {how}.{said}{self._where()}", out_of_memory=memory)
+
+    def _where(self) -> str:
+        return f" (log: {self.log})"
+
+    def _text(self) -> str:
+        """The end of what this process wrote."""
+        try:
+            with self.log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._began, size - 65536))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def tail(self) -> str:
+        """The last line of the log that looks like an error, or nothing."""
+        lines = [line.strip() for line in self._text().splitlines() if line.strip()]
+        return next((line for line in reversed(lines) if any(word in line for word in ERROR_WORDS)), "")[:300]
+
+    def close(self) -> None:
+        """Ask the worker to end, and make sure of it."""
+        with contextlib.suppress(OSError, ValueError):
+            self._pipe.send(("stop",))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(3)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and everything that it started. Safe to call twice."""
+        with contextlib.suppress(OSError):
+            self._pipe.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+
+
+def log_file(wanted: str) -> Path:
+    """Where vLLM's own output goes: the file that is asked for, else one in the cache, where the newest few stay."""
+    if wanted:
+        return Path(wanted).expanduser().resolve()
+    folder = home.cache() / "vllm-logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("*.log"), key=lambda file: file.stat().st_mtime)[: -KEPT_LOGS + 1]:
+        old.unlink(missing_ok=True)
+    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"

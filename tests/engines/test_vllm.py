@@ -1,0 +1,58 @@
+"""The real vLLM (its CPU build) against the transformers engine, in float32."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+
+from evalkit.engines.base import Engine, StreamingEngine
+from evalkit.engines.transformers_engine import TransformersEngine
+from evalkit.engines.vllm.engine import VllmEngine
+from evalkit.records import Checkpoint, GenerationSettings, Request
+from evalkit.tokenizers import Tokenizer
+from tests.engines.test_prefix_tree import distinct, mixed_requests, run
+
+Both = tuple[VllmEngine, TransformersEngine, Checkpoint]
+
+
+def full_windows(vocabulary: int, positions: int) -> list[Request]:
+    """Windows that use every position of the model: the last scored token is predicted at the last one."""
+    random = np.random.default_rng(7)
+    return [Request(array("i", random.integers(2, vocabulary, positions + 1).tolist()), start) for start in (1, 40)]
+
+
+def assert_equal(engine: VllmEngine, plain: TransformersEngine, requests: list[Request]) -> int:
+    """Every log-probability within 1e-4 and every greedy flag equal; how many flags are true."""
+    requests = distinct(requests)
+    found, wanted = run(engine, requests), run(plain, requests)
+    for one in requests:
+        ours, theirs = found[one.key], wanted[one.key]
+        assert ours.logprobs is not None
+        assert theirs.logprobs is not None
+        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-4, rtol=0)
+        assert ours.is_greedy == theirs.is_greedy
+        assert ours.tokens == one.scored
+    return sum(scores.is_greedy for scores in found.values())
+
+
+def test_scores_as_transformers_does(pair: Both) -> None:
+    """Options of one token and of many, few-shot prefixes, empty contexts, duplicates, and windows of full length."""
+    engine, plain, made = pair
+    assert isinstance(engine, Engine)
+    assert isinstance(engine, StreamingEngine)
+    positions = int(made.config["max_position_embeddings"])
+    requests = mixed_requests(3, vocabulary=400, model=plain._model) + full_windows(400, positions)
+    assert assert_equal(engine, plain, requests) >= 2
+
+
+def test_generates_as_transformers_does(pair: Both) -> None:
+    """Greedy continuations of prompts of several lengths are equal, ids and text; so is what a stop string leaves."""
+    engine, plain, made = pair
+    tokenizer = Tokenizer.load(made.tokenizer_path)
+    prompts = tokenizer.encode(["the cat sat", "the", "the dog ran after the cat because", "it was"], special=False)
+    free = GenerationSettings(max_tokens=20)
+    wanted = plain.generate(prompts, free)
+    assert engine.generate(prompts, free) == wanted
+    stop = GenerationSettings(max_tokens=20, stop=[wanted[0].text[4:6]])
+    assert engine.generate(prompts, stop) == plain.generate(prompts, stop)
