@@ -8,15 +8,17 @@ if TYPE_CHECKING:
     from evalkit.api import run
     from evalkit.compare import Comparison, compare_runs
     from evalkit.store import Run, load_run, recompute_metrics
+    from evalkit.trends import trend_table
 
 __version__ = "0.1.0"
 
-__all__ = ["Comparison", "Run", "__version__", "compare_runs", "load_run", "recompute_metrics", "run"]
+__all__ = ["Comparison", "Run", "__version__", "compare_runs", "load_run", "recompute_metrics", "run", "trend_table"]
 
 _WHERE = {
     "run": "evalkit.api",
     "Comparison": "evalkit.compare",
     "compare_runs": "evalkit.compare",
+    "trend_table": "evalkit.trends",
     "Run": "evalkit.store",
     "load_run": "evalkit.store",
     "recompute_metrics": "evalkit.store",

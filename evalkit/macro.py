@@ -75,21 +75,26 @@ class DomainDifferences:
         )
 
 
-def domain_differences(
-    groups: Sequence[Group],
-    numerators: Floats,
-    denominators: Floats,
-    clusters: Sequence[Hashable] | None,
-    *,
-    task: str,
-    draws: int = DRAWS,
-) -> DomainDifferences:
-    """Ratios of sums by domain for several runs on the same documents, with bootstrap errors of their differences.
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """Documents of several runs put together by domain and stratum."""
 
-    `groups`: source and domain a document ``[n]``; `numerators` ``[n, runs]``, the first run being the baseline;
-    `denominators` ``[n]``. A document that is unscored in any run is left out of all. The seeds are those of
-    `evalkit.metrics`, so that a domain's resamples are the same wherever it is looked at.
-    """
+    names: list[Group]
+    rates: Floats
+    """``[domains, runs]``."""
+    n: NDArray[np.int64]
+    units: NDArray[np.int64]
+    """``[domains]``: independent units."""
+    moved: NDArray[np.bool_]
+    """``[domains, runs − 1]``: whether any document of the domain differs from the first run's."""
+    strata: list[tuple[list[int], Floats]]
+    """Domains by number, and the sums ``[units, domains of the stratum, 1 + runs]``: denominator, numerators."""
+
+
+def arrange(
+    groups: Sequence[Group], numerators: Floats, denominators: Floats, clusters: Sequence[Hashable] | None
+) -> Arranged:
+    """Documents ``[n]`` to sums by unit and domain; one that is unscored in any run is left out of all."""
     columns = np.column_stack([denominators, numerators])
     keep: NDArray[np.bool_] = np.logical_not(np.isnan(columns).any(axis=1))
     names = list(dict.fromkeys(groups))
@@ -106,17 +111,9 @@ def domain_differences(
     np.add.at(moved, place, columns[:, 2:] != columns[:, 1:2])
     with np.errstate(divide="ignore", invalid="ignore"):
         rates = totals[:, 1:] / totals[:, :1]
-    result = DomainDifferences(
-        names,
-        rates,
-        np.full((count, runs - 1), math.nan),
-        np.bincount(place, minlength=count),
-        np.zeros(count, dtype=np.int64),
-        np.zeros(count),
-        moved == 0,
-    )
-    order = np.argsort(place, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(place, minlength=count))[:-1]) if count else []
+    n = np.bincount(place, minlength=count)
+    found = Arranged(names, rates, n, np.zeros(count, dtype=np.int64), moved > 0, [])
+    members = np.split(np.argsort(place, kind="stable"), np.cumsum(n)[:-1]) if count else []
     for stratum in joined(names, members, labels):
         rows = np.concatenate([members[i] for i in stratum])
         codes = stats.cluster_codes(
@@ -127,14 +124,43 @@ def domain_differences(
         own = column[place[rows]]
         units = np.zeros((int(codes.max(initial=-1)) + 1, len(stratum), 1 + runs))
         np.add.at(units, (codes, own), columns[rows])
-        seed = stats.seed_of(task, *(name for i in stratum for name in names[i]))
+        found.strata.append((stratum, units))
+        for j, i in enumerate(stratum):
+            found.units[i] = len(np.unique(codes[own == j]))
+    return found
+
+
+def seed_of(task: str, names: Sequence[Group]) -> int:
+    """The seed of a stratum: that of `evalkit.metrics`, so that its resamples are the same wherever it is looked at."""
+    return stats.seed_of(task, *(name for group in names for name in group))
+
+
+def domain_differences(
+    groups: Sequence[Group],
+    numerators: Floats,
+    denominators: Floats,
+    clusters: Sequence[Hashable] | None,
+    *,
+    task: str,
+    draws: int = DRAWS,
+) -> DomainDifferences:
+    """Ratios of sums by domain for several runs on the same documents, with bootstrap errors of their differences.
+
+    `groups`: source and domain a document ``[n]``; `numerators` ``[n, runs]``, the first run being the baseline;
+    `denominators` ``[n]``. A document that is unscored in any run is left out of all.
+    """
+    all_ = arrange(groups, numerators, denominators, clusters)
+    count, runs = len(all_.names), numerators.shape[1]
+    unknown = np.full((count, runs - 1), math.nan)
+    result = DomainDifferences(all_.names, all_.rates, unknown, all_.n, all_.units, np.zeros(count), ~all_.moved)
+    for stratum, units in all_.strata:
+        seed = seed_of(task, [all_.names[i] for i in stratum])
         flat = units.reshape(len(units), len(stratum) * (1 + runs))
         whole, each = ratio_variance(flat, len(stratum), draws=draws, seed=seed)
         df = effective_units(units[:, :, 0]) - 1
         result.df[stratum] = df
         result.strata.append(Stratum(tuple(stratum), len(units), float(df.min()), whole))
         for j, i in enumerate(stratum):
-            result.units[i] = len(np.unique(codes[own == j]))
             if result.units[i] > 1:
                 result.stderr[i] = np.sqrt(each[j])
     return result

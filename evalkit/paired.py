@@ -225,13 +225,44 @@ def ratio_variance(units: Floats, groups: int, *, draws: int = DRAWS, seed: int 
     effective = effective_units(units[:, ::width])
     if count < 2:
         return np.full(width - 2, math.nan), np.full((groups, width - 2), math.nan)
-    sums = stats.bootstrap_sums(units, draws=draws, seed=seed).reshape(draws, groups, width)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moves = (sums[:, :, 2:] - sums[:, :, 1:2]) / sums[:, :, :1]
-        scale = np.where(effective > 1, effective / (effective - 1), math.nan)
+    rates = _ratio_draws(units, groups, draws, seed)
+    moves = rates[:, :, 1:] - rates[:, :, :1]
+    scale = _scale(effective)
     whole = moves.sum(axis=1).var(axis=0, ddof=1) * scale.max()
     each = moves.var(axis=0, ddof=1) * scale[:, None]
     return np.asarray(whole, dtype=np.float64), np.asarray(each, dtype=np.float64)
+
+
+def ratio_covariance(units: Floats, groups: int, *, draws: int = DRAWS, seed: int = 0) -> tuple[Floats, Floats]:
+    """Covariances of the runs' ratios, ``[runs, runs]`` of the sum over groups and ``[groups, runs, runs]`` of each, to
+    compare every run with every other: the variance of a difference is ``C_ii + C_jj − 2 C_ij``.
+
+    As `ratio_variance`, with the same resamples. What all runs have in common is taken out first (it cancels in every
+    difference), which keeps the subtraction exact.
+    """
+    count, width = len(units), units.shape[1] // groups
+    effective = effective_units(units[:, ::width])
+    if count < 2:
+        return np.full((width - 1, width - 1), math.nan), np.full((groups, width - 1, width - 1), math.nan)
+    rates = _ratio_draws(units, groups, draws, seed)
+    rates = rates - rates.mean(axis=2, keepdims=True)
+    rates -= rates.mean(axis=0)
+    scale = _scale(effective)
+    each = np.einsum("dgi,dgj->gij", rates, rates, optimize=True) / (draws - 1) * scale[:, None, None]
+    summed = rates.sum(axis=1)
+    return np.asarray(summed.T @ summed / (draws - 1) * scale.max()), np.asarray(each)
+
+
+def _ratio_draws(units: Floats, groups: int, draws: int, seed: int) -> Floats:
+    """Ratios of resampled sums, ``[draws, groups, runs]``."""
+    sums = stats.bootstrap_sums(units, draws=draws, seed=seed).reshape(draws, groups, -1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(sums[:, :, 1:] / sums[:, :, :1])
+
+
+def _scale(effective: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(effective > 1, effective / (effective - 1), math.nan))
 
 
 def effective_units(sizes: Floats) -> Floats:
