@@ -66,17 +66,22 @@ def rank_intervals(
     the interval holds for the number of models. A model without any document of a task has no score (NaN), ranks last
     and compares with none. Raises ValueError where tasks disagree about the number of models.
     """
-    scores, draws_of = _scores(tasks, draws, seed)
-    if not higher_is_better:
-        draws_of = -draws_of
-    signed = scores if higher_is_better else -scores
+    return ranks_from_draws(*_scores(tasks, draws, seed), higher_is_better=higher_is_better, level=level)
+
+
+def ranks_from_draws(
+    scores: Floats, deviations: Floats, *, higher_is_better: bool = True, level: float = LEVEL
+) -> Ranks:
+    """The same from scores ``[models]`` and the deviations of their resamples from them ``[draws, models]``."""
+    sign = 1.0 if higher_is_better else -1.0
+    signed, moved = sign * scores, sign * deviations
     models = len(signed)
     rank = np.array([1 + int((signed > one).sum()) if not np.isnan(one) else models for one in signed], dtype=np.int64)
     low, high = np.ones(models, dtype=np.int64), np.full(models, models, dtype=np.int64)
     for i in np.flatnonzero(~np.isnan(signed)).tolist():
-        better, worse = _certain(signed - signed[i], draws_of - draws_of[:, [i]], level)
+        better, worse = _certain(signed - signed[i], moved - moved[:, [i]], level)
         low[i], high[i] = 1 + better, models - worse
-    return Ranks(scores, np.asarray(draws_of.std(axis=0, ddof=1)), rank, low, high)
+    return Ranks(scores, np.asarray(moved.std(axis=0, ddof=1)), rank, low, high)
 
 
 def _certain(differences: Floats, draws: Floats, level: float) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.reports.words import Unit
@@ -89,6 +90,8 @@ class Score:
     """On the Pareto front of parameters × tokens against the score."""
     note: str
     """How it is made, in a sentence."""
+    ranked_by: Literal["documents", "errors", "none"] = "errors"
+    """What the intervals of the ranks were made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,13 @@ class Board:
     """Of tasks, in the order of their suites."""
     scores: tuple[Score, ...]
     group_by: str = "none"
-    ranks: str = "errors"
-    """How rank intervals were made: ``documents``, ``errors`` or ``none``."""
     warnings: tuple[str, ...] = ()
     controls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the letters of G4 and G5 stand for."""
     unplaced: tuple[str, ...] = ()
     """Published numbers that have no column here, with the reason."""
+    folder: Path | None = None
+    """The folder that runs are seen from, where it is one; what is written names no other place."""
 
     @property
     def limited(self) -> bool:

@@ -12,9 +12,10 @@ from evalkit.errors import UsageError
 from evalkit.reports.leaderboard import published
 from evalkit.reports.leaderboard.board import Board, Column, Row, Score, with_best
 from evalkit.reports.leaderboard.columns import task_columns
+from evalkit.reports.leaderboard.document_ranks import DocumentRanks
 from evalkit.reports.leaderboard.entries import Entry, entries_of, read_runs
 from evalkit.reports.leaderboard.guidelines import controls_of
-from evalkit.reports.leaderboard.scores import Ranker, suite_scores
+from evalkit.reports.leaderboard.scores import suite_scores
 
 GroupBy = Literal["none", "model", "size", "stage", "engine", "tokenizer"]
 Ranks = Literal["auto", "documents", "errors", "none"]
@@ -27,8 +28,6 @@ SIZES = (
     (20e9, "10–20 B"),
     (50e9, "20–50 B"),
 )
-AFFORDABLE = 400
-"""Files of documents that ``--ranks auto`` still reads: about 10 ms each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +79,15 @@ def build(folders: Sequence[Path | str], options: Options | None = None) -> Boar
     rows += published_rows
     own = [not row.published for row in rows]
     columns = [with_best(column, own) for column in columns]
-    ranks, ranker = _ranker(chosen.ranks, entries, columns)
+    ranker = DocumentRanks(entries, names, warnings, strict=chosen.ranks == "documents")
     scores = suite_scores(
-        entries, rows, columns, metrics=chosen.metrics, names=names, ranker=ranker, ranked=ranks != "none"
+        entries,
+        rows,
+        columns,
+        metrics=chosen.metrics,
+        names=names,
+        ranker=ranker if chosen.ranks in ("auto", "documents") else None,
+        ranked=chosen.ranks != "none",
     )
     board = Board(
         title=chosen.title or _title(columns, scores),
@@ -90,10 +95,10 @@ def build(folders: Sequence[Path | str], options: Options | None = None) -> Boar
         columns=tuple(columns),
         scores=tuple(scores),
         group_by=chosen.group_by,
-        ranks=ranks,
         warnings=tuple(warnings),
         controls=controls.letters,
         unplaced=tuple(unplaced),
+        folder=paths[0] if len(paths) == 1 else None,
     )
     return _ordered(board)
 
@@ -105,12 +110,6 @@ def _check(options: Options) -> None:
     ):
         if value not in allowed:
             raise UsageError(f"{name} takes {', '.join(allowed)}, not '{value}'.")
-
-
-def _ranker(choice: Ranks, entries: Sequence[Entry], columns: Sequence[Column]) -> tuple[str, Ranker | None]:
-    if choice in ("errors", "none"):
-        return choice, None
-    return "errors", None
 
 
 def _without_empty(entries: list[Entry], columns: Sequence[Column]) -> tuple[list[Entry], list[Column]]:

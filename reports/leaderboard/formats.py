@@ -17,8 +17,10 @@ from evalkit.reports.leaderboard.board import LEVEL, Board, Cell, Column, Row, S
 
 SCHEMA_VERSION = 1
 RANKS = {
-    "documents": "Rank intervals: 95 %, from a bootstrap over the documents that all ranked rows share.",
-    "errors": "Rank intervals: 95 %, from the standard errors, rows drawn independently (wider than a paired bootstrap's).",
+    "documents": "Rank intervals (95 %) count the rows that are certainly better and certainly worse, by a bootstrap over "
+    "the documents that all ranked rows share.",
+    "errors": "Rank intervals (95 %) count the rows that are certainly better and certainly worse, by their standard errors, "
+    "as if they had answered different documents (--ranks documents is sharper).",
 }
 
 
@@ -167,8 +169,10 @@ def legend(board: Board) -> list[str]:
     """Sentences under the table."""
     told = ["± is the standard error. Bold: the best of a column; ≈: within the noise of it (95 %, unpaired)."]
     told += [f"{score.suite}: {score.note}" for score in board.scores]
-    if any(standing for score in board.scores for standing in score.standings):
-        told.append(RANKS[board.ranks])
+    for way, text in RANKS.items():
+        own = [score.suite for score in board.scores if score.ranked_by == way and any(score.standings)]
+        if own:
+            told.append(text if len(own) == len(board.scores) else f"{', '.join(own)}: {text}")
     if any(any(score.front) for score in board.scores):
         told.append("Pareto: no other row reaches as much with as few parameters × training tokens.")
     if any(row.guidelines for row in board.rows):
@@ -345,7 +349,6 @@ def to_json(board: Board) -> dict[str, Any]:
         "title": board.title,
         "level": LEVEL,
         "group_by": board.group_by,
-        "rank_intervals": board.ranks,
         "limited": board.limited,
         "columns": [_column_json(column) for column in board.columns],
         "scores": [_score_json(score) for score in board.scores],
@@ -379,6 +382,7 @@ def _score_json(score: Score) -> dict[str, Any]:
         "unit": column.unit,
         "higher_is_better": column.higher_is_better,
         "note": score.note,
+        "rank_intervals": score.ranked_by,
     }
 
 

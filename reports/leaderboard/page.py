@@ -152,7 +152,7 @@ def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Dr
                 )
             )
         head = Head(
-            "rank", "number", "up", note=suite if several else "", tip=f"On {suite}; {formats.RANKS[board.ranks]}"
+            "rank", "number", "up", note=suite if several else "", tip=f"On {suite}; {formats.RANKS[score.ranked_by]}"
         )
         made.append(Drawn(f"rank-{suite}", head, tuple(cells), (suite,)))
     made.append(_numbers(board, score.column, notes, tip=score.note))
@@ -212,7 +212,7 @@ def _cell(cell: Cell | None, column: Column, notes: dict[str, int]) -> Markup:
     if not math.isfinite(cell.value):
         parts.append(f'<span class="none">{words.MISSING}</span>')
     else:
-        parts.append(f'<span class="score">{words.number(cell.value, column.unit)}</span>')
+        parts.append(words.number(cell.value, column.unit))
         if cell.stderr is not None:
             parts.append(f' <span class="error">± {words.number(cell.stderr, column.unit, cell.value)}</span>')
     if cell.tied:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from evalkit.errors import UsageError
 from evalkit.registry import parse_task_name, suites
@@ -13,13 +13,14 @@ from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing
 from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.words import unit_of
+from evalkit.stats import seed_of
 from evalkit.store import PART, TEXTS
 
 BETTER_FORM = "mc_or_rc"
 """The aggregation of OLMES: of each task the better of its two forms (arXiv 2406.08446)."""
 NO_SUITE = "tasks"
 """The suite of ``--task`` runs, over which nothing is averaged."""
-DRAWS = 2000
+DRAWS = 1000
 
 Ranker = Callable[["Recipe", Column], Sequence[Standing | None] | None]
 """Ranks by another way than standard errors (from documents); None where it cannot."""
@@ -254,8 +255,10 @@ def _score(
     own = [not row.published for row in rows]
     column = with_best(column, own)
     standings: Sequence[Standing | None] = [None] * len(rows)
+    ranked_by: Literal["documents", "errors", "none"] = "none"
     if ranked:
-        standings = (ranker(recipe, column) if ranker else None) or ranks_from_errors(column, own)
+        found = ranker(recipe, column) if ranker else None
+        standings, ranked_by = (found, "documents") if found else (ranks_from_errors(column, own), "errors")
     points = [
         (compute, cell.value)
         if takes and cell is not None and cell.counts and (compute := row.compute) is not None
@@ -273,35 +276,33 @@ def _score(
         tuple(standings),
         tuple(front),
         note,
+        ranked_by,
     )
 
 
 def ranks_from_errors(column: Column, candidates: Sequence[bool], *, draws: int = DRAWS) -> list[Standing | None]:
-    """Ranks, and their 95 % intervals from `draws` normal draws of every value by its standard error.
+    """Ranks, and 95 % intervals from `draws` normal draws of every value by its standard error.
 
-    Rows are drawn independently. They answer the same documents, so the true intervals are narrower: these are the
-    cautious ones (Goldstein and Spiegelhalter 1996, J. R. Stat. Soc. A 159, on league tables). A row without a standard
-    error has no rank.
+    Rows are drawn independently. They answer the same documents, so the true intervals are mostly narrower: these are the
+    cautious ones. The intervals are those of `evalkit.ranks`. A row without a standard error has no rank.
     """
     import numpy as np
 
+    from evalkit.ranks import ranks_from_draws
+
     taking = [
-        i
+        (i, cell.value, cell.stderr)
         for i, (cell, takes) in enumerate(zip(column.cells, candidates, strict=True))
         if takes and cell is not None and cell.counts and cell.stderr is not None
     ]
     standings: list[Standing | None] = [None] * len(column.cells)
-    cells = [column.cells[i] for i in taking]
     if len(taking) < 2:
         return standings
-    sign = -1.0 if column.higher_is_better else 1.0
-    values = np.array([sign * cell.value for cell in cells if cell is not None])
-    errors = np.array([cell.stderr for cell in cells if cell is not None and cell.stderr is not None])
-    seed = int.from_bytes(hashlib.sha256(column.id.encode("utf-8", "surrogatepass")).digest()[:8], "little")
-    drawn = values + errors * np.random.default_rng(seed).standard_normal((draws, len(values)))
-    places = drawn.argsort(axis=1).argsort(axis=1) + 1
-    low, high = np.quantile(places, [0.025, 0.975], axis=0, method="inverted_cdf")
-    for place, i in enumerate(taking):
-        rank = 1 + int((values < values[place]).sum())
-        standings[i] = Standing(rank, min(rank, int(low[place])), max(rank, int(high[place])))
+    values = np.array([value for _, value, _ in taking])
+    errors = np.array([error for _, _, error in taking])
+    generator = np.random.default_rng(seed_of(column.id))
+    deviations = errors * generator.standard_normal((draws, len(values)))
+    ranks = ranks_from_draws(values, deviations, higher_is_better=column.higher_is_better)
+    for place, (i, _, _) in enumerate(taking):
+        standings[i] = Standing(int(ranks.rank[place]), int(ranks.low[place]), int(ranks.high[place]))
     return standings

@@ -34,5 +34,23 @@ def rendered(board: Board, how: str = "html") -> str:
 def write_leaderboard(board: Board, out: Path | str, how: str | None = None) -> Path:
     """Write it to a file, atomically, and return the path. Without `how` the file's name decides the format."""
     path = Path(out)
-    write_bytes(path, rendered(board, format_of(path, how)).encode("utf-8", "backslashreplace"))
+    chosen = format_of(path, how)
+    if chosen == "html":
+        from evalkit.reports.leaderboard.page import render
+
+        text = render(board, lambda run: report_of(board, path, run))
+    else:
+        text = rendered(board, chosen)
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
     return path
+
+
+def report_of(board: Board, page: Path, run: str) -> str | None:
+    """The report of a run, as the page's neighbour; None where there is none, or where it does not lie below the page."""
+    if board.folder is None:
+        return None
+    report = board.folder / run / "report.html"
+    try:
+        return report.resolve().relative_to(page.parent.resolve()).as_posix() if report.is_file() else None
+    except ValueError:
+        return None

@@ -1,4 +1,5 @@
-// The leaderboard: choose a suite, a model, a group; pin rows; download; and a link that keeps all of it.
+// The leaderboard: choose a suite, a model, a group; pin rows; download; and a link that keeps all of it. Of hundreds of rows
+// those at the top are laid out, the rest as the reader comes near them: so sorting stays quick.
 
 const { make } = evalkit;
 const live = evalkit.tables.get("board");
@@ -13,12 +14,38 @@ const start = (data) => {
   const byDefault = live.heads.map((head) => !("hidden" in head.dataset));
   let quiet = true; // while a link is being followed it is not written
 
+  // ------------------------------------------------------------------------------------------------ as many rows as needed
+  const CHUNK = 60;
+  let limit = CHUNK;
+  const box = live.box.querySelector(".scroll");
+  const more = make("button", { type: "button", class: "more" });
+  const foot = make("div", { class: "foot" }, more);
+  box.append(foot);
+  const lay = () => {
+    let seen = 0;
+    for (const row of body.rows) {
+      if (row.hidden) continue;
+      seen += 1;
+      if (row.hasAttribute("data-later") !== seen > limit) row.toggleAttribute("data-later");
+    }
+    foot.hidden = seen <= limit;
+    more.textContent = `Show the other ${seen - limit} rows`;
+  };
+  const grow = (to) => { limit = Math.max(limit, to); lay(); };
+  more.addEventListener("click", () => grow(Infinity));
+  new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) grow(limit + CHUNK); }, { root: box, rootMargin: "600px" }).observe(foot);
+  const show = (row) => { // a row that a link asks for
+    if (row && row.hasAttribute("data-later")) grow(Infinity);
+    if (row) row.scrollIntoView({ block: "center" });
+  };
+
   // ------------------------------------------------------------------------------------------------------------- rows
   const fits = (row) => (!state.suite || row.suites.includes(state.suite)) && (!state.model || row.model === state.model)
     && (!state.group || row.group === state.group) && (state.published || !row.published);
   const applyRows = () => {
     for (const row of live.order[0]) row.toggleAttribute("data-out", !fits(about.get(row.id)));
     live.filter();
+    lay();
   };
   const chosenSuite = () => {
     data.columns.forEach((column, i) => {
@@ -49,7 +76,7 @@ const start = (data) => {
     pinButtons.set(row.id, button);
     row.cells[0].prepend(button);
   }
-  live.box.addEventListener("table:sort", () => { place(); write(); });
+  live.box.addEventListener("table:sort", () => { place(); limit = CHUNK; lay(); write(); });
 
   // ---------------------------------------------------------------------------------------------------------- choices
   const selects = {};
@@ -130,8 +157,10 @@ const start = (data) => {
     if (live.search) live.search.value = link.get("q") || "";
     applyRows();
     quiet = false;
+    const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    if (target && body.contains(target)) show(target);
   };
-  if (live.search) live.search.addEventListener("input", write);
+  if (live.search) live.search.addEventListener("input", () => { lay(); write(); });
   for (const check of live.checks) check.addEventListener("change", write);
   addEventListener("hashchange", read);
   read();

@@ -1,0 +1,105 @@
+"""How fast a large leaderboard is: ``python -m bench.leaderboard [--runs 300] [--tasks 30]``.
+
+Makes invented runs in a temporary folder, builds and writes the HTML page, and sorts it in headless Chromium (where there
+is one): the time is that between a click on a heading and the first painted frame with the new order, by
+``performance.now``. Marks: built in 20 s, at most 5 MB, sorted within 200 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import board_runs
+from evalkit.reports.leaderboard import Options, build, write_leaderboard
+
+SECONDS, MEGABYTES, MILLISECONDS = 20.0, 5.0, 200.0
+
+SORT = """
+async (column) => {
+  const button = document.querySelectorAll("#board thead th")[column].querySelector("button");
+  const began = performance.now();
+  button.click();
+  const scripted = performance.now();
+  document.getElementById("board").getBoundingClientRect();  // the layout too
+  const laid = performance.now();
+  await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  return [scripted - began, laid - began, performance.now() - began];
+}
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, and return 1 where a mark is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--tasks", type=int, default=30)
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.add_argument("--keep", type=Path, help="write the page here, and leave it")
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Path(folder), chosen.runs, chosen.tasks, chosen.keep)
+    print(json.dumps(found, indent=1) if chosen.json else told(found))
+    missed = found["build_seconds"] > SECONDS or found["megabytes"] > MEGABYTES
+    return int(missed or (found["sort_ms"] or 0) > MILLISECONDS)
+
+
+def measure(folder: Path, runs: int, tasks: int, keep: Path | None = None) -> dict[str, Any]:
+    """Seconds to build, megabytes of the file, and milliseconds to sort (None without a browser)."""
+    board_runs.many(folder / "results", runs, tasks)
+    began = time.perf_counter()
+    board = build([folder / "results"], Options(ranks="errors"))
+    page = write_leaderboard(board, keep or folder / "leaderboard.html")
+    seconds = time.perf_counter() - began
+    sorting = sort_times(page)
+    return {
+        "rows": len(board.rows),
+        "columns": len(board.columns),
+        "build_seconds": round(seconds, 2),
+        "megabytes": round(page.stat().st_size / 1e6, 2),
+        "sort_script_ms": sorting and round(statistics.median(one[0] for one in sorting), 1),
+        "sort_layout_ms": sorting and round(statistics.median(one[1] for one in sorting), 1),
+        "sort_ms": sorting and round(statistics.median(one[2] for one in sorting), 1),
+        "sort_worst_ms": sorting and round(max(one[2] for one in sorting), 1),
+    }
+
+
+def sort_times(page: Path, times: int = 9) -> list[list[float]] | None:
+    """For several clicks on headings: milliseconds until the script is done, the page laid out, the frame painted."""
+    from tests.reports.browser import CHROMIUM, chromium
+
+    if CHROMIUM is None:
+        return None
+    with chromium() as browser:
+        tab = browser.new_page(viewport={"width": 1400, "height": 900})
+        tab.goto(page.as_uri())
+        tab.locator("html[data-ready]").wait_for(state="attached")
+        numbers = tab.evaluate(
+            "[...document.querySelectorAll('#board thead th')].flatMap((head, i) => head.dataset.kind === 'number' && !head.hidden ? [i] : [])"
+        )
+        return [tab.evaluate(SORT, numbers[i % len(numbers)]) for i in range(times)]
+
+
+def told(found: dict[str, Any]) -> str:
+    """The numbers for people."""
+    lines = [f"{found['rows']} rows, {found['columns']} tasks"]
+    lines.append(f"built and written in {found['build_seconds']} s (mark: {SECONDS:.0f} s)")
+    lines.append(f"{found['megabytes']} MB (mark: {MEGABYTES:.0f} MB)")
+    if found["sort_ms"] is None:
+        lines.append("not sorted: chromium is not installed")
+    else:
+        lines.append(
+            f"sorted in {found['sort_ms']} ms, at worst {found['sort_worst_ms']} ms (script {found['sort_script_ms']} ms, with "
+            f"layout {found['sort_layout_ms']} ms; mark: {MILLISECONDS:.0f} ms)"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
