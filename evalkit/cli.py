@@ -19,11 +19,11 @@ import typer
 import typer.core
 
 from evalkit import __version__
-from evalkit.commands import data, doctor, leaderboard, listing, models, report, run, show
+from evalkit.commands import compare, data, doctor, leaderboard, listing, models, report, run, show
 from evalkit.commands.terminal import clean
 from evalkit.errors import EvalkitError
 
-ORDER = ("run", "list", "show", "report", "leaderboard", "metrics", "models", "data", "doctor")
+ORDER = ("run", "list", "show", "compare", "trend", "report", "leaderboard", "metrics", "models", "data", "doctor")
 
 
 class InOrder(typer.core.TyperGroup):
@@ -46,6 +46,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.add_typer(listing.app, name="list")
 app.command("show")(show.show)
+app.command("compare")(compare.compare)
+app.command("trend")(compare.trend)
 app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("metrics")(report.metrics)

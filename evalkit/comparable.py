@@ -166,6 +166,8 @@ def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
     for run, label in ((a, label_a), (b, label_b)):
         if run.status != "done":
             yield f"{label} is {'not finished' if run.status == 'running' else run.status}: what it has is compared."
+        if run.info.get("limited"):
+            yield f"{label} is limited: fewer documents than the regime asks for."
     known = [run.info["checkpoint"].get("fingerprint") for run in (a, b)]
     if known[0] and known[0] == known[1]:
         yield f"{label_b} and {label_a} are the same weights."

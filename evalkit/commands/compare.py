@@ -1,0 +1,239 @@
+"""``evalkit compare`` and ``evalkit trend``: what changed between runs, and along a training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evalkit.commands.options import Debug, Json, Output
+from evalkit.commands.terminal import clean, print_json, print_table, stdout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evalkit.compare import Comparison
+    from evalkit.trends import Trends
+
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...",
+        help="Folders of runs, or MODEL[@REVISION] scored on --suite; the others are compared with the first.",
+        show_default=False,
+    ),
+]
+Suite = Annotated[
+    str | None,
+    typer.Option("--suite", metavar="S", help="The suite whose runs are meant where models are named."),
+]
+Level = Annotated[
+    float,
+    typer.Option(
+        "--level", metavar="P", min=0.5, max=0.9999, help="Level of intervals and tests.", show_default="0.95"
+    ),
+]
+Most = Annotated[
+    int, typer.Option("--most", metavar="N", min=0, help="How many domains the tables show.", show_default="10")
+]
+
+
+def compare(
+    runs: Runs,
+    suite: Suite = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="RUN", help="The run that the others are compared with, in place of the first."
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="RULE",
+            help="Leave with exit code 3 where this holds: 'any primary worse resolved', 'macro(bits_per_byte) > 0.01', "
+            "'arc_easy.acc_norm < -0.02'. May be repeated.",
+        ),
+    ] = None,
+    level: Level = 0.95,
+    most: Most = 10,
+    output: Output = Path("results"),
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare runs document by document: what changed, where, and whether it is real.
+
+    Only what both runs were asked in the same way is compared; the rest is named with the reason. Differences are paired,
+    with intervals, and corrected for the number of tasks and domains. docs/comparing.md explains all of it.
+
+    Examples:
+
+        evalkit compare olmo-tiny@step780-tokens7M olmo-tiny@step1860-tokens16M --suite paloma-mini
+
+        evalkit compare results/base/olmes/main results/tuned/olmes/main --json
+
+        evalkit compare base tuned --suite olmes --fail-if 'any primary worse resolved'
+    """
+    from evalkit import gates
+    from evalkit.commands.lookup import find_run
+    from evalkit.compare import compare_runs
+    from evalkit.errors import GateFailed, UsageError
+
+    rules = [gates.parse(rule) for rule in fail_if or []]
+    found = [find_run(name, output, suite) for name in runs]
+    first = 0
+    if baseline is not None:
+        base = find_run(baseline, output, suite)
+        paths = [run.path.resolve() for run in found]
+        first = paths.index(base.path.resolve()) if base.path.resolve() in paths else 0
+        if base.path.resolve() not in paths:
+            found.insert(0, base)
+    if len(found) < 2:
+        raise UsageError("A comparison needs two runs or more: evalkit compare A B.")
+    comparison = compare_runs(found, baseline=first, level=level)
+    fired = gates.check(comparison, rules)
+    if as_json:
+        told = [{"rule": one.rule, "run": one.run, "because": list(one.because)} for one in fired]
+        print_json({**comparison.to_json(), "rules": fail_if or [], "fired": told})
+    else:
+        _print(comparison, most)
+    if fired:
+        raise GateFailed(" ".join(f"{one}." for one in fired))
+
+
+def _print(comparison: Comparison, most: int) -> None:
+    console = stdout()
+    for sentence in comparison.verdict():
+        console.print(clean(sentence), soft_wrap=True)
+    notes = [f"{task} ({run}): {note}" for (run, task), own in comparison.notes.items() for note in own]
+    for mark in [*comparison.marks, *notes]:
+        console.print(clean(f"Note: {mark}"), soft_wrap=True)
+    for label in dict.fromkeys(comparison.table["run"]):
+        lines = comparison.table[(comparison.table["run"] == label) & comparison.table["comparable"]]
+        base = comparison.labels[comparison.baseline]
+        chosen = lines[(lines["primary"] & (lines["level"] != "domain")) | (lines["level"] == "suite")]
+        if len(chosen):
+            console.print()
+            _table(chosen, base, label)
+        changed = comparison.changes(label, most)
+        if len(changed):
+            total = int((lines["level"] == "domain").sum())
+            title = f"\nDomains, the surest and largest changes first ({len(changed)} of {total:,}):"
+            console.print(title, soft_wrap=True)
+            _table(changed, base, label)
+
+
+def _table(lines: pd.DataFrame, base: str, other: str) -> None:
+    from evalkit.verdict import moved, place
+
+    rows = []
+    for _, line in lines.iterrows():
+        sure = {1: "better", -1: "worse"}.get(int(line["better"]), "") if line["resolved"] else "unresolved"
+        a, b = (_value(line[side], str(line["metric"])) for side in ("value_a", "value_b"))
+        p = "" if line["p_adjusted"] != line["p_adjusted"] else f"{line['p_adjusted']:.2g}"
+        rows.append((place(line), line["metric"], a, b, moved(line, unit=False), p, f"{line['n']:,}", sure))
+    columns = ["", "metric", base, other, "difference", "p", "n", " "]
+    print_table(columns, rows, right=[base, other, "difference", "p", "n"])
+
+
+def _value(value: float, metric: str) -> str:
+    """A value as it stands beside its difference: accuracies in percent."""
+    if metric.startswith("acc") or metric == "mean_of_primary":
+        return f"{100 * value:.1f}"
+    return f"{value:.3f}"
+
+
+def trend(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs of one model's checkpoints, in any order; or the model, whose runs on --suite are taken; or the folder "
+            "that holds them.",
+            show_default=False,
+        ),
+    ],
+    suite: Suite = None,
+    level: Level = 0.95,
+    most: Most = 10,
+    output: Output = Path("results"),
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look at the checkpoints of one model as a curve: which is best, what did not only get better, and how sure that is.
+
+    Every checkpoint is compared with every other, paired by document and corrected for all pairs; stages of training are
+    curves of their own. docs/comparing.md explains all of it.
+
+    Examples:
+
+        evalkit trend olmo-tiny --suite paloma-mini
+
+        evalkit trend results/olmo-tiny/quickstart
+    """
+    from evalkit.commands.lookup import find_sweep
+    from evalkit.trends import trends
+
+    found = trends(find_sweep(runs, output, suite), level=level)
+    if as_json:
+        print_json(
+            {
+                "runs": [
+                    {"label": label, "run": str(run.path), "model": run.model}
+                    for label, run in zip(found.labels, found.runs, strict=True)
+                ],
+                "level": level,
+                "verdict": found.sentences(),
+                "table": found.table.to_dict("records"),
+            }
+        )
+        return
+    _print_trends(found, most)
+
+
+def _print_trends(found: Trends, most: int) -> None:
+    from evalkit.verdict import place, signed
+
+    console = stdout()
+    for sentence in found.sentences():
+        console.print(clean(sentence), soft_wrap=True)
+    table = found.table
+    for stage in dict.fromkeys(table["stage"]):
+        lines = table[table["stage"] == stage]
+        best = lines[(lines["level"].isin(("task", "suite"))) & lines["primary"]]
+        if len(best):
+            console.print(f"\nBest checkpoint{f', stage {stage}' if stage else ''}:", soft_wrap=True)
+            rows = [_best(line, place(line)) for _, line in best.iterrows()]
+            columns = ["", "metric", "first", "last", "best", "at", "not distinguishable from it", "only got better"]
+            print_table(columns, rows, right=["first", "last", "best"])
+        bent = lines[(lines["level"] == "domain") & ~lines["monotone"].astype(bool)]
+        bent = bent.loc[bent["fall"].abs().sort_values(ascending=False).index].head(most)
+        if len(bent):
+            console.print("\nDomains that did not only get better, the largest fall first:", soft_wrap=True)
+            turned = [
+                (
+                    place(one),
+                    signed(one["fall"], one["metric"], unit=False),
+                    one["fall_from"],
+                    one["fall_to"],
+                    ", ".join(one["turns"]),
+                )
+                for _, one in bent.iterrows()
+            ]
+            print_table(["", "fall", "from", "to", "turned at"], turned, right=["fall"])
+
+
+def _best(line: Any, name: str) -> tuple[str, ...]:
+    metric = str(line["metric"])
+    others = [label for label in line["best_set"] if label != line["best"]]
+    near = (
+        "none"
+        if not others
+        else f"all {len(others)} others"
+        if len(others) + 1 == line["points"]
+        else ", ".join(others)
+    )
+    values = (_value(line[column], metric) for column in ("first", "last", "best_value"))
+    return (name, metric, *values, line["best"], near, "yes" if line["monotone"] else f"no: {', '.join(line['turns'])}")

@@ -1,0 +1,71 @@
+"""Runs by name: a folder, or a checkpoint's run under the folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalkit.errors import UnknownName, UsageError
+from evalkit.revisions import parse_revision
+from evalkit.store import Run, load_run, safe_name
+
+
+def find_run(name: str, output: Path, suite: str | None) -> Run:
+    """The run that a name means: a folder with a ``run.json``, else ``model[@revision]`` scored on `suite` below `output`.
+
+    Without a revision ``main``, or the only one there is. Raises `UsageError` that lists what there is.
+    """
+    path = Path(name).expanduser()
+    if (path / "run.json").is_file() or path.name == "run.json":
+        return load_run(path)
+    model, _, revision = name.rpartition("@") if "@" in name else (name, "", "")
+    folders = {folder.name: folder for folder in _revisions(model, name, output, suite)}
+    wanted = safe_name(revision) if revision else "main" if "main" in folders else ""
+    if not wanted and len(folders) == 1:
+        (wanted,) = folders
+    if wanted not in folders:
+        shown = ", ".join(folders)
+        if wanted:
+            raise UnknownName("run of the revision", revision, folders, f"{model} has runs of {shown}.")
+        raise UsageError(f"{model} has runs of several revisions: write {model}@REVISION, with one of {shown}.")
+    return load_run(folders[wanted])
+
+
+def find_sweep(names: Sequence[str], output: Path, suite: str | None) -> list[Run]:
+    """The runs of a sweep: those named, or all revisions of the one model that is named."""
+    if len(names) == 1 and not (Path(names[0]) / "run.json").is_file():
+        path = Path(names[0]).expanduser()
+        below = sorted(path.glob("*/run.json")) if path.is_dir() else []
+        if below:
+            return [load_run(file) for file in below]
+        return [load_run(folder) for folder in _revisions(names[0], names[0], output, suite)]
+    return [find_run(name, output, suite) for name in names]
+
+
+def _revisions(model: str, name: str, output: Path, suite: str | None) -> list[Path]:
+    """The run folders of a model's revisions on one suite, in the order of training."""
+    folder = output / safe_name(model)
+    if not folder.is_dir():
+        if Path(name).expanduser().is_dir():
+            return [load_run(name).path]  # says that there is no run, and which are below
+        known = [child.name for child in output.iterdir() if child.is_dir()] if output.is_dir() else []
+        raise UnknownName(
+            "run", name, known, f"Give a run's folder, or a model that has runs in {output} (--output names another)."
+        )
+    there = sorted(child.name for child in folder.iterdir() if any(child.glob("*/run.json")))
+    if suite is None and len(there) == 1:
+        suite = there[0]
+    if suite is None:
+        raise UsageError(
+            f"{model} has runs of several suites: choose with --suite, one of {', '.join(there) or 'none'}."
+        )
+    wanted = suite if suite in there else safe_name(suite)
+    varied = [one for one in there if one.partition("~")[0] == wanted]
+    if wanted not in there and len(varied) == 1:
+        wanted = varied[0]
+    if wanted not in there:
+        if varied:
+            raise UsageError(f"{model} has several runs of {suite}: choose with --suite, one of {', '.join(varied)}.")
+        raise UnknownName("suite", suite, there, f"{model} has runs of {', '.join(there)}.")
+    found = [file.parent for file in (folder / wanted).glob("*/run.json")]
+    return sorted(found, key=lambda run: parse_revision(run.name).order)
