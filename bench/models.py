@@ -1,4 +1,5 @@
-"""A 7M-parameter OLMo with random weights × 4 and the real OLMo-1 tokenizer, saved as a checkpoint folder.
+"""OLMos with random weights, saved as checkpoint folders: one of 7M parameters × 4 with the real OLMo-1 tokenizer, and a
+tiny one whose tokens are bytes.
 
 Positions and masks that are wrong show in such a model, and it is greedy now and then; in one with default weights
 neither holds.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+EOS = "<|endoftext|>"
 TOKENIZER = "olmo_eval/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json"
 SHAPE = {
     "vocab_size": 50304,
@@ -44,4 +46,29 @@ def random_olmo(folder: Path, *, scale: float = 4.0, seed: int = 0) -> Path:
     special = {"eos_token": "<|endoftext|>", "pad_token": "<|padding|>", "tokenizer_class": "PreTrainedTokenizerFast"}
     (folder / "tokenizer_config.json").write_text(json.dumps(special))
     model.save_pretrained(folder)
+    return folder
+
+
+def tiny_olmo(folder: Path, seed: int = 0) -> Path:
+    """Save an OLMo of one layer and 16 dimensions, whose 257 tokens are the bytes and EOS; returns the folder."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import OlmoConfig, OlmoForCausalLM, PreTrainedTokenizerFast
+
+    torch.manual_seed(seed)
+    shape = {
+        "vocab_size": 257,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+    }
+    config = OlmoConfig(
+        **shape, max_position_embeddings=2048, tie_word_embeddings=True, eos_token_id=256, pad_token_id=256
+    )
+    OlmoForCausalLM(config).float().save_pretrained(folder)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE(vocab={**{letter: i for i, letter in enumerate(letters)}, EOS: 256}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS).save_pretrained(str(folder))
     return folder

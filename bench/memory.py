@@ -1,0 +1,74 @@
+"""Memory and time from 1 million to 10 million tokens of text, with a real but tiny model: one flat, the other linear.
+
+    python -m bench.memory                  # 2-3 minutes on 2 quiet cores
+    python -m bench.memory --millions 1 4
+
+Texts are made up, a folder of them for each size. Each size is an ``evalkit run`` in a process of its own, float32 on the
+CPU; a run over next to nothing tells what starting up takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+from pathlib import Path
+
+from bench.models import tiny_olmo
+from bench.speed import EVALKIT, measure
+
+DOMAINS = 10
+FLAT = 1.1
+"""Most that the peak may grow by, as a factor."""
+LINEAR = 1.25
+"""Most that the time a token may grow by, as a factor."""
+
+
+def write_texts(folder: Path, tokens: int) -> Path:
+    """A folder of texts with about so many bytes (tokens of the tiny model), 500 to 20,000 a document."""
+    stream = random.Random(tokens)
+    words = ["".join(stream.choice("etaoinshrdlu") for _ in range(stream.randint(1, 9))) for _ in range(2000)]
+    for number in range(DOMAINS):
+        path = folder / "made-up" / f"domain-{number}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        left = tokens // DOMAINS
+        with path.open("w", encoding="utf-8") as file:
+            while left > 0:
+                size = min(left, stream.randint(500, 20_000))
+                text = " ".join(stream.choice(words) for _ in range(size // 5 + 1))[:size]
+                file.write(json.dumps({"text": text}) + "\n")
+                left -= size
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--millions", type=float, nargs="+", default=[1, 3, 10], help="of tokens, the least first")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model = tiny_olmo(folder / "tiny")
+        found: list[tuple[float, float, float]] = []
+        for millions in (0.001, *options.millions):
+            texts = write_texts(folder / f"texts-{millions}", int(millions * 1e6))
+            output = folder / f"results-{millions}"
+            figures = measure(
+                EVALKIT, "run", "--model", str(model), "--suite", str(texts), "--output", str(output), "--no-report"
+            )
+            (info,) = output.glob("**/run.json")
+            tokens = json.loads(info.read_text())["counts"]["request_tokens"]
+            found.append((tokens, figures["seconds"], figures["peak"] / 1024))
+            print(f"{tokens:>12,} tokens: {found[-1][1]:6.1f} s, peak {found[-1][2]:6.0f} MiB", flush=True)
+    (_, starting, _), first, *_, last = found
+    rates = [(seconds - starting) / tokens * 1e6 for tokens, seconds, _ in (first, last)]
+    print(
+        f"from {first[0]:,} to {last[0]:,} tokens: memory × {last[2] / first[2]:.2f} (mark {FLAT}), seconds a million tokens "
+        f"{rates[0]:.1f} and {rates[1]:.1f}, × {rates[1] / rates[0]:.2f} (mark {LINEAR})"
+    )
+    if last[2] / first[2] > FLAT or rates[1] / rates[0] > LINEAR:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
