@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from evalkit.reports.view import Line, Report, load_report
+from evalkit.reports.view import Line, Report, RunView, load_report
 from evalkit.reports.words import MISSING, UNIT_WORDS, interval, metric_title, number, score, visible
 
 if TYPE_CHECKING:
@@ -37,9 +37,38 @@ def terminal_table(run_paths: Path | str | Sequence[Path | str]) -> Table:
     for line in report.others:
         if line.metric.startswith("reweighted_"):  # nobody gets it who did not ask for it
             table.add_row(*(_text(cell) for cell in _cells(line, len(report.runs))))
+    told = [_texts(run) for run in report.runs if any(about.get("kind") == "text" for about in run.tasks.values())]
     if report.limited:
-        table.caption = _text("limited: fewer documents than the regime asks for; not a result of the benchmark")
+        told.append("limited: fewer documents than the regime asks for; not a result of the benchmark")
+    table.caption = _text("; ".join(dict.fromkeys(told))) if told else None
     return table
+
+
+def _texts(run: RunView) -> str:
+    """How a run read its texts, and Paloma's guidelines as marks (arXiv 2312.10523): what no run can know is a question."""
+    known = run.part("guidelines")
+    form: Mapping[str, Any] = known.get("G5") or {}
+    lengths = [
+        about.get("protocol", {}).get("encoder", {}).get("max_length", 0)
+        for about in run.tasks.values()
+        if about.get("kind") == "text"
+    ]
+    at_most = f" of at most {max(lengths):,} tokens" if max(lengths) else ""
+    said = f"texts: {form.get('window')} windows{at_most} behind {form.get('prefix_token')}"
+    if not any(name.startswith("paloma/") for name in run.tasks):
+        return said
+    answers = {
+        "G1": (known.get("G1") or {}).get("training_data_decontaminated"),
+        "G2": (known.get("G2") or {}).get("training_order_fixed"),
+        "G3": (known.get("G3") or {}).get("whole_evaluation_sample"),
+        "G4": bool((known.get("G4") or {}).get("tokenizer")),
+        "G5": bool(form),
+    }
+    marks = [
+        f"{name} {'✓' if value in (True, 'yes') else '✗' if value in (False, 'no') else '?'}"
+        for name, value in answers.items()
+    ]
+    return f"{said}; {' '.join(marks)}"
 
 
 def _cells(line: Line, runs: int) -> list[str]:
