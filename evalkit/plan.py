@@ -25,8 +25,9 @@ SEGMENT_TOKENS = 1_000_000
 """Texts are planned and scored in segments of about so many tokens; all choice tasks together are one segment, so that
 they share what they have in common."""
 CHUNK_DOCUMENTS = 256
-CHUNK_CHARACTERS = 4_000_000
-"""Documents are encoded in chunks of at most so many, or so many characters."""
+CHUNK_CHARACTERS = 500_000
+"""Documents are encoded in chunks of at most so many, or so many characters (a tokenizer's answer takes more than 100 bytes
+a token)."""
 KEEP_PLANNED = 1_000_000
 """Above so many request tokens planned batches are not kept between checkpoints: planning is deterministic, and a million
 tokens of texts take a tenth of a second, where batches that are kept take 35 MB."""
