@@ -17,6 +17,7 @@ from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringEr
 from evalkit.progress import Progress, Silent
 from evalkit.records import Checkpoint
 from evalkit.registry import SuiteEntry
+from evalkit.revisions import Selection
 from evalkit.runner import TASKS_SUITE, Group, RunSettings, run_checkpoint
 from evalkit.store import TEXTS, Run, load_run, recompute_metrics
 from evalkit.task import Task, TaskOptions
@@ -35,6 +36,9 @@ def run(
     suite: Names = (),
     task: Names = (),
     revisions: Names | None = None,
+    every: str | None = None,
+    max_points: int | None = None,
+    stage: int | None = None,
     adapter: str | Path | None = None,
     tokenizer: str | Path | Any = None,
     split: str | None = None,
@@ -66,7 +70,8 @@ def run(
     """Score checkpoints on suites and tasks; the same call again goes on where it stopped and scores nothing twice.
 
     `model`: a name, hub repository or folder with or without ``@revision``, or several; or a model in memory (a
-    ``torch.nn.Module`` of transformers, with its `tokenizer`), whose scores enter no journal. `revisions`: globs.
+    ``torch.nn.Module`` of transformers, with its `tokenizer`), whose scores enter no journal. `revisions`: globs;
+    `every` (``100B``, ``1000steps``), `max_points` and `stage` choose among those (among all, without globs).
     `domain_weights`: a file, or source -> weight or domain -> weight
     (`evalkit.domain_weights`), adds the perplexity of that mixture to suites of texts. `dry_run` plans, writes nothing and returns runs of status ``planned`` (their ``info["counts"]`` is the plan).
 
@@ -100,6 +105,9 @@ def run(
         "bundle": str(bundle) if bundle is not None else None,
         "tasks_dir": str(tasks_dir) if tasks_dir is not None else None,
         "revisions": revisions,
+        "every": every,
+        "max_points": max_points,
+        "stage": stage,
         "save_tokens": save_tokens,
         "trust_remote_code": trust_remote_code,
     }
@@ -116,6 +124,7 @@ def run(
     targets = _targets(
         model,
         revisions,
+        Selection(every, max_points, stage),
         adapter=adapter,
         tokenizer=tokenizer,
         trust=trust_remote_code,
@@ -196,6 +205,7 @@ class Target:
 def _targets(
     model: Any,
     revisions: Names | None,
+    selection: Selection,
     *,
     adapter: Any,
     tokenizer: Any,
@@ -214,7 +224,7 @@ def _targets(
     globs = _names(revisions) if revisions is not None else None
     targets: list[Target] = []
     names = [model] if isinstance(model, (str, Path)) else model
-    several = len(names) > 1 or bool(globs)
+    several = len(names) > 1 or bool(globs) or selection.given
     reasons: list[EvalkitError] = []
 
     def leave_out(name: str, error: EvalkitError) -> None:
@@ -230,6 +240,7 @@ def _targets(
             trust_remote_code=trust,
             verify=verify,
             broken=leave_out if several else None,
+            selection=selection,
         ):
             twin = next((one.checkpoint for one in targets if one.checkpoint.name == checkpoint.name), None)
             if twin is None:
@@ -391,7 +402,7 @@ def _check(choices: Mapping[str, Any]) -> None:
         if choices[name] not in allowed:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} takes {' or '.join(allowed)}, not '{choices[name]}'.")
-    for name, least in (("limit", 1), ("shots", 0), ("max_length", 1), ("batch_tokens", 1)):
+    for name, least in (("limit", 1), ("shots", 0), ("max_length", 1), ("batch_tokens", 1), ("max_points", 2)):
         if choices[name] is not None and choices[name] < least:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} must be at least {least}, not {choices[name]}.")

@@ -15,7 +15,7 @@ from evalkit.errors import CheckpointError, UnknownName, UsageError
 from evalkit.fingerprints import count_parameters, fingerprint, read_header
 from evalkit.records import Checkpoint
 from evalkit.registry import ModelEntry
-from evalkit.revisions import TOKENS_PER_STEP, Revision, parse_revision
+from evalkit.revisions import TOKENS_PER_STEP, Revision, Selection, choose, parse_revision
 from evalkit.user_models import user_models
 
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
@@ -45,11 +45,13 @@ def resolve(
     trust_remote_code: bool = False,
     verify: bool = False,
     broken: Callable[[str, CheckpointError], None] | None = None,
+    selection: Selection | None = None,
 ) -> list[Checkpoint]:
     """Every checkpoint that a name (and globs of revisions) means, in the order of training.
 
     `name`: ``org/name[@rev]``, a folder, or a registered name. Without a revision: ``main``, and for a folder of
     revisions the last. `tokenizer`: a folder, a ``tokenizer.json`` or a hub repository. `verify` hashes all weights.
+    `selection` chooses some of the revisions that the globs fit (of all, without globs).
     `broken` is told of checkpoints that cannot be loaded, which are then left out instead of raised.
 
     Raises `UnknownName` with suggestions, `CheckpointError` for what cannot be loaded, `DataUnavailable` where the
@@ -57,12 +59,17 @@ def resolve(
     """
     source, revision = find(name)
     globs = [revisions] if isinstance(revisions, str) else list(revisions or ())
+    if selection is not None and selection.given:
+        globs = globs or ["*"]
     if revision is not None and globs:
         raise UsageError(f"'{name}' names a revision and --revisions asks for others. Give one of the two.")
     if revision is not None:
         names = [revision]
     elif globs:
         names = _matching(source, globs)
+        if selection is not None:
+            fitting = [parse_revision(text, source.tokens_per_step) for text in names]
+            names = [one.name for one in choose(fitting, selection)]
     else:
         names = [_default(source)]
     found = []

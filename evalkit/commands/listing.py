@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from evalkit import registry
-from evalkit.commands.options import Bundle, Data, Debug, Json, Output, Split, TasksDir
+from evalkit.commands.options import Bundle, Data, Debug, Every, Json, MaxPoints, Output, Split, Stage, TasksDir
 from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
 from evalkit.errors import UnknownName, UsageError
+from evalkit.revisions import Revision
 from evalkit.task import DomainLine, TaskOptions
 
 app = typer.Typer(
@@ -217,24 +218,84 @@ def list_models(as_json: Json = False, debug: Debug = False) -> None:
 @app.command("checkpoints")
 def list_checkpoints(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered name, a folder, or a hub repository.")],
+    revisions: Annotated[
+        list[str] | None,
+        typer.Option("--revisions", metavar="GLOB", help="Only revisions whose name fits. May be repeated."),
+    ] = None,
+    every: Every = None,
+    max_points: MaxPoints = None,
+    stage: Stage = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the checkpoints of a model, oldest first, with the steps and tokens that their names tell."""
+    """List the checkpoints of a model, oldest first, with the steps and tokens that their names tell, and gaps.
+
+    With the options that 'evalkit run' has to choose among them it shows which would be scored.
+
+    Examples:
+
+      evalkit list checkpoints olmo-tiny
+
+      evalkit list checkpoints olmo-tiny --max-points 4
+    """
     from evalkit.checkpoints import list_revisions
+    from evalkit.revisions import Selection, choose, gaps
 
     found = list_revisions(model)
-    rows: list[dict[str, Any]] = [
-        {"revision": one.revision, "step": one.step, "tokens": one.tokens, "stage": one.stage} for one in found
-    ]
+    missing = {gap.after: gap for gap in gaps(found)}
+    if revisions:
+        for glob in revisions:
+            if not any(fnmatchcase(one.name, glob) for one in found):
+                raise UnknownName("revision", glob, [one.name for one in found], f"{model} has {len(found)}.")
+        found = [one for one in found if any(fnmatchcase(one.name, glob) for glob in revisions)]
+    selection = Selection(every, max_points, stage)
+    chosen = {one.name for one in choose(found, selection)}
     if as_json:
-        print_json(rows)
+        print_json(
+            [
+                {
+                    "revision": one.name,
+                    "step": one.step,
+                    "tokens": one.tokens,
+                    "tokens_derived": one.tokens_derived,
+                    "stage": one.stage,
+                    "ingredient": one.ingredient,
+                    "chosen": one.name in chosen,
+                    "missing_before": missing[one.name].missing if one.name in missing else 0,
+                }
+                for one in found
+            ]
+        )
         return
-    print_table(
-        ["checkpoint", "step", "tokens"],
-        [(f"{model}@{row['revision']}", _count(row["step"]), _count(row["tokens"])) for row in rows],
-        right=["step", "tokens"],
-    )
+    staged = any(one.stage is not None for one in found)
+    rows = []
+    for one in found:
+        tokens = _count(one.tokens) + (" (derived)" if one.tokens_derived else "")
+        lacks = f"{missing[one.name].missing} missing before" if one.name in missing else ""
+        mark = ["yes" if one.name in chosen else ""] if selection.given else []
+        rows.append((f"{model}@{one.name}", *([_stage(one)] if staged else []), _count(one.step), tokens, lacks, *mark))
+    columns = [
+        "checkpoint",
+        *(["stage"] if staged else []),
+        "step",
+        "tokens",
+        "",
+        *(["chosen"] if selection.given else []),
+    ]
+    print_table(columns, rows, right=["step", "tokens"])
+    if selection.given:
+        say(f"{len(chosen):,} of {len(found):,} checkpoints would be scored.")
+    for gap in missing.values():
+        say(
+            f"Gap: {gap.missing:,} checkpoint{'s' * (gap.missing > 1)} missing between {gap.before} and {gap.after} "
+            f"(usually one every {gap.distance:,} steps)."
+        )
+
+
+def _stage(one: Revision) -> str:
+    if one.stage is None:
+        return ""
+    return str(one.stage) + (f", ingredient {one.ingredient}" if one.ingredient is not None else "")
 
 
 def _count(value: int | None) -> str:

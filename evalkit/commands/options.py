@@ -93,3 +93,34 @@ Limit = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+
+_CHECKPOINTS = "What is scored"
+
+Every = Annotated[
+    str | None,
+    typer.Option(
+        "--every",
+        metavar="100B|1000steps",
+        help="Of the revisions (all, without --revisions) those nearest to every so many tokens or steps of training, and the "
+        "first and last.",
+        rich_help_panel=_CHECKPOINTS,
+    ),
+]
+
+MaxPoints = Annotated[
+    int | None,
+    typer.Option(
+        "--max-points",
+        metavar="N",
+        min=2,
+        help="At most N revisions, spread evenly by tokens, the first and last of each stage among them.",
+        rich_help_panel=_CHECKPOINTS,
+    ),
+]
+
+Stage = Annotated[
+    int | None,
+    typer.Option(
+        "--stage", metavar="N", help="Only revisions of this stage of training.", rich_help_panel=_CHECKPOINTS
+    ),
+]

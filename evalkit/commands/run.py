@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalkit.commands.options import Bundle, Data, DataSource, Debug, DomainWeights, Json, Limit, Shots, Split, TasksDir
+from evalkit.commands.options import (
+    Bundle,
+    Data,
+    DataSource,
+    Debug,
+    DomainWeights,
+    Every,
+    Json,
+    Limit,
+    MaxPoints,
+    Shots,
+    Split,
+    Stage,
+    TasksDir,
+)
 from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import SomeFailed, UsageError
 
@@ -41,6 +55,9 @@ def run(
             rich_help_panel="What is scored",
         ),
     ] = None,
+    every: Every = None,
+    max_points: MaxPoints = None,
+    stage: Stage = None,
     adapter: Annotated[
         Path | None,
         typer.Option(
@@ -216,6 +233,8 @@ def run(
       evalkit run --model olmo-1b --task arc_easy::olmes --limit 200
 
       evalkit run --model checkpoints/mine --revisions 'step*' --suite olmes
+
+      evalkit run --model allenai/OLMo-2-0425-1B --stage 1 --max-points 20 --suite paloma
     """
     from evalkit.commands.run_config import read
 

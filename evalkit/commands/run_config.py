@@ -33,6 +33,9 @@ class RunOptions(BaseModel):
 
     model: Names = Field(default_factory=list)
     revisions: Names = Field(default_factory=list)
+    every: str | None = None
+    max_points: int | None = Field(default=None, ge=2)
+    stage: int | None = None
     adapter: Path | None = None
     tokenizer: str | None = None
     suite: Names = Field(default_factory=list)

@@ -10,6 +10,7 @@ import pytest
 from evalkit import registry
 from evalkit.commands.terminal import clean, size
 from tests.cli.conftest import Command, fake_run
+from tests.core import small
 
 
 def test_no_command_prints_the_help(evalkit: Command) -> None:
@@ -20,7 +21,7 @@ def test_no_command_prints_the_help(evalkit: Command) -> None:
         assert f" {name} " in done.out
 
 
-@pytest.mark.parametrize("later", ["train", "watch", "compare", "contamination"])
+@pytest.mark.parametrize("later", ["train", "watch", "contamination"])
 def test_what_does_not_work_yet_is_not_there(evalkit: Command, later: str) -> None:
     """No stubs."""
     assert "There is no command" in evalkit(later).fails(2)
@@ -196,3 +197,32 @@ def test_sizes_for_people() -> None:
         "85.6 MB",
         "3.0 TB",
     ]
+
+
+def test_checkpoints_show_what_would_be_chosen(evalkit: Command, tmp_path: Path) -> None:
+    """`list checkpoints` with the options of `run`: the chosen ones marked, gaps named, the same in JSON; `run` takes them."""
+    for step in (1, 2, 3, 4, 7, 8):
+        small.make_checkpoint(tmp_path / "many" / f"step{step}000", seed=step)
+    plain = evalkit("list", "checkpoints", tmp_path / "many")
+    assert "chosen" not in plain.out
+    assert "Gap: 2 checkpoints missing between step4000 and step7000 (usually one every 1,000 steps)." in plain.err
+    shown = evalkit("list", "checkpoints", tmp_path / "many", "--max-points", 3)
+    chosen = [line.split()[0].rpartition("@")[2] for line in shown.out.splitlines() if line.rstrip().endswith("yes")]
+    assert chosen == ["step1000", "step4000", "step8000"]
+    assert "3 of 6 checkpoints would be scored." in shown.err
+    rows = json.loads(evalkit("list", "checkpoints", tmp_path / "many", "--every", "4000steps", "--json").out)
+    assert [row["revision"] for row in rows if row["chosen"]] == ["step1000", "step4000", "step8000"]
+    assert [row["missing_before"] for row in rows] == [0, 0, 0, 0, 2, 0]
+    message = evalkit("list", "checkpoints", tmp_path / "many", "--revisions", "stop*").fails(2)
+    assert "There is no revision 'stop*'" in message
+
+
+def test_a_run_scores_the_chosen_checkpoints(evalkit: Command, tmp_path: Path, my_tasks: Path) -> None:
+    """`run --max-points` scores those and no others, under one plan."""
+    for step in (1, 2, 3, 4, 5):
+        small.make_checkpoint(tmp_path / "many" / f"step{step}000", seed=step, max_position_embeddings=512)
+    ran = evalkit(*fake_run(tmp_path / "many", my_tasks, "--max-points", 3, "--no-report"))
+    assert ran.code == 0, ran.err
+    scored = sorted(file.parent.name for file in (tmp_path / "results").rglob("run.json"))
+    assert scored == ["step1000", "step3000", "step5000"]
+    assert evalkit("trend", "many").code == 0
