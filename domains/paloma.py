@@ -31,6 +31,7 @@ class PalomaTask(TextTask):
     """One source of Paloma, or those of its domains that a glob names: ``paloma/m2d2_s2orc_unsplit/cs.*``."""
 
     may_be_empty = True
+    gated = True
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         super().__init__(name, options)

@@ -62,6 +62,7 @@ def run(
     force: bool = False,
     dry_run: bool = False,
     report: bool = True,
+    samples: str | int | None = None,
     verify: bool = False,
     trust_remote_code: bool = False,
     command: str | None = None,
@@ -112,6 +113,7 @@ def run(
         "trust_remote_code": trust_remote_code,
     }
     _check(choices)
+    _check_samples(samples)
     tasks, groups = collect(_names(suite), _names(task), base)
     engine_name = DEFAULT_ENGINE if engine == "auto" else engine
     entry = registry.engines.get(engine_name)
@@ -163,11 +165,11 @@ def run(
             done += made
             if report and not dry_run:
                 for one in made:
-                    _report([one.path], one.path / "report.html")
+                    _report([one.path], one.path / "report.html", samples)
     finally:
         runner.close()
     if report and not dry_run:
-        _sweep_reports(done)
+        _sweep_reports(done, samples)
     if failures:
         if not done:
             raise next(iter(failures.values()))
@@ -408,21 +410,29 @@ def _check(choices: Mapping[str, Any]) -> None:
             raise UsageError(f"{option} must be at least {least}, not {choices[name]}.")
 
 
+def _check_samples(samples: str | int | None) -> None:
+    """Refuse what the report would refuse after all the scoring."""
+    if samples is not None and importlib.util.find_spec("evalkit.reports") is not None:
+        from evalkit.reports.samples import wanted
+
+        wanted(samples, 1)
+
+
 def _names(names: Names) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _sweep_reports(runs: Sequence[Run]) -> None:
+def _sweep_reports(runs: Sequence[Run], samples: str | int | None) -> None:
     """One report beside its revisions, where one model was scored at several."""
     folders: dict[Path, list[Path]] = {}
     for one in runs:
         folders.setdefault(one.path.parent, []).append(one.path)
     for folder, paths in folders.items():
         if len(paths) > 1:
-            _report(paths, folder / "report.html")
+            _report(paths, folder / "report.html", samples)
 
 
-def _report(runs: Sequence[Path], out: Path) -> None:
+def _report(runs: Sequence[Path], out: Path, samples: str | int | None = None) -> None:
     """Call the report's writer, which the reports room registers by being there."""
     if importlib.util.find_spec("evalkit.reports") is None:
         return
@@ -430,7 +440,7 @@ def _report(runs: Sequence[Path], out: Path) -> None:
 
     write: Callable[..., Any] | None = getattr(evalkit.reports, "write_report", None)
     if write is not None:
-        write(list(runs), out)
+        write(list(runs), out, samples=samples)
 
 
 __all__ = ["Run", "collect", "load_run", "recompute_metrics", "run"]

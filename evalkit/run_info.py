@@ -99,6 +99,7 @@ def _about(work: TaskWork) -> dict[str, Any]:
         "protocol_hash": work.protocol_hash,
         "options": options_to_json(work.options),
         "limited": work.task.limited,
+        "gated": bool(getattr(work.task, "gated", False)),
         "documents": len(work.prompts),
         "prompts": len(work.windows),
         "requests": len(work.requests),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from evalkit.reports import words
+from evalkit.reports.tables import Column
 from evalkit.reports.view import RunView
 
 
@@ -88,3 +89,53 @@ def _short(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def split(rows: Sequence[tuple[str, list[str]]]) -> tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]]:
+    """What is the same in every run, and what is not."""
+    return [row for row in rows if len(set(row[1])) == 1], [row for row in rows if len(set(row[1])) > 1]
+
+
+def commands(runs: Sequence[RunView]) -> list[tuple[str, str]]:
+    """Each command once, with the runs that it made."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        command = run.info.get("command")
+        if command:
+            text = command if isinstance(command, str) else " ".join(str(part) for part in command)
+            found.setdefault(text, []).append(run.label)
+    return [
+        (command, ", ".join(labels) if len(labels) <= 3 else f"{labels[0]} and {len(labels) - 1} more")
+        for command, labels in found.items()
+    ]
+
+
+GUIDELINE_COLUMNS = (
+    Column("Checkpoint"),
+    Column("G1", note="decontaminated"),
+    Column("G2", note="training order fixed"),
+    Column("G3", note="whole sample"),
+    Column("G4", note="vocabulary"),
+    Column("G5", note="format"),
+)
+
+
+def guidelines(runs: Sequence[RunView]) -> list[tuple[str, list[str]]]:
+    """Paloma's guidelines as marks, one line a run: what a run is by itself (G1 to G3), and as the first run (G4, G5)."""
+    rows = []
+    for run in runs:
+        own = run.part("guidelines")
+        marks = [_mark(own.get("G1"), "training_data_decontaminated"), _mark(own.get("G2"), "training_order_fixed")]
+        marks.append(_mark(own.get("G3"), "whole_evaluation_sample"))
+        for name in ("G4", "G5"):
+            first = runs[0].part("guidelines").get(name)
+            marks.append("?" if not own.get(name) or not first else "=" if own[name] == first else "≠")
+        rows.append((run.label, marks))
+    return rows
+
+
+def _mark(group: Any, key: str) -> str:
+    value = group.get(key) if isinstance(group, dict) else None
+    if isinstance(value, bool):
+        return "✓" if value else "✗"
+    return {"yes": "✓", "no": "✗"}.get(str(value), "?")

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evalkit.files import write_bytes
+from evalkit.reports import changes as changed
 from evalkit.reports import facts, words
-from evalkit.reports.html import assemble
+from evalkit.reports.changes import compare, sentences
+from evalkit.reports.charts.curves import curves
+from evalkit.reports.charts.pareto import paretos
+from evalkit.reports.heat import heat
+from evalkit.reports.html import assemble, data_block
 from evalkit.reports.method import definitions
-from evalkit.reports.scores import score_tables
+from evalkit.reports.samples import gather, static_cards
+from evalkit.reports.scores import domain_columns, pivot_columns, score_tables
+from evalkit.reports.story import tell
+from evalkit.reports.tuning import DUMBBELL_COLUMNS, tunings
+from evalkit.reports.turning import turning_domains
 from evalkit.reports.view import Line, Report, load_report
 from evalkit.reports.whisker import scale_of, whisker
 
@@ -24,8 +34,8 @@ def write_report(
     """Write one self-contained HTML file from one or more run folders, and return its path.
 
     `out` is a file, or a folder to put ``report.html`` in. Without it one run's report lies in its folder, and that of
-    several runs in the folder that holds them all. `samples` is how many documents to show (``N``, ``all``, ``none``):
-    this version shows none, so no text of a data set is ever in it.
+    several runs in the folder that holds them all. `samples` is how many documents a task to show (``N``, ``all``,
+    ``none``); without it some twenty, and none of a gated data set.
 
     Written atomically. Raises `EvalkitError` (or `UsageError`) for a folder without a readable run, or an `out` that
     cannot be written.
@@ -35,32 +45,66 @@ def write_report(
     target = Path(out) if out is not None else _common(run.path for run in report.runs)
     if out is None or target.is_dir():
         target = target / "report.html"
-    write_bytes(target, render(report).encode("utf-8"))
+    write_bytes(target, render(report, samples=samples).encode("utf-8"))
     return target
 
 
-def render(report: Report) -> str:
-    """The page as text. The same runs give the same text."""
-    return assemble(
-        "report.html",
-        styles=("report.css",),
-        scripts=("report.js",),
-        report=report,
-        title=title(report),
-        single=len(report.runs) == 1,
-        facts=facts.table(report.runs, facts.header),
-        identity=facts.table(report.runs, facts.identity),
-        environment=facts.table(report.runs, facts.environment),
-        definitions=definitions(report),
-        tables=score_tables(report),
-        signs=WARNING_SIGNS,
-        score_text=words.score,
-        interval=words.interval,
-        whisker=whisker,
-        scale_of_lines=lambda lines, unit: scale_of((cell for line in lines for cell in line.cells), unit),
-        sample_sizes=_sample_sizes,
-        above_chance=_above_chance,
-    )
+def render(report: Report, *, samples: str | int | None = None) -> str:
+    """The page as text. The same runs give the same text. `samples` as in `write_report`."""
+    story = tell(report.runs)
+    shown = gather(report, story.main or (0,), samples)
+    drawn = curves(report)
+    changes = compare(report, story)
+    heated = heat(report, story, changes, turning_domains(report, story))
+    placed = paretos(report) if story.kind == "models" else []
+    tuned = tunings(report, story)
+    values: dict[str, Any] = {
+        "report": report,
+        "story": story,
+        "title": title(report),
+        "single": len(report.runs) == 1,
+        "signs": WARNING_SIGNS,
+        "verdicts": sentences(changes),
+        "commands": facts.commands(report.runs),
+        "tables": score_tables(report),
+        "curves": drawn,
+        "changes": changes,
+        "heat": heated,
+        "paretos": placed,
+        "samples": shown,
+        "static_cards": static_cards(shown),
+        "samples_data": data_block("samples-data", shown.packed()) if shown.tasks else "",
+        "tunings": tuned,
+        "definitions": definitions(report),
+        "identity": facts.table(report.runs, facts.identity),
+        "environment": facts.table(report.runs, facts.environment),
+        "pivot_columns": pivot_columns(report),
+        "guideline_columns": facts.GUIDELINE_COLUMNS,
+        "guideline_rows": facts.guidelines(report.runs),
+        "dumbbell_columns": DUMBBELL_COLUMNS,
+    }
+    values["shared_facts"], values["differing_facts"] = facts.split(facts.table(report.runs, facts.header))
+    values["contents"] = _contents(report, values)
+    scripts = [
+        name for name, wanted in (("charts.js", drawn or placed or tuned), ("samples.js", shown.tasks)) if wanted
+    ]
+    return assemble("report.html", styles=("report.css",), scripts=scripts, **values, **_HELPERS)
+
+
+def _contents(report: Report, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The page's sections: anchor and name, those that are there."""
+    every = [
+        ("scores", "Scores", True),
+        ("curves", "Curves", values["curves"]),
+        ("changes", "What changed", values["changes"]),
+        ("domains", "Text domains", report.sources),
+        ("pareto", "Compute", values["paretos"]),
+        ("samples", "Samples", values["samples"].tasks or values["samples"].withheld),
+        ("tuning", "Fine-tuning", values["tunings"]),
+        ("metrics", "All metrics", report.others),
+        ("method", "Method", True),
+    ]
+    return [(anchor, name) for anchor, name, there in every if there]
 
 
 def title(report: Report) -> str:
@@ -83,6 +127,23 @@ def _above_chance(line: Line, column: int) -> str:
     if metric is None or metric.chance is None or metric.chance >= 1:
         return ""
     return words.number((metric.value - metric.chance) / (1 - metric.chance), "percent")
+
+
+_HELPERS: dict[str, Any] = {
+    "score_text": words.score,
+    "interval": words.interval,
+    "whisker": whisker,
+    "scale_of_lines": lambda lines, unit: scale_of((cell for line in lines for cell in line.cells), unit),
+    "sample_sizes": _sample_sizes,
+    "above_chance": _above_chance,
+    "domain_columns": domain_columns,
+    "change_columns": changed.columns,
+    "difference_text": changed.difference_text,
+    "difference_bar": changed.difference_bar,
+    "reach": changed.reach,
+    "p_text": changed.p_text,
+}
+"""What the templates call."""
 
 
 def _common(paths: Iterable[Path]) -> Path:

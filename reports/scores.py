@@ -61,6 +61,14 @@ def shown_columns(count: int) -> set[int]:
     return {round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)}
 
 
+def column_title(report: Report, column: int) -> str:
+    """A checkpoint's name as a column's head; of many checkpoints of one model the revision alone."""
+    labels = [run.label for run in report.runs]
+    models = {label.partition("@")[0] for label in labels}
+    short = labels[column].partition("@")[2]
+    return short if len(labels) > 2 and len(models) == 1 and short else labels[column]
+
+
 def _table(report: Report, unit: Unit, lines: Sequence[Line]) -> ScoreTable:
     scale = scale_of((cell for line in lines for cell in line.cells), unit)
     return ScoreTable(
@@ -102,8 +110,8 @@ def _columns(report: Report, unit: Unit, scale: Scale) -> list[Column]:
     else:
         shown = shown_columns(len(report.runs))
         columns += [
-            Column(run.label, "number", first, hidden=i not in shown)  # type: ignore[arg-type]
-            for i, run in enumerate(report.runs)
+            Column(column_title(report, i), "number", first, hidden=i not in shown)  # type: ignore[arg-type]
+            for i in range(len(report.runs))
         ]
         if len(report.runs) > 2:
             columns.append(Column("Trend", "none", tip="From the first column to the last; the dot is the last."))
@@ -111,3 +119,24 @@ def _columns(report: Report, unit: Unit, scale: Scale) -> list[Column]:
         columns.append(Column("Chance", "number", "down"))
     columns.append(Column("n", "number", "down"))
     return columns
+
+
+def domain_columns(scale: Scale) -> list[Column]:
+    """The heads of a source's domains, of one checkpoint."""
+    return [
+        Column("Domain"),
+        Column("Bits per byte", "number"),
+        Column("95 % interval", classes="num"),
+        Column(scale.title, "none", classes="bar"),
+        Column("Token perplexity", "number"),
+        Column("n", "number", "down"),
+        Column("Tokens", "number", "down"),
+        Column("Bytes", "number", "down"),
+    ]
+
+
+def pivot_columns(report: Report) -> list[Column]:
+    """The heads of all metrics, of several checkpoints."""
+    shown = shown_columns(len(report.runs))
+    runs = [Column(column_title(report, i), "number", "down", hidden=i not in shown) for i in range(len(report.runs))]
+    return [Column("Task"), Column("Metric"), *runs, Column("Shots", "number"), Column("Split")]

@@ -143,8 +143,13 @@ class Report:
 
 
 def load_report(paths: Sequence[Path | str]) -> Report:
-    """Read runs and line them up. Raises `EvalkitError` (or `UsageError`) for a folder that holds no readable run."""
-    runs = _labelled([_load(Path(path)) for path in paths])
+    """Read runs and line them up; checkpoints of one model in the order of their training, others as given.
+
+    Raises `EvalkitError` (or `UsageError`) for a folder that holds no readable run.
+    """
+    from evalkit.reports.story import in_order
+
+    runs = _labelled(in_order([_load(Path(path)) for path in paths]))
     lines = _lines(runs)
     return Report(runs, lines, tuple(_warnings(runs)), _sources(lines, runs))
 
@@ -178,7 +183,19 @@ def _load(path: Path) -> RunView:
         raise EvalkitError(
             f"{run.path / 'metrics.json'} is damaged. 'evalkit metrics' makes it again from the stored scores."
         ) from error
-    return RunView(run.path, run.info, metrics, "")
+    return RunView(run.path, _with_training(run.path, run.info), metrics, "")
+
+
+def _with_training(folder: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``run.json`` with what lies beside it of the checkpoint's fine-tuning (``training.json``)."""
+    file = folder / "training.json"
+    if "training" in info or not file.is_file():
+        return info
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvalkitError(f"{file} is damaged: {error}. Remove it, or train again.") from error
+    return {**info, "training": found} if isinstance(found, dict) else info
 
 
 def _labelled(runs: Sequence[RunView]) -> tuple[RunView, ...]:
@@ -258,9 +275,20 @@ def _count(lines: Iterable[Line], domain: str, name: str) -> float:
 
 
 def _warnings(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
+    """Each sentence once, with the runs that it is about."""
+    said: dict[tuple[str, str], list[str]] = {}
     for run in runs:
-        where = f"{run.label}: " if len(runs) > 1 else ""
-        yield from ((kind, where + sentence) for kind, sentence in _run_warnings(run))
+        for warning in _run_warnings(run):
+            said.setdefault(warning, []).append(run.label)
+    for (kind, sentence), labels in said.items():
+        if len(runs) == 1:
+            yield kind, sentence
+        elif len(labels) == len(runs):
+            yield kind, f"{'Both' if len(runs) == 2 else f'All {len(runs)}'} runs: {sentence}"
+        elif len(labels) > 3:
+            yield kind, f"{', '.join(labels[:3])} and {len(labels) - 3} more: {sentence}"
+        else:
+            yield kind, f"{', '.join(labels)}: {sentence}"
     if len(runs) > 1:
         yield from _comparability(runs)
 

@@ -124,3 +124,15 @@ Stage = Annotated[
         "--stage", metavar="N", help="Only revisions of this stage of training.", rich_help_panel=_CHECKPOINTS
     ),
 ]
+
+Samples = Annotated[
+    str | None,
+    typer.Option(
+        "--samples",
+        metavar="N|all|none",
+        help="How many documents a task the report shows, with prompts and tokens. Without it about 20, and none of a "
+        "gated data set.",
+        show_default="20",
+        rich_help_panel="Results",
+    ),
+]

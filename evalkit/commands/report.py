@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evalkit.commands.options import Debug, DomainWeights, Json, TasksDir
+from evalkit.commands.options import Debug, DomainWeights, Json, Samples, TasksDir
 from evalkit.commands.terminal import clean, print_json, stdout
 
 Runs = Annotated[
@@ -23,22 +23,44 @@ def report(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Where to write it. Without it: report.html in the run's folder."),
     ] = None,
+    samples: Samples = None,
+    figures: Annotated[
+        str | None,
+        typer.Option(
+            "--figures",
+            metavar="png,svg,pdf",
+            help="Write every figure as files for papers too, into a folder 'figures' beside the report.",
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write the report of a run again, from what is stored; needs no model.
+    """Write the report of one or more runs again, from what is stored; needs no model.
 
-    Several runs make one report; --out then says where it goes.
+    Two runs are compared (the first is A), checkpoints of one model become curves, and several models a Pareto front.
+    --out says where the report of several runs goes.
+
+    Examples:
+
+      evalkit report results/olmo-tiny/quickstart/main --samples 100
+
+      evalkit report results/olmo-tiny/quickstart/* --out curves.html --figures svg,pdf
     """
     from evalkit.errors import UsageError
     from evalkit.reports import write_report
+    from evalkit.reports.figures import parse_formats, write_figures
     from evalkit.store import load_run
 
+    formats = parse_formats(figures) if figures is not None else []
     paths = [load_run(folder).path for folder in runs]
     if out is None and len(paths) > 1:
         raise UsageError("A report of several runs needs a place: name it with --out FILE.")
     target = out or paths[0] / "report.html"
-    write_report(paths, target)
-    stdout().print(clean(f"Report: {target}"), soft_wrap=True)
+    written = write_report(paths, target, samples=samples)
+    stdout().print(clean(f"Report: {written}"), soft_wrap=True)
+    if formats:
+        folder = written.parent / "figures"
+        files = write_figures(paths, folder, formats)
+        stdout().print(clean(f"Figures: {len(files)} files in {folder}"), soft_wrap=True)
 
 
 def metrics(

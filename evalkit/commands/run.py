@@ -20,6 +20,7 @@ from evalkit.commands.options import (
     Json,
     Limit,
     MaxPoints,
+    Samples,
     Shots,
     Split,
     Stage,
@@ -188,6 +189,7 @@ def run(
         ),
     ] = False,
     domain_weights: DomainWeights = None,
+    samples: Samples = None,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Write no report.html.", rich_help_panel="Results")
     ] = False,

@@ -17,6 +17,10 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
 
 
+def _word(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _pairs(value: Any) -> Any:
     return [f"{key}={item}" for key, item in value.items()] if isinstance(value, dict) else _listed(value)
 
@@ -58,6 +62,7 @@ class RunOptions(BaseModel):
     tasks_dir: Path | None = None
     domain_weights: Path | None = None
     save_tokens: bool = False
+    samples: Annotated[str | None, BeforeValidator(_word)] = None
     no_report: bool = False
     dry_run: bool = False
     force: bool = False

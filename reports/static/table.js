@@ -15,7 +15,11 @@ const textOf = (cell) => {
   cell.childNodes.forEach(walk);
   return text.replace(/\s+/g, " ").trim();
 };
-const numberOf = (cell) => (cell.dataset.v === undefined || cell.dataset.v === "" ? NaN : Number(cell.dataset.v));
+const numberOf = (cell) => {
+  if (cell.dataset.v !== undefined) return cell.dataset.v === "" ? NaN : Number(cell.dataset.v);
+  const text = textOf(cell).replaceAll(",", "").replace("−", "-"); // cells of large tables spare the attribute
+  return text === "" ? NaN : Number(text);
+};
 
 class LiveTable {
   constructor(box) {
@@ -29,7 +33,7 @@ class LiveTable {
     this.heads.forEach((head, column) => this.makeSortable(head, column));
     this.makeTools();
     this.heads.forEach((head, column) => { if ("hidden" in head.dataset) this.show(column, false); });
-    this.filter();
+    if (this.table.querySelector("tr[data-out]")) this.filter();
   }
 
   rows() { return this.bodies.flatMap((body) => [...body.rows]); }

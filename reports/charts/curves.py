@@ -1,0 +1,269 @@
+"""Checkpoint curves: a task's score against tokens seen, with ribbons for intervals.
+
+Stages of training are segments of their own and are never joined; a fine-tuned checkpoint stands after a break, joined to
+its base by a dashed line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from markupsafe import Markup
+
+from evalkit.records import Metric
+from evalkit.reports import words
+from evalkit.reports.charts import theme
+from evalkit.reports.story import base_of, training
+from evalkit.reports.view import Line, Report, RunView
+
+Scale = Literal["log", "linear"]
+SCALES: tuple[Scale, ...] = ("log", "linear")
+FEWEST = 3
+"""Checkpoints of one model that make a curve."""
+MOST_PANELS = 36
+"""Small multiples that a page draws; the tables hold the rest."""
+WIDTH, HEIGHT = 236, 132
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A checkpoint on the axis."""
+
+    column: int
+    model: str
+    segment: str
+    """Points of one model and segment are joined."""
+    x: float
+    tuned_from: int | None = None
+    """The column that it was tuned from: it stands after the break."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One small multiple, drawn on both scales."""
+
+    title: str
+    label: str
+    drawings: dict[Scale, Markup]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """All panels, by what they are about."""
+
+    axis: str
+    scale: Scale
+    """The one that is shown first."""
+    groups: dict[str, list[Panel]] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    left_out: int = 0
+    at_zero: bool = False
+    """Whether a checkpoint at zero tokens is missing on the log scale."""
+    stages: bool = False
+
+
+def points_of(report: Report) -> tuple[list[Point], str]:
+    """The checkpoints that have a place on the axis, and the axis's title; none where no model has `FEWEST`."""
+    plain = [run for run in report.runs if not training(run)]
+    key = "tokens" if any(run.part("checkpoint").get("tokens") for run in plain) else "step"
+    points = [
+        Point(column, _model(run), _segment(run), float(x))
+        for column, run in enumerate(report.runs)
+        if not training(run) and isinstance(x := run.part("checkpoint").get(key), (int, float))
+    ]
+    counts: dict[str, set[float]] = {}
+    for point in points:
+        counts.setdefault(point.model, set()).add(point.x)
+    if not any(len(places) >= FEWEST for places in counts.values()):
+        return [], ""
+    for column, run in enumerate(report.runs):
+        base = base_of(report.runs, column) if training(run) else None
+        if base is not None and any(point.column == base for point in points):
+            points.append(Point(column, _model(report.runs[base]), f"tuned {column}", math.inf, base))
+    return points, "tokens seen" if key == "tokens" else "training steps"
+
+
+def curves(report: Report) -> Curves | None:
+    """The page's curves; None where there is nothing to draw."""
+    points, axis = points_of(report)
+    if not points:
+        return None
+    lines = curve_lines(report)
+    models = tuple(dict.fromkeys(point.model for point in points))
+    xs = [point.x for point in points if math.isfinite(point.x)]
+    groups: dict[str, list[Panel]] = {}
+    for line in lines[:MOST_PANELS]:
+        title = _title(line)
+        label = f"{title}: {words.metric_title(line.metric)} against {axis}"
+        drawings: dict[Scale, Markup] = {}
+        for one in SCALES:
+            chart = panel(line, points, models, one, title)
+            drawings[one] = theme.drawing(chart, label)
+        groups.setdefault(_group(line), []).append(Panel(title, label, drawings))
+    stages = len({(point.model, point.segment) for point in points if point.tuned_from is None}) > len(models)
+    return Curves(axis, best_scale(points), groups, models, max(0, len(lines) - MOST_PANELS), min(xs) <= 0, stages)
+
+
+def curve_lines(report: Report) -> list[Line]:
+    """What is drawn: each task's primary metric, and each source's macro bits per byte."""
+    lines = [line for unit in report.primary.values() for line in unit] + _sources(report)
+    return list({(line.task, line.source, line.metric): line for line in lines}.values())
+
+
+def best_scale(points: Sequence[Point]) -> Scale:
+    """Logarithmic where the checkpoints span more than a factor of eight."""
+    positive = [point.x for point in points if math.isfinite(point.x) and point.x > 0]
+    return "log" if positive and max(positive) > 8 * min(positive) else "linear"
+
+
+def curve_charts(report: Report) -> Iterator[tuple[str, Any]]:
+    """The curves for papers: one figure of small multiples for questions, one for texts."""
+    import altair as alt
+
+    points, axis = points_of(report)
+    if not points:
+        return
+    models = tuple(dict.fromkeys(point.model for point in points))
+    groups: dict[str, list[Any]] = {}
+    for line in curve_lines(report)[:MOST_PANELS]:
+        groups.setdefault(_group(line), []).append(panel(line, points, models, best_scale(points), _title(line)))
+    for name, charts in groups.items():
+        title = alt.TitleParams(f"against {axis}", anchor="start", fontWeight="normal", fontSize=11)
+        yield name.lower().replace(" ", "-"), alt.concat(*charts, columns=3).properties(title=title)
+
+
+def panel(line: Line, points: Sequence[Point], models: Sequence[str], scale: Scale, title: str) -> Any:
+    """One small multiple as an Altair chart."""
+    import altair as alt
+
+    factor = 100 if line.unit == "percent" else 1
+    rows = _rows(line, points, scale, factor)
+    x_axis = alt.Axis(labelExpr=_AMOUNT, tickCount=4, title=None, grid=False, labelOverlap="greedy", labelSeparation=9)
+    x = alt.X("x:Q", axis=x_axis, scale=alt.Scale(type=scale, nice=False, padding=8))
+    y_scale = alt.Scale(zero=False, nice=True)
+    y_title = f"{words.metric_title(line.metric)}{' %' if line.unit == 'percent' else ''}"
+    y = alt.Y("y:Q", scale=y_scale, title=y_title, axis=alt.Axis(tickCount=4))
+    colour = alt.Color("model:N", scale=alt.Scale(domain=list(models), range=_colours(len(models))), legend=None)
+    trained = [row for row in rows if not row["tuned"]]
+    layers = []
+    if any(row["low"] is not None for row in trained):
+        bands = alt.Data(values=[row for row in trained if row["low"] is not None])
+        layers.append(
+            alt.Chart(bands)
+            .mark_area(opacity=0.18, aria=False)
+            .encode(x=x, y=alt.Y("low:Q", scale=y_scale, title=y_title), y2="high:Q", color=colour, detail="segment:N")
+        )
+    if line.chance is not None:
+        layers.append(
+            alt.Chart(alt.Data(values=[{"chance": line.chance * factor}]))
+            .mark_rule(color=theme.QUIET, strokeDash=[2, 3], aria=False)
+            .encode(y=alt.Y("chance:Q", scale=y_scale, title=y_title))
+        )
+    layers.append(
+        alt.Chart(alt.Data(values=trained))
+        .mark_line(strokeWidth=1.8, aria=False)
+        .encode(x=x, y=y, color=colour, detail="segment:N")
+    )
+    links = _links(rows)
+    if links:
+        layers.append(
+            alt.Chart(alt.Data(values=links))
+            .mark_line(strokeDash=[4, 3], strokeWidth=1.3, aria=False)
+            .encode(x=x, y=y, color=colour, detail="link:N")
+        )
+    layers.append(
+        alt.Chart(alt.Data(values=rows))
+        .mark_point(filled=True, size=22, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            color=colour,
+            description="said:N",
+            shape=alt.Shape("tuned:N", scale=alt.Scale(domain=[False, True], range=["circle", "diamond"]), legend=None),
+            size=alt.Size("tuned:N", scale=alt.Scale(domain=[False, True], range=[20, 70]), legend=None),
+        )
+    )
+    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=words.visible(title))
+
+
+_AMOUNT = "replace(replace(format(datum.value, '~s'), 'G', 'B'), 'k', 'k')"
+"""84G is 84 B to the people who train models."""
+
+
+def _rows(line: Line, points: Sequence[Point], scale: Scale, factor: int) -> list[dict[str, Any]]:
+    """The points of one line; what has no value, or no place on a log axis, is a gap."""
+    known = [point.x for point in points if math.isfinite(point.x) and (scale == "linear" or point.x > 0)]
+    low, high = min(known, default=1.0), max(known, default=1.0)
+    after = high * max(1.25, (high / low) ** 0.14) if scale == "log" else high + 0.14 * max(high - low, 1.0)
+    rows = []
+    for point in sorted(points, key=lambda point: point.x):
+        metric = line.cells[point.column]
+        x = point.x if math.isfinite(point.x) else after
+        if metric is None or not math.isfinite(metric.value) or (scale == "log" and x <= 0):
+            continue
+        rows.append(
+            {
+                "x": x,
+                "y": metric.value * factor,
+                "low": None if metric.ci_low is None or metric.ci_high is None else metric.ci_low * factor,
+                "high": None if metric.ci_high is None else metric.ci_high * factor,
+                "model": point.model,
+                "segment": f"{point.model} {point.segment}",
+                "tuned": point.tuned_from is not None,
+                "column": point.column,
+                "from": point.tuned_from,
+                "said": _said(metric, point),
+            }
+        )
+    return rows
+
+
+def _said(metric: Metric, point: Point) -> str:
+    where = "fine-tuned" if point.tuned_from is not None else words.amount(point.x) or "0"
+    stage = "" if point.segment in ("", "stage 0") or point.tuned_from is not None else f", {point.segment}"
+    return words.visible(f"{point.model}, {where}{stage}: {words.score(metric)} {words.interval(metric)}".strip())
+
+
+def _links(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The dashed lines from a base to what was tuned from it."""
+    by_column = {row["column"]: row for row in rows}
+    return [
+        {**end, "link": f"{row['from']}-{row['column']}"}
+        for row in rows
+        if row["tuned"] and row["from"] in by_column
+        for end in (by_column[row["from"]], row)
+    ]
+
+
+def _colours(count: int) -> list[str]:
+    return [theme.SERIES[i % len(theme.SERIES)] for i in range(count)]
+
+
+def _model(run: RunView) -> str:
+    return words.visible(str(run.part("checkpoint").get("model") or run.label))
+
+
+def _segment(run: RunView) -> str:
+    checkpoint = run.part("checkpoint")
+    parts = [f"{key} {checkpoint[key]}" for key in ("stage", "ingredient") if checkpoint.get(key) is not None]
+    return ", ".join(parts)
+
+
+def _sources(report: Report) -> list[Line]:
+    """Each source's macro bits per byte."""
+    return [line for line in report.lines if line.metric == "macro_bits_per_byte" and not line.domain]
+
+
+def _title(line: Line) -> str:
+    if line.unit == "percent" or not line.source or line.source in line.task:
+        return line.task
+    return f"{line.task} · {line.source}"
+
+
+def _group(line: Line) -> str:
+    return (
+        "Questions" if line.unit == "percent" else "Texts" if line.unit in ("bits", "perplexity") else "Other metrics"
+    )

@@ -1,0 +1,149 @@
+"""Intervals beside names, for papers: scores of each task, paired differences, before and after, domains by checkpoints.
+
+Pages draw the same as table rows (`evalkit.reports.whisker`, `evalkit.reports.changes`), which can be sorted and copied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from evalkit.reports.changes import Change
+from evalkit.reports.charts import theme
+from evalkit.reports.view import Line, Report
+from evalkit.reports.words import visible
+
+ROW = 18
+"""Points of height that a row takes."""
+MOST_RUNS = 8
+MOST_DOMAINS = 60
+
+
+def forest_chart(changes: Sequence[Change], title: str) -> Any:
+    """Paired differences, the largest gain first, better to the right, filled where resolved."""
+    import altair as alt
+
+    factor = 100 if changes[0].unit == "percent" else 1
+    turned = changes[0].unit == "bits"
+    rows = [
+        {
+            "name": visible(change.name)[:60],
+            "d": change.difference * factor,
+            "low": change.low * factor if math.isfinite(change.low) else None,
+            "high": change.high * factor if math.isfinite(change.high) else None,
+            "verdict": change.verdict,
+        }
+        for change in changes
+    ]
+    names = [row["name"] for row in rows]
+    y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=320, ticks=False, domain=False))
+    scale = alt.Scale(nice=True, reverse=turned)
+    unit = "difference in bits per byte (better to the right)" if turned else "difference in points of accuracy"
+    x = alt.X("d:Q", scale=scale, title=unit)
+    verdicts = alt.Scale(domain=["better", "worse", "unresolved"], range=[theme.BETTER, theme.WORSE, theme.QUIET])
+    colour = alt.Color("verdict:N", scale=verdicts, title=None)
+    fill = alt.Fill(
+        "verdict:N",
+        scale=alt.Scale(domain=["better", "worse", "unresolved"], range=[theme.BETTER, theme.WORSE, theme.BOX]),
+        legend=None,
+    )
+    data = alt.Data(values=rows)
+    zero = (
+        alt.Chart(alt.Data(values=[{"zero": 0}]))
+        .mark_rule(color=theme.QUIET, strokeDash=[2, 3])
+        .encode(x=alt.X("zero:Q", scale=scale, title=unit))
+    )
+    whiskers = (
+        alt.Chart(data)
+        .mark_rule(strokeWidth=1.6)
+        .encode(y=y, x=alt.X("low:Q", scale=scale, title=unit), x2="high:Q", color=colour)
+    )
+    dots = alt.Chart(data).mark_point(size=44, strokeWidth=1.5, opacity=1).encode(y=y, x=x, color=colour, fill=fill)
+    return alt.layer(zero, whiskers, dots).properties(width=320, height=ROW * len(rows), title=visible(title))
+
+
+def scores_chart(report: Report, lines: Sequence[Line], title: str) -> Any:
+    """Scores with their intervals, a row a task, a colour a checkpoint."""
+    import altair as alt
+
+    factor = 100 if lines[0].unit == "percent" else 1
+    shown = report.runs[:MOST_RUNS]
+    rows = [
+        {
+            "name": visible(line.task),
+            "run": visible(run.label),
+            "v": cell.value * factor,
+            "low": None if cell.ci_low is None else cell.ci_low * factor,
+            "high": None if cell.ci_high is None else cell.ci_high * factor,
+        }
+        for line in lines
+        for run, cell in zip(shown, line.cells, strict=False)
+        if cell is not None and math.isfinite(cell.value)
+    ]
+    names = list(dict.fromkeys(visible(line.task) for line in lines))
+    labels = [visible(run.label) for run in shown]
+    y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=320, ticks=False, domain=False, grid=True))
+    offset = alt.YOffset("run:N", sort=labels)
+    scale = alt.Scale(zero=False, nice=True)
+    colour = alt.Color(
+        "run:N", sort=labels, title=None, scale=alt.Scale(domain=labels, range=list(theme.SERIES[: len(labels)]))
+    )
+    data = alt.Data(values=rows)
+    unit = "accuracy, %" if factor == 100 else "bits per byte"
+    whiskers = (
+        alt.Chart(data)
+        .mark_rule(strokeWidth=1.4)
+        .encode(y=y, yOffset=offset, x=alt.X("low:Q", scale=scale, title=unit), x2="high:Q", color=colour)
+    )
+    dots = (
+        alt.Chart(data)
+        .mark_point(filled=True, size=36, opacity=1)
+        .encode(y=y, yOffset=offset, x=alt.X("v:Q", scale=scale, title=unit), color=colour)
+    )
+    height = max(ROW, 9 * len(labels) + 8) * len(names)
+    return alt.layer(whiskers, dots).properties(width=320, height=height, title=visible(title))
+
+
+def domains_chart(report: Report, lines: Sequence[Line], reference: int) -> Any:
+    """Differences from the reference checkpoint, a row a domain: those that moved most."""
+    import altair as alt
+
+    def difference(line: Line, column: int) -> float | None:
+        first, second = line.cells[reference], line.cells[column]
+        if first is None or second is None or not math.isfinite(first.value + second.value):
+            return None
+        return second.value - first.value
+
+    last = len(report.runs) - 1
+    ranked = sorted(lines, key=lambda line: -abs(difference(line, last) or 0.0))[:MOST_DOMAINS]
+    ranked.sort(key=lambda line: difference(line, last) or 0.0)
+    rows = [
+        {
+            "name": visible("/".join(dict.fromkeys((line.source, line.domain)))),
+            "run": visible(run.label),
+            "d": difference(line, column),
+        }
+        for line in ranked
+        for column, run in enumerate(report.runs)
+    ]
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    labels = [visible(run.label) for run in report.runs]
+    sizes = sorted(abs(row["d"]) for row in rows if isinstance(row["d"], float)) or [1.0]
+    full = sizes[int(0.95 * (len(sizes) - 1))] or 1.0
+    colour = alt.Color(
+        "d:Q",
+        title="bits per byte against the reference",
+        scale=alt.Scale(domain=[-full, 0, full], range=["#2f74b0", "#f7f7f5", "#d9711c"], clamp=True),
+        legend=alt.Legend(orient="top", gradientLength=200),
+    )
+    return (
+        alt.Chart(alt.Data(values=rows))
+        .mark_rect()
+        .encode(
+            y=alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=320, ticks=False, domain=False)),
+            x=alt.X("run:N", sort=labels, title=None, axis=alt.Axis(labelAngle=-45, labelLimit=200)),
+            color=colour,
+        )
+        .properties(width=max(160, min(640, 26 * len(labels))), height=14 * len(names))
+    )  # fmt: skip

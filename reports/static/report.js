@@ -1,1 +1,0 @@
-// What only the report of runs has.

@@ -1,0 +1,225 @@
+// Samples: filter documents, look at prompts, options and tokens. Data: evalkit.reports.samples (short names are explained there).
+
+const { make: el } = evalkit;
+const host = document.getElementById("samples-live");
+const PAGE = 8; // cards at a time
+const number = (value, digits = 2) => (value == null ? "—" : (value < 0 ? "−" : "") + Math.abs(value).toFixed(digits));
+const letter = (place) => (place < 26 ? String.fromCharCode(65 + place) : String(place + 1));
+
+const start = async () => {
+  const data = await evalkit.data("samples-data");
+  if (!data) return;
+  const { runs, vocab, tasks } = data;
+  const two = runs.length > 1;
+  const names = two ? ["A", "B"] : [""];
+  const docs = [];
+  tasks.forEach((task) => task.docs.forEach((doc) => {
+    for (const made of doc.r) if (made.k === 0) made.k = doc.r[0].k;
+    const right = task.kind === "choice" ? doc.r.map((made) => made.p === doc.g) : [];
+    docs.push({ task, doc, right, flipped: two && right.length > 1 && right[0] !== right[1], words: "" });
+  }));
+
+  // ------------------------------------------------------------------------------------------------------------ controls
+  const option = (value, title) => el("option", { value }, title);
+  const pick = (id, title, options) => {
+    const select = el("select", { id }, ...options.map(([value, name]) => option(value, name)));
+    select.addEventListener("change", () => { page = 0; draw(); });
+    return [el("label", { for: id }, title), select];
+  };
+  const [taskLabel, taskSelect] = pick("samples-task", "Task", [["", `all ${tasks.length} tasks`], ...tasks.map((task) => [task.name, `${task.name} (${task.docs.length} of ${task.of.toLocaleString("en")})`])]);
+  const states = [["", "all"], ...names.flatMap((name, i) => [[`right${i}`, `right${name && ` in ${name}`}`], [`wrong${i}`, `wrong${name && ` in ${name}`}`]])];
+  if (two) states.push(["flipped", "flipped between A and B"], ["gained", "flipped: wrong in A, right in B"], ["lost", "flipped: right in A, wrong in B"]);
+  states.push(["truncated", "truncated"]);
+  const [stateLabel, stateSelect] = pick("samples-state", "Show", states);
+  const search = el("input", { type: "search", placeholder: "Search text or id", "aria-label": "Search the documents" });
+  let typing = 0;
+  search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => { page = 0; draw(); }, 120); });
+  const status = el("output", { "aria-live": "polite" });
+  const list = el("div", { class: "cards" });
+  const pager = el("div", { class: "pager" });
+  host.append(el("div", { class: "tools" }, taskLabel, taskSelect, stateLabel, stateSelect, search, status), list, pager);
+  host.hidden = false;
+
+  const wordsOf = (entry) => {
+    if (!entry.words) {
+      const { task, doc } = entry;
+      const text = task.kind === "choice" ? [doc.c, doc.o].flat(2).join(" ") : doc.r[0].k[0].map((k) => vocab[k][1]).join("");
+      entry.words = `${doc.i} ${doc.id} ${doc.d ?? ""} ${text}`.toLowerCase();
+    }
+    return entry.words;
+  };
+  const keeps = (entry, state) => {
+    const i = Number(state.slice(-1));
+    if (state.startsWith("right")) return entry.right[i] === true;
+    if (state.startsWith("wrong")) return entry.right[i] === false;
+    if (state === "flipped") return entry.flipped;
+    if (state === "gained") return entry.flipped && entry.right[1];
+    if (state === "lost") return entry.flipped && entry.right[0];
+    if (state === "truncated") return entry.doc.t > 0;
+    return true;
+  };
+  let page = 0;
+  let shown = docs;
+  const draw = () => {
+    const wanted = search.value.toLowerCase().trim();
+    shown = docs.filter((entry) => (!taskSelect.value || entry.task.name === taskSelect.value) && keeps(entry, stateSelect.value)
+      && (!wanted || wordsOf(entry).includes(wanted)));
+    const pages = Math.max(1, Math.ceil(shown.length / PAGE));
+    page = Math.min(page, pages - 1);
+    list.replaceChildren(...shown.slice(page * PAGE, (page + 1) * PAGE).map(card));
+    status.textContent = `${shown.length.toLocaleString("en")} of ${docs.length.toLocaleString("en")} documents`;
+    const turn = (title, to, able) => {
+      const button = el("button", { type: "button" }, title);
+      button.disabled = !able;
+      button.addEventListener("click", () => { page = to; draw(); host.scrollIntoView(); });
+      return button;
+    };
+    pager.replaceChildren(...(pages > 1 ? [turn("‹ Previous", page - 1, page > 0), `${page + 1} of ${pages}`, turn("Next ›", page + 1, page < pages - 1)] : []));
+  };
+
+  // ---------------------------------------------------------------------------------------------------------------- cards
+  const card = (entry) => {
+    const { task, doc, right, flipped } = entry;
+    const chips = right.map((ok, i) => el("span", { class: `chip ${ok ? "ok" : "no"}` }, `${ok ? "✓ right" : "✗ wrong"}${names[i] && ` in ${names[i]}`}`));
+    if (flipped) chips.push(el("span", { class: "chip flip" }, "⇄ flipped"));
+    if (doc.t) chips.push(el("span", { class: "mark truncated" }, `✂ ${doc.t} tokens cut`));
+    const link = el("a", { href: `#${new URLSearchParams({ task: task.name, doc: doc.i })}`, title: "A link to this document" }, `document ${doc.i}`);
+    const head = el("h3", {}, el("bdi", {}, task.name), " · ", link, doc.id ? el("bdi", { class: "quiet" }, ` ${doc.id}`) : "",
+      doc.d ? el("bdi", { class: "quiet" }, ` ${doc.d}`) : "", " ", ...chips);
+    const parts = [head];
+    if (task.kind === "choice") {
+      if (task.shots) parts.push(el("details", {}, el("summary", {}, "Solved examples before it"), el("pre", { dir: "auto", tabindex: 0 }, task.shots)));
+      if (!Array.isArray(doc.c)) parts.push(el("pre", { class: "prompt", dir: "auto", tabindex: 0 }, doc.c));
+      parts.push(options(entry));
+    } else {
+      parts.push(el("p", { class: "quiet" }, `${doc.r[0].n[0].toLocaleString("en")} tokens, ${doc.by[0].toLocaleString("en")} bytes; bits per byte `,
+        doc.r.map((made, i) => `${names[i]} ${number(-made.s[0] / doc.by[0] / Math.LN2, 3)}`.trim()).join(", ")));
+    }
+    if (doc.r.every((made) => made.l && made.k)) parts.push(strip(entry));
+    return el("article", { class: "card", id: `doc-${docs.indexOf(entry)}`, tabindex: -1 }, ...parts);
+  };
+
+  const options = ({ doc, task }) => {
+    const several = Array.isArray(doc.c);
+    const kinds = [["sum", (made, o) => made.s[o], 2], ["per token", (made, o) => made.s[o] / made.n[o], 3],
+      ["per character", (made, o) => made.s[o] / doc.ch[o], 3], ["per byte", (made, o) => made.s[o] / doc.by[o], 3]];
+    if (doc.r.every((made) => made.u)) kinds.push(["minus unconditional", (made, o) => made.s[o] - made.u[o], 2]);
+    const heads = doc.r.flatMap((_, i) => kinds.map(([title]) => el("th", { scope: "col", class: "num" }, `${names[i]} ${title}`.trim())));
+    const best = doc.r.map((made) => kinds.map(([, value]) => {
+      const all = doc.o.map((_, o) => value(made, o));
+      return all.indexOf(Math.max(...all.map((one) => one ?? -Infinity)));
+    }));
+    const rows = doc.o.map((text, o) => {
+      const marks = [o === doc.g ? "★ gold" : "", ...doc.r.map((made, i) => (made.p === o ? `● chosen${names[i] && ` by ${names[i]}`}` : ""))].filter(Boolean);
+      return el("tr", { class: o === doc.g ? "gold" : "" },
+        el("th", { scope: "row" }, el("span", { class: "quiet" }, `${letter(o)} `), el("bdi", { class: "option" }, several ? `${doc.c[o]}▸${text}` : text)),
+        el("td", {}, marks.join(", ")),
+        ...doc.r.flatMap((made, i) => kinds.map(([, value, digits], k) =>
+          el("td", { class: `num${best[i][k] === o ? " best" : ""}` }, el("span", { class: "score" }, number(value(made, o), digits))))));
+    });
+    return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Options of document ${doc.i} of ${task.name}` },
+      el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Option"), el("th", { scope: "col" }, ""), ...heads)), el("tbody", {}, ...rows)));
+  };
+
+  // ----------------------------------------------------------------------------------------------------------- the strip
+  const SURPRISAL = [0.25, 1, 2.5, 5, 8]; // nats: ends of the shades
+  const shade = (surprisal) => { const i = SURPRISAL.findIndex((end) => surprisal < end); return `s${i < 0 ? SURPRISAL.length : i}`; };
+  const change = (difference) => {
+    const size = Math.abs(difference);
+    const step = size < 0.1 ? 0 : size < 0.5 ? 1 : size < 1.5 ? 2 : 3;
+    return step === 0 ? "d0" : difference > 0 ? `up${step}` : `down${step}`;
+  };
+  const strip = ({ task, doc }) => {
+    const box = el("div", { class: "strip" });
+    const line = el("p", { class: "token-line" }, "");
+    const tokens = el("div", { class: "tokens", role: "group", dir: "ltr", tabindex: 0, "aria-label": "Tokens, shaded by surprisal; arrow keys move, Home and End jump" });
+    let o = task.kind === "choice" ? doc.g : 0;
+    let mode = two ? 1 : 0; // 0 A, 1 B, 2 A−B
+    let at = -1;
+    const same = () => two && doc.r[0].k[o].length === doc.r[1].k[o].length && doc.r[0].k[o].every((k, i) => k === doc.r[1].k[o][i]);
+    const tell = (i) => {
+      at = i;
+      [...tokens.children].forEach((child, place) => child.classList.toggle("at", place === i));
+      const made = doc.r[mode === 2 ? 0 : mode];
+      const [id, text] = vocab[made.k[o][i]];
+      const said = JSON.stringify(text);
+      const values = mode === 2
+        ? `A ${number(doc.r[0].l[o][i], 3)}, B ${number(doc.r[1].l[o][i], 3)}, A − B ${number(doc.r[0].l[o][i] - doc.r[1].l[o][i], 3)} nats`
+        : `log-probability ${number(made.l[o][i], 3)} nats, surprisal ${number(-made.l[o][i] / Math.LN2, 2)} bits`;
+      line.textContent = `token ${i + 1} of ${made.k[o].length}: ${said}, id ${id}, ${values}`;
+    };
+    const paint = () => {
+      const made = doc.r[mode === 2 ? 0 : mode];
+      tokens.replaceChildren(...made.k[o].map((k, i) => {
+        const look = mode === 2 ? change(doc.r[0].l[o][i] - doc.r[1].l[o][i]) : shade(-made.l[o][i]);
+        const text = vocab[k][1].replace(/\n/g, "⏎\n").replace(/\t/g, "⇥") || "∅";
+        const span = el("span", { class: `token ${look}` }, text);
+        span.addEventListener("pointerenter", () => tell(i));
+        span.addEventListener("click", () => tell(i));
+        return span;
+      }));
+      const left = made.n[o] - made.k[o].length;
+      if (left > 0) tokens.append(el("em", { class: "quiet" }, ` … and ${left.toLocaleString("en")} tokens more`));
+      line.textContent = mode === 2
+        ? "A − B: blue with a line above where A is surer of a token, orange with a dotted line below where B is. Point at a token."
+        : "The darker a token, the more it surprised the model. Point at a token, or step with the arrow keys.";
+      at = -1;
+    };
+    tokens.addEventListener("keydown", (event) => {
+      const count = doc.r[mode === 2 ? 0 : mode].k[o].length;
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: count - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      tell(Math.max(0, Math.min(count - 1, to)));
+      tokens.children[at].scrollIntoView({ block: "nearest" });
+    });
+    tokens.addEventListener("focus", () => { if (at < 0) tell(0); });
+    const group = (label, titles, now, choose) => {
+      const buttons = titles.map(([value, title]) => {
+        const button = el("button", { type: "button", "aria-pressed": String(value === now) }, title);
+        button.addEventListener("click", () => {
+          buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+          choose(value);
+          paint();
+        });
+        return button;
+      });
+      return el("div", { class: "choices", role: "group", "aria-label": label }, ...buttons);
+    };
+    const controls = el("div", { class: "controls" });
+    if (task.kind === "choice" && doc.o.length > 1) {
+      controls.append(group("Option", doc.o.map((_, place) => [place, `${letter(place)}${place === doc.g ? " ★" : ""}`]), o, (value) => { o = value; if (mode === 2 && !same()) mode = 1; }));
+    }
+    if (two) controls.append(group("Run", [[0, "A"], [1, "B"], ...(same() ? [[2, "A − B"]] : [])], mode, (value) => { mode = value; }));
+    paint();
+    box.append(controls, tokens, line);
+    return box;
+  };
+
+  // ------------------------------------------------------------------------------------------------------------- deep link
+  const follow = () => {
+    const { task, doc, show } = evalkit.link();
+    if (task === undefined && show === undefined) return;
+    if (tasks.some((one) => one.name === task)) taskSelect.value = task;
+    stateSelect.value = states.some(([value]) => value === show) ? show : "";
+    search.value = "";
+    page = 0;
+    draw();
+    const place = shown.findIndex((entry) => String(entry.doc.i) === doc);
+    if (place >= 0) {
+      page = Math.floor(place / PAGE);
+      draw();
+      const element = document.getElementById(`doc-${docs.indexOf(shown[place])}`);
+      element.classList.add("linked");
+      element.focus({ preventScroll: true });
+      element.scrollIntoView();
+    } else if (doc !== undefined) {
+      status.textContent = `Document ${doc} of ${task} is not among the samples on this page.`;
+      host.scrollIntoView();
+    }
+  };
+  draw();
+  addEventListener("hashchange", follow);
+  follow();
+};
+if (host) start();

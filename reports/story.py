@@ -1,0 +1,95 @@
+"""What several runs are to each other: checkpoints of one model, a model before and after tuning, or several models.
+
+From that follows which column the others are measured against, and which pairs are compared document by document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evalkit.reports.view import RunView
+
+Kind = Literal["one", "pair", "sweep", "tuned", "models"]
+MOST_PAIRS = 8
+"""So many other models are compared with the first; a leaderboard is the page for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Positions in the report's columns."""
+
+    kind: Kind
+    pairs: tuple[tuple[int, int], ...] = ()
+    """A and B of each comparison; the first is the one that the page dwells on."""
+    reference: int = 0
+    """The column that heat tables are coloured against."""
+
+    @property
+    def main(self) -> tuple[int, int] | None:
+        """A and B of the comparison that the page dwells on."""
+        return self.pairs[0] if self.pairs else None
+
+
+def place(run: RunView) -> tuple[float, float, float]:
+    """Where in its training a checkpoint stands: stage, ingredient, tokens (or steps, where tokens are unknown)."""
+    checkpoint = run.part("checkpoint")
+    return (
+        float(checkpoint.get("stage") or 0),
+        float(checkpoint.get("ingredient") or 0),
+        float(checkpoint.get("tokens") or checkpoint.get("step") or 0),
+    )
+
+
+def in_order(runs: Sequence[RunView]) -> tuple[RunView, ...]:
+    """Three and more checkpoints of one model in the order of their training; anything else as it was given."""
+    if len(runs) > 2 and is_sweep(runs):
+        return tuple(sorted(runs, key=lambda run: (bool(training(run)), place(run))))
+    return tuple(runs)
+
+
+def is_sweep(runs: Sequence[RunView]) -> bool:
+    """Whether the runs are checkpoints of one model whose places in training differ (tuned ones aside)."""
+    plain = [run for run in runs if not training(run)]
+    models = {run.part("checkpoint").get("model") for run in plain}
+    places = {place(run) for run in plain}
+    return len(models) == 1 and len(places) == len(plain) and len(plain) > 1 and all(p[2] for p in places)
+
+
+def training(run: RunView) -> dict[str, Any]:
+    """What is written of a checkpoint's fine-tuning; empty where it is not a tuned one."""
+    found = run.info.get("training")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def base_of(runs: Sequence[RunView], tuned: int) -> int | None:
+    """The column that a tuned checkpoint came from, by its name or the fingerprint of its weights."""
+    about = training(runs[tuned])
+    found = about.get("recipe")
+    recipe: dict[str, Any] = found if isinstance(found, dict) else {}
+    named = about.get("base") or recipe.get("base") or recipe.get("model") or ""
+    wanted = set(named.values()) if isinstance(named, dict) else {named}
+    for i, run in enumerate(runs):
+        checkpoint = run.part("checkpoint")
+        names = {checkpoint.get(key) for key in ("name", "fingerprint", "path")} - {None, ""}
+        if i != tuned and names & wanted:
+            return i
+    others = [i for i, run in enumerate(runs) if not training(run)]
+    return others[0] if len(others) == 1 else None
+
+
+def tell(runs: Sequence[RunView]) -> Story:
+    """The story of a report's columns."""
+    count = len(runs)
+    if count == 1:
+        return Story("one")
+    tuned = [i for i in range(count) if training(runs[i])]
+    bases = [(base, i) for i in tuned if (base := base_of(runs, i)) is not None]
+    if bases:
+        return Story("tuned", tuple(bases[:MOST_PAIRS]), reference=bases[0][0])
+    if count == 2:
+        return Story("pair", ((0, 1),))
+    if is_sweep(runs):
+        return Story("sweep", ((count - 2, count - 1), (0, count - 1)))
+    return Story("models", tuple((0, i) for i in range(1, min(count, MOST_PAIRS + 1))))
