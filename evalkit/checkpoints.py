@@ -61,6 +61,8 @@ def resolve(
     globs = [revisions] if isinstance(revisions, str) else list(revisions or ())
     if selection is not None and selection.given:
         globs = globs or ["*"]
+    if globs and revision == source.default_revision and "@" not in name:
+        revision = None  # a registered name's default gives way to what is asked for
     if revision is not None and globs:
         raise UsageError(f"'{name}' names a revision and --revisions asks for others. Give one of the two.")
     if revision is not None:

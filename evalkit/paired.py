@@ -269,7 +269,8 @@ def effective_units(sizes: Floats) -> Floats:
     """Kish's effective number of units of unequal sizes, ``(Σ s)² / Σ s²`` over the first axis (Kish 1965, Survey Sampling).
 
     Few long documents among many short ones carry most of a ratio; its variance and degrees of freedom are those of this
-    smaller number (simulations in the tests: intervals of 20 documents cover 94 to 96 %, without it down to 90 %).
+    smaller number (simulated: intervals of 20 documents of very different lengths cover 94 to 97 %, without it down to
+    90 %).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.square(sizes.sum(axis=0)) / np.square(sizes).sum(axis=0), dtype=np.float64)

@@ -120,12 +120,13 @@ def _print(comparison: Comparison, most: int) -> None:
         changed = comparison.changes(label, most)
         if len(changed):
             total = int((lines["level"] == "domain").sum())
-            title = f"\nDomains, the surest and largest changes first ({len(changed)} of {total:,}):"
+            title = f"\nDomains in bits per byte, the surest and largest changes first ({len(changed)} of {total:,}):"
             console.print(title, soft_wrap=True)
-            _table(changed, base, label)
+            _table(changed, base, label, metric=False)
 
 
-def _table(lines: pd.DataFrame, base: str, other: str) -> None:
+def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -> None:
+    """One line a difference; without the metric's column where the title names it."""
     from evalkit.verdict import moved, place
 
     rows = []
@@ -133,8 +134,19 @@ def _table(lines: pd.DataFrame, base: str, other: str) -> None:
         sure = {1: "better", -1: "worse"}.get(int(line["better"]), "") if line["resolved"] else "unresolved"
         a, b = (_value(line[side], str(line["metric"])) for side in ("value_a", "value_b"))
         p = "" if line["p_adjusted"] != line["p_adjusted"] else f"{line['p_adjusted']:.2g}"
-        rows.append((place(line), line["metric"], a, b, moved(line, unit=False), p, f"{line['n']:,}", sure))
-    columns = ["", "metric", base, other, "difference", "p", "n", " "]
+        rows.append(
+            (
+                place(line),
+                *([line["metric"]] if metric else []),
+                a,
+                b,
+                moved(line, unit=False),
+                p,
+                f"{line['n']:,}",
+                sure,
+            )
+        )
+    columns = ["", *(["metric"] if metric else []), base, other, "difference", "p", "n", " "]
     print_table(columns, rows, right=[base, other, "difference", "p", "n"])
 
 

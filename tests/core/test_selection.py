@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit import user_models
 from evalkit.checkpoints import resolve
 from evalkit.errors import UsageError
 from evalkit.revisions import Gap, Revision, Selection, choose, evenly, gaps, parse_revision
@@ -123,3 +124,15 @@ def test_checkpoints_are_resolved_by_choice(tmp_path: Path) -> None:
     assert [one.step for one in chosen] == [100, 400, 700]
     chosen = resolve(str(tmp_path / "many"), ["step[1-4]*"], selection=Selection(every="200steps"))
     assert [one.step for one in chosen] == [100, 200, 400]
+
+
+def test_a_registered_default_gives_way_to_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with a default revision can be scored at others; one that the name itself asks for stays an error."""
+    monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
+    for step in (1, 2, 3):
+        small.make_checkpoint(tmp_path / "many" / f"step{step}", seed=step)
+    user_models.add_model("mine", str(tmp_path / "many"), default_revision="step2")
+    assert [one.step for one in resolve("mine")] == [2]
+    assert [one.step for one in resolve("mine", selection=Selection(max_points=2))] == [1, 3]
+    with pytest.raises(UsageError, match="names a revision"):
+        resolve("mine@step2", "step*")
