@@ -136,3 +136,4 @@ def test_a_registered_default_gives_way_to_a_choice(tmp_path: Path, monkeypatch:
     assert [one.step for one in resolve("mine", selection=Selection(max_points=2))] == [1, 3]
     with pytest.raises(UsageError, match="names a revision"):
         resolve("mine@step2", "step*")
+    user_models.remove_model("mine")  # the registry outlives this test's home
