@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from evalkit.commands.options import Debug, DomainWeights, Json, Samples, TasksDir
-from evalkit.commands.terminal import clean, print_json, stdout
+from evalkit.commands.terminal import clean, print_json, say, stdout
 
 Runs = Annotated[
     list[Path],
@@ -32,6 +32,16 @@ def report(
             help="Write every figure as files for papers too, into a folder 'figures' beside the report.",
         ),
     ] = None,
+    how: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="html|model-card",
+            help="A page, or the results as a model card of the Hugging Face hub holds them (on stdout, or into the card "
+            "that --out names).",
+            show_default="html",
+        ),
+    ] = "html",
     debug: Debug = False,
 ) -> None:
     """Write the report of one or more runs again, from what is stored; needs no model.
@@ -44,12 +54,19 @@ def report(
       evalkit report results/olmo-tiny/quickstart/main --samples 100
 
       evalkit report results/olmo-tiny/quickstart/* --out curves.html --figures svg,pdf
+
+      evalkit report results/olmo-tiny/olmes/main --format model-card --out README.md
     """
     from evalkit.errors import UsageError
     from evalkit.reports import write_report
     from evalkit.reports.figures import parse_formats, write_figures
     from evalkit.store import load_run
 
+    if how not in ("html", "model-card"):
+        raise UsageError(f"--format takes html or model-card, not '{how}'.")
+    if how == "model-card":
+        _model_card(runs, out)
+        return
     formats = parse_formats(figures) if figures is not None else []
     paths = [load_run(folder).path for folder in runs]
     if out is None and len(paths) > 1:
@@ -61,6 +78,19 @@ def report(
         folder = written.parent / "figures"
         files = write_figures(paths, folder, formats)
         stdout().print(clean(f"Figures: {len(files)} files in {folder}"), soft_wrap=True)
+
+
+def _model_card(runs: list[Path], out: Path | None) -> None:
+    """Print, or write, the results as a model card holds them, and say what is left out."""
+    from evalkit.reports.model_card import write_model_card
+
+    block, left = write_model_card(runs, out)
+    for task in left:
+        say(f"Warning: {task} is limited or unscored, and left out.")
+    if out is None:
+        print(block)
+    else:
+        stdout().print(clean(f"Model card: {out}"), soft_wrap=True)
 
 
 def metrics(
