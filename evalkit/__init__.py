@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evalkit.api import run
     from evalkit.compare import Comparison, compare_runs
-    from evalkit.store import Run, load_run, recompute_metrics
+    from evalkit.store import Run, Runs, load_run, load_runs, recompute_metrics
     from evalkit.trends import trend_table
 
 __version__ = "0.1.0"
 
-__all__ = ["Comparison", "Run", "__version__", "compare_runs", "load_run", "recompute_metrics", "run", "trend_table"]
+__all__ = [
+    "Comparison",
+    "Run",
+    "Runs",
+    "__version__",
+    "compare_runs",
+    "load_run",
+    "load_runs",
+    "recompute_metrics",
+    "run",
+    "trend_table",
+]
 
 _WHERE = {
     "run": "evalkit.api",
@@ -20,7 +31,9 @@ _WHERE = {
     "compare_runs": "evalkit.compare",
     "trend_table": "evalkit.trends",
     "Run": "evalkit.store",
+    "Runs": "evalkit.store",
     "load_run": "evalkit.store",
+    "load_runs": "evalkit.store",
     "recompute_metrics": "evalkit.store",
 }
 

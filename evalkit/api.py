@@ -19,7 +19,7 @@ from evalkit.records import Checkpoint
 from evalkit.registry import SuiteEntry
 from evalkit.revisions import Selection
 from evalkit.runner import TASKS_SUITE, Group, RunSettings, run_checkpoint
-from evalkit.store import TEXTS, Run, load_run, recompute_metrics
+from evalkit.store import TEXTS, Run, Runs, load_run, recompute_metrics
 from evalkit.task import Task, TaskOptions
 from evalkit.tokenizers import Tokenizer
 
@@ -67,7 +67,7 @@ def run(
     trust_remote_code: bool = False,
     command: str | None = None,
     progress: Progress | None = None,
-) -> list[Run]:
+) -> Runs:
     """Score checkpoints on suites and tasks; the same call again goes on where it stopped and scores nothing twice.
 
     `model`: a name, hub repository or folder with or without ``@revision``, or several; or a model in memory (a
@@ -144,7 +144,7 @@ def run(
     )
     runner: Engine = entry.factory(EngineSettings(device, dtype, batch_tokens, dict(engine_args or {}), max_length))
     plans = _Plans(tasks, settings, window, prefix_token, max_length)
-    done: list[Run] = []
+    done = Runs()
     for name, error in failures.items():
         settings.progress.note(f"{name} failed: {error}")
     try:

@@ -54,6 +54,12 @@ class Comparison:
     notes: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(run's label, task) to what is to be known of that comparison alone."""
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from evalkit.notebook import comparison_html
+
+        return comparison_html(self)
+
     def verdict(self) -> list[str]:
         """The comparison in plain sentences."""
         return verdict.sentences(self)

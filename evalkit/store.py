@@ -70,6 +70,12 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.model!r}, suite={self.suite!r}, status={self.status!r}, path={str(self.path)!r})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from evalkit.notebook import run_html
+
+        return run_html(self)
+
     @property
     def status(self) -> str:
         """``running``, ``done``, ``failed``, ``partial``, ``interrupted`` (`status_of`), or ``planned`` for a dry run
@@ -144,6 +150,29 @@ class Run:
     def documents_file(self, task: str) -> Path:
         """Where the rows of a task stand (whether or not they are there yet)."""
         return self.path / "documents" / f"{self.info['tasks'][self._name(task)]['file_name']}.parquet"
+
+
+class Runs(list[Run]):
+    """A list of runs that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        from evalkit.notebook import runs_html
+
+        return runs_html(self)
+
+
+def load_runs(folder: Path | str) -> Runs:
+    """Every run at or below a folder, in name order; those that cannot be read are left out.
+
+    Raises `UsageError` where there is none.
+    """
+    found = Runs()
+    for path in find_runs(Path(folder)):
+        with contextlib.suppress(EvalkitError):
+            found.append(load_run(path))
+    if not found:
+        raise UsageError(f"There are no runs in {folder}. 'evalkit run' makes one.")
+    return found
 
 
 def load_run(path: Path | str) -> Run:
@@ -332,4 +361,4 @@ def folder_lock(folder: Path) -> Iterator[None]:
             yield
 
 
-__all__ = ["Run", "load_run", "recompute_metrics", "replacing"]
+__all__ = ["Run", "Runs", "load_run", "load_runs", "recompute_metrics", "replacing"]

@@ -88,7 +88,7 @@ def write_model_card(run_paths: Sequence[Path | str], out: Path | None = None) -
     model = names[0].rpartition("/")[2] or names[0]
     if out is not None and out.suffix.lower() == ".md" and out.exists():
         return _into(out, model, results), left
-    block = ModelCardData(model_name=visible(model), eval_results=results).to_yaml()
+    block = str(ModelCardData(model_name=visible(model), eval_results=results).to_yaml())
     if out is not None:
         fenced = f"---\n{block}\n---\n" if out.suffix.lower() == ".md" else f"{block}\n"
         write_bytes(out, fenced.encode("utf-8"))

@@ -17,7 +17,7 @@ ROOMS = ("tasks", "domains", "reports", "train")
 LONGEST_MODULE = 500
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "records", "request_table", "task", "home", "files", "progress", "environment", "processes"),
+    ("errors", "records", "request_table", "task", "home", "files", "progress", "environment", "processes", "signs"),
     ("tokenizers", "encoding", "metrics", "stats", "domain_weights", "paired", "ranks", "macro"),
     (
         "registry",
@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "speed",
         "tables",
         "store",
+        "notebook",
         "columns",
     ),
     ("tasks", "domains"),

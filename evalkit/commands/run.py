@@ -288,6 +288,7 @@ def _score(options: RunOptions, as_json: bool) -> None:
 
     chosen = options.model_dump(exclude={"engine_arg", "no_report"})
     failed: SomeFailed | None = None
+    runs: Sequence[Run]
     try:
         runs = api.run(
             chosen.pop("model"),
