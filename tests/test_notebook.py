@@ -115,7 +115,7 @@ def test_a_comparison_shows_its_verdict(tmp_path: Path) -> None:
     folders = [question_run(tmp_path, "m", {"a": right}), question_run(tmp_path, "n", {"a": better})]
     for number, folder in enumerate(folders):
         info = json.loads((folder / "run.json").read_text())
-        info["checkpoint"]["name"] = f"{HOSTILE}{number}"
+        info["checkpoint"]["name"] = f"{HOSTILE[:-1]}{number}"  # frames of pandas hold no surrogates
         (folder / "run.json").write_text(json.dumps(info))
     rows = [" ".join(row.split()) for row in shown(evalkit.compare_runs(folders)).rows]
     (row,) = [row for row in rows if " a:rc::olmes acc " in row]
