@@ -249,5 +249,5 @@ def p_text(p: float) -> str:
 
 
 def sentences(changes: Sequence[Changes]) -> list[tuple[str, ...]]:
-    """The verdicts, a group a pair."""
-    return [change.verdict for change in changes if change.verdict]
+    """The verdicts, a group a pair: the first pair's in full, of the others what they come to."""
+    return [change.verdict if i == 0 else change.verdict[:1] for i, change in enumerate(changes) if change.verdict]

@@ -91,6 +91,22 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def grouped(runs: Sequence[RunView], what: Callable[[RunView], Any]) -> list[tuple[RunView, str]]:
+    """Runs of which `what` is the same, once: the first of them, and the names of all. Nothing of runs that have none."""
+    found: dict[str, list[RunView]] = {}
+    for run in runs:
+        value = what(run)
+        if value:
+            found.setdefault(json.dumps(value, sort_keys=True, default=str), []).append(run)
+    return [(group[0], _names([run.label for run in group], len(runs))) for group in found.values()]
+
+
+def _names(labels: Sequence[str], all_runs: int) -> str:
+    if len(labels) == all_runs:
+        return "Both runs" if all_runs == 2 else f"All {all_runs} runs"
+    return ", ".join(labels) if len(labels) <= 3 else f"{', '.join(labels[:2])} and {len(labels) - 2} more"
+
+
 def split(rows: Sequence[tuple[str, list[str]]]) -> tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]]:
     """What is the same in every run, and what is not."""
     return [row for row in rows if len(set(row[1])) == 1], [row for row in rows if len(set(row[1])) > 1]
@@ -104,10 +120,7 @@ def commands(runs: Sequence[RunView]) -> list[tuple[str, str]]:
         if command:
             text = command if isinstance(command, str) else " ".join(str(part) for part in command)
             found.setdefault(text, []).append(run.label)
-    return [
-        (command, ", ".join(labels) if len(labels) <= 3 else f"{labels[0]} and {len(labels) - 1} more")
-        for command, labels in found.items()
-    ]
+    return [(command, _names(labels, len(runs))) for command, labels in found.items()]
 
 
 GUIDELINE_COLUMNS = (

@@ -61,7 +61,7 @@ def heat(
     """The page's heat tables; None for one run, or where there are no domains."""
     if len(report.runs) < 2 or not report.sources:
         return None
-    reference = story.reference
+    reference, trend = story.reference, story.kind == "sweep"
     lines = [line for source in report.sources for line in source.domains]
     full = _full(lines, reference)
     paired = next((c for c in changes if (c.a, c.b) == (reference, len(report.runs) - 1)), None)
@@ -72,7 +72,7 @@ def heat(
     sources = []
     for source in report.sources:
         macro = next((line for line in source.aggregates if line.metric == "macro_bits_per_byte"), None)
-        rows = Markup("").join(_row(line, report, reference, full, found, turning) for line in source.domains)
+        rows = Markup("").join(_row(line, report, reference, full, found, turning, trend) for line in source.domains)
         sources.append(
             HeatSource(
                 source.task,
@@ -86,7 +86,7 @@ def heat(
         )
     return Heat(
         tuple(sources),
-        tuple(_columns(report, reference)),
+        tuple(_columns(report, reference, trend, bool(turning))),
         report.runs[reference].label,
         full,
         tuple(f"{_name(line)} {_signed(d)}" for d, line in ranked[:5] if d < 0),
@@ -95,15 +95,17 @@ def heat(
     )
 
 
-def _columns(report: Report, reference: int) -> list[Column]:
+def _columns(report: Report, reference: int, trend: bool, turning: bool) -> list[Column]:
     columns = [Column("Domain")]
     columns += [
         Column(column_title(report, i), "number", "up", note="reference" if i == reference else "")
         for i in range(len(report.runs))
     ]
     columns.append(Column("Last − reference", "number", "up", classes="num"))
-    if len(report.runs) > 2:
-        columns += [Column("Trend", "none"), Column("Course")]
+    if trend:
+        columns.append(Column("Trend", "none"))
+    if turning:
+        columns.append(Column("Course"))
     columns.append(Column("n", "number", "down"))
     return columns
 
@@ -115,6 +117,7 @@ def _row(
     full: float,
     found: Mapping[tuple[str, str, str], Change],
     turning: Mapping[tuple[str, str, str], str],
+    trend: bool,
 ) -> Markup:
     values = [None if cell is None or not math.isfinite(cell.value) else cell.value for cell in line.cells]
     base = values[reference]
@@ -134,8 +137,10 @@ def _row(
         cells.append(f'<td data-v="{last - base:.5f}">{_signed(last - base)}</td>')
     else:
         cells.append("<td></td>")
-    if len(values) > 2:
-        cells.append(f'<td class="trend">{spark(values)}</td><td class="course">{escape(turning.get(key, ""))}</td>')
+    if trend:
+        cells.append(f'<td class="trend">{spark(values)}</td>')
+    if turning:
+        cells.append(f'<td class="course">{escape(visible(turning.get(key, "")))}</td>')
     cells.append(f'<td class="quiet" data-v="{line.known.n}">{line.known.n:,}</td></tr>\n')
     return Markup("".join(cells))  # noqa: S704 - every stranger's text above is escaped
 

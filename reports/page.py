@@ -20,7 +20,7 @@ from evalkit.reports.samples import gather, static_cards
 from evalkit.reports.scores import domain_columns, pivot_columns, score_tables
 from evalkit.reports.story import tell
 from evalkit.reports.tuning import DUMBBELL_COLUMNS, tunings
-from evalkit.reports.turning import turning_domains
+from evalkit.reports.turning import COURSE_COLUMNS, courses
 from evalkit.reports.view import Line, Report, load_report
 from evalkit.reports.whisker import scale_of, whisker
 
@@ -55,7 +55,8 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
     shown = gather(report, story.main or (0,), samples)
     drawn = curves(report)
     changes = compare(report, story)
-    heated = heat(report, story, changes, turning_domains(report, story))
+    course = courses(report, story)
+    heated = heat(report, story, changes, course.domains)
     placed = paretos(report) if story.kind == "models" else []
     tuned = tunings(report, story)
     values: dict[str, Any] = {
@@ -66,8 +67,10 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
         "signs": WARNING_SIGNS,
         "verdicts": sentences(changes),
         "commands": facts.commands(report.runs),
-        "tables": score_tables(report),
+        "tables": score_tables(report, story),
         "curves": drawn,
+        "course": course,
+        "course_columns": COURSE_COLUMNS,
         "changes": changes,
         "heat": heated,
         "paretos": placed,
@@ -78,6 +81,8 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
         "definitions": definitions(report),
         "identity": facts.table(report.runs, facts.identity),
         "environment": facts.table(report.runs, facts.environment),
+        "protocol_groups": facts.grouped(report.runs, lambda run: run.tasks),
+        "guideline_groups": facts.grouped(report.runs, lambda run: run.part("guidelines")),
         "pivot_columns": pivot_columns(report),
         "guideline_columns": facts.GUIDELINE_COLUMNS,
         "guideline_rows": facts.guidelines(report.runs),
@@ -112,8 +117,13 @@ def title(report: Report) -> str:
     suites = ", ".join(dict.fromkeys(run.suite or "tasks" for run in report.runs))
     if len(report.runs) == 1:
         return f"{report.runs[0].label} on {suites}"
-    models = dict.fromkeys(str(run.part("checkpoint").get("model") or run.label) for run in report.runs)
-    return f"{len(report.runs)} checkpoints of {', '.join(models)} on {suites}"
+    models = list(dict.fromkeys(str(run.part("checkpoint").get("model") or run.label) for run in report.runs))
+    kind = tell(report.runs).kind
+    if kind == "tuned" and len(report.runs) == 2:
+        return f"{report.runs[0].label} and {report.runs[1].label} on {suites}"
+    if len(models) == len(report.runs):
+        return f"{' and '.join(models) if len(models) == 2 else f'{len(models)} models'} on {suites}"
+    return f"{len(report.runs)} checkpoints of {', '.join(models) if len(models) < 4 else f'{len(models)} models'} on {suites}"
 
 
 def _sample_sizes(line: Line) -> str:

@@ -155,12 +155,13 @@ def _choice(
     own = [prompt for prompt in prompts if not prompt["unconditional"]]
     contexts = [prompt["context"] for prompt in own]
     options = [prompt["continuation"] for prompt in own]
-    if not options:  # prompts were removed: the tokens still say what the options were
+    if len(options) != len(last["sums"]):  # prompts were removed: the tokens still say what the options were
+        contexts = []
         options = ["".join(tokens) for tokens in last.get("token_strings") or []] or [""] * len(last["sums"])
     doc: dict[str, Any] = {
         "i": index,
         "id": _name(last.get("native_id")),
-        "c": contexts[0] if len(set(contexts)) == 1 else contexts,
+        "c": (contexts or [""])[0] if len(set(contexts)) <= 1 else contexts,
         "o": options,
         "g": int(last["gold"]),
         "ch": list(last["characters"]),

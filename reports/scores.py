@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evalkit.records import Metric
+from evalkit.reports.story import Story
 from evalkit.reports.tables import Column, best_of
 from evalkit.reports.view import Line, Report
 from evalkit.reports.whisker import Scale, scale_of, sparkline
@@ -20,7 +21,7 @@ CAPTIONS = {
 }
 DETAILED = 4
 """Up to so many checkpoints a cell also shows its interval, as numbers and as a drawing."""
-SHOWN = 8
+SHOWN = 6
 """Above so many checkpoints the columns between are hidden until the column picker shows them."""
 
 
@@ -43,15 +44,17 @@ class ScoreTable:
     columns: tuple[Column, ...]
     rows: tuple[ScoreRow, ...]
     scale: Scale
+    trend: bool
 
     @property
     def limited(self) -> bool:
         return any(row.line.limited for row in self.rows)
 
 
-def score_tables(report: Report) -> list[ScoreTable]:
-    """A table a unit, of each task's primary metric."""
-    return [_table(report, unit, lines) for unit, lines in report.primary.items()]
+def score_tables(report: Report, story: Story) -> list[ScoreTable]:
+    """A table a unit, of each task's primary metric; with a trend where the columns are a model's training."""
+    trend = story.kind == "sweep"
+    return [_table(report, unit, lines, trend) for unit, lines in report.primary.items()]
 
 
 def shown_columns(count: int) -> set[int]:
@@ -69,17 +72,15 @@ def column_title(report: Report, column: int) -> str:
     return short if len(labels) > 2 and len(models) == 1 and short else labels[column]
 
 
-def _table(report: Report, unit: Unit, lines: Sequence[Line]) -> ScoreTable:
+def _table(report: Report, unit: Unit, lines: Sequence[Line], trend: bool) -> ScoreTable:
     scale = scale_of((cell for line in lines for cell in line.cells), unit)
     return ScoreTable(
         unit,
         CAPTIONS.get(unit, "Other metrics"),
-        tuple(_columns(report, unit, scale)),
-        tuple(
-            ScoreRow(line, marks(line.cells), sparkline(line.cells) if len(report.runs) > 2 else Markup(""))
-            for line in lines
-        ),
+        tuple(_columns(report, unit, scale, trend)),
+        tuple(ScoreRow(line, marks(line.cells), sparkline(line.cells) if trend else Markup("")) for line in lines),
         scale,
+        trend,
     )
 
 
@@ -98,7 +99,7 @@ def marks(cells: Sequence[Metric | None]) -> tuple[str, ...]:
     )
 
 
-def _columns(report: Report, unit: Unit, scale: Scale) -> list[Column]:
+def _columns(report: Report, unit: Unit, scale: Scale, trend: bool) -> list[Column]:
     first = "down" if unit == "percent" else "up"
     columns = [Column("Task"), Column("Metric")]
     if len(report.runs) == 1:
@@ -109,12 +110,12 @@ def _columns(report: Report, unit: Unit, scale: Scale) -> list[Column]:
             columns.append(Column("Token perplexity", "number"))
     else:
         shown = shown_columns(len(report.runs))
+        if trend:
+            columns.append(Column("Trend", "none", tip="From the first checkpoint to the last; the dot is the last."))
         columns += [
             Column(column_title(report, i), "number", first, hidden=i not in shown)  # type: ignore[arg-type]
             for i in range(len(report.runs))
         ]
-        if len(report.runs) > 2:
-            columns.append(Column("Trend", "none", tip="From the first column to the last; the dot is the last."))
     if unit == "percent":
         columns.append(Column("Chance", "number", "down"))
     columns.append(Column("n", "number", "down"))

@@ -20,7 +20,7 @@ from evalkit.reports.charts.loss import loss_drawing
 from evalkit.reports.story import Story, training
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Line, Report
-from evalkit.reports.whisker import HEIGHT, MARGIN, WIDTH, Scale, scale_of
+from evalkit.reports.whisker import HEIGHT, MARGIN, WIDTH, Scale
 from evalkit.reports.words import Unit, number, plainly, score
 
 DATA_COLUMNS = ("rows", "used", "dropped", "tokens")
@@ -90,7 +90,7 @@ def _dumbbells(report: Report, base: int, column: int) -> list[tuple[str, tuple[
     for unit, lines in report.primary.items():
         both = [(line, line.cells[base], line.cells[column]) for line in lines]
         pairs = [(line, before, after) for line, before, after in both if _known(before) and _known(after)]
-        scale = scale_of([cell for _, before, after in pairs for cell in (before, after)], unit)
+        scale = _scale([cell.value for _, before, after in pairs for cell in (before, after) if cell is not None], unit)
         drawn = tuple(
             Dumbbell(line, before, after, dumbbell(before, after, scale))
             for line, before, after in pairs
@@ -116,6 +116,13 @@ def dumbbell(before: Metric, after: Metric, scale: Scale) -> Markup:
         kind, label, WIDTH, HEIGHT, WIDTH, HEIGHT, MARGIN, middle, WIDTH - MARGIN, middle, a, middle, b, middle,
         a, middle, b, middle,
     )  # fmt: skip
+
+
+def _scale(values: Sequence[float], unit: Unit) -> Scale:
+    """From the smallest to the largest value, and a little more: a change of two points must be seen."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    room = (high - low) / 12 or 0.01
+    return Scale(low - room, high + room, unit)
 
 
 def _known(metric: Metric | None) -> bool:

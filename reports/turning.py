@@ -1,11 +1,114 @@
-"""Domains that did not move one way through training: `evalkit.trends`, as the words of a table's cell."""
+"""The course of training: which checkpoint is best of each task, and what did not move one way (`evalkit.trends`)."""
 
 from __future__ import annotations
 
-from evalkit.reports.story import Story
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalkit.errors import EvalkitError
+from evalkit.reports.changes import signed
+from evalkit.reports.story import Story, is_sweep, training
+from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
+from evalkit.reports.words import MISSING, Unit
+
+COURSE_COLUMNS = (
+    Column("Task"),
+    Column("Metric"),
+    Column("Best"),
+    Column("Value", "number", "down"),
+    Column("Not told from it"),
+    Column("Course"),
+)
+NAMED = 4
+"""Checkpoints that a cell names."""
 
 
-def turning_domains(report: Report, story: Story) -> dict[tuple[str, str, str], str]:
-    """(task, source, domain) to where it turned; empty where the columns are no checkpoints of one model."""
-    return {}
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A task through one stage of training."""
+
+    name: str
+    metric: str
+    unit: Unit
+    stage: str
+    best: str
+    value: float
+    others: str
+    """Checkpoints that may as well be the best."""
+    course: str
+
+
+@dataclass(frozen=True, slots=True)
+class Courses:
+    """All tasks, and the domains that turned."""
+
+    lines: tuple[Course, ...] = ()
+    sentences: tuple[str, ...] = ()
+    domains: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    """(task, source, domain) to where it turned."""
+    staged: bool = False
+    failure: str = ""
+
+
+def courses(report: Report, story: Story) -> Courses:
+    """What `evalkit.trends` says of the report's checkpoints; empty where they are no training run of one model."""
+    plain = [run for run in report.runs if not training(run)]
+    if len(plain) < 3 or not is_sweep(plain) or not all((run.path / "documents").is_dir() for run in plain):
+        return Courses()
+    from evalkit.trends import trends
+
+    try:
+        found = trends([run.path for run in plain])
+    except EvalkitError as error:
+        return Courses(failure=str(error))
+    lines: list[dict[Any, Any]] = found.table.to_dict("records")
+    staged = len({line["stage"] for line in lines}) > 1
+    domains = {
+        (str(line["task"]), str(line["source"] or ""), str(line["domain"])): _course(line, staged)
+        for line in lines
+        if line["level"] == "domain" and _turned(line)
+    }
+    tasks = [line for line in lines if line["level"] != "domain" and (line["primary"] or line["level"] == "source")]
+    return Courses(
+        tuple(_line(line) for line in tasks),
+        tuple(found.sentences()),
+        domains,
+        staged,
+    )
+
+
+def _line(line: Mapping[Any, Any]) -> Course:
+    metric = str(line["metric"])
+    source = str(line["source"] or "")
+    name = str(line["task"]) + (f" {source}" if source and source not in str(line["task"]) else "")
+    others = [str(label) for label in line["best_set"] if label != line["best"]]
+    unit: Unit = "bits" if metric.endswith("bits_per_byte") else "percent"
+    return Course(
+        name,
+        metric,
+        unit,
+        str(line["stage"] or MISSING),
+        str(line["best"]),
+        float(line["best_value"]),
+        _listed(others) or "none: it is the best",
+        _course(line, False) if _turned(line) else "no certain turn",
+    )
+
+
+def _turned(line: Mapping[Any, Any]) -> bool:
+    """Whether the curve fell with confidence."""
+    return not bool(line["monotone"])
+
+
+def _course(line: Mapping[Any, Any], staged: bool) -> str:
+    """``worse by +0.083 from step60 to step240``, with its stage where there are several."""
+    stage = f"stage {line['stage']}: " if staged and line["stage"] else ""
+    unit: Unit = "bits" if str(line["metric"]).endswith("bits_per_byte") else "percent"
+    return f"{stage}worse by {signed(float(line['fall']), unit)} from {line['fall_from']} to {line['fall_to']}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -150,7 +150,7 @@ def panel(line: Line, points: Sequence[Point], models: Sequence[str], scale: Sca
     trained = [row for row in rows if not row["tuned"]]
     layers = []
     if any(row["low"] is not None for row in trained):
-        bands = alt.Data(values=[row for row in trained if row["low"] is not None])
+        bands = theme.data([row for row in trained if row["low"] is not None])
         layers.append(
             alt.Chart(bands)
             .mark_area(opacity=0.18, aria=False)
@@ -158,24 +158,24 @@ def panel(line: Line, points: Sequence[Point], models: Sequence[str], scale: Sca
         )
     if line.chance is not None:
         layers.append(
-            alt.Chart(alt.Data(values=[{"chance": line.chance * factor}]))
+            alt.Chart(theme.data([{"chance": line.chance * factor}]))
             .mark_rule(color=theme.QUIET, strokeDash=[2, 3], aria=False)
             .encode(y=alt.Y("chance:Q", scale=y_scale, title=y_title))
         )
     layers.append(
-        alt.Chart(alt.Data(values=trained))
+        alt.Chart(theme.data(trained))
         .mark_line(strokeWidth=1.8, aria=False)
         .encode(x=x, y=y, color=colour, detail="segment:N")
     )
     links = _links(rows)
     if links:
         layers.append(
-            alt.Chart(alt.Data(values=links))
+            alt.Chart(theme.data(links))
             .mark_line(strokeDash=[4, 3], strokeWidth=1.3, aria=False)
             .encode(x=x, y=y, color=colour, detail="link:N")
         )
     layers.append(
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(theme.data(rows))
         .mark_point(filled=True, size=22, opacity=1)
         .encode(
             x=x,

@@ -48,9 +48,9 @@ def forest_chart(changes: Sequence[Change], title: str) -> Any:
         scale=alt.Scale(domain=["better", "worse", "unresolved"], range=[theme.BETTER, theme.WORSE, theme.BOX]),
         legend=None,
     )
-    data = alt.Data(values=rows)
+    data = theme.data(rows)
     zero = (
-        alt.Chart(alt.Data(values=[{"zero": 0}]))
+        alt.Chart(theme.data([{"zero": 0}]))
         .mark_rule(color=theme.QUIET, strokeDash=[2, 3])
         .encode(x=alt.X("zero:Q", scale=scale, title=unit))
     )
@@ -89,7 +89,7 @@ def scores_chart(report: Report, lines: Sequence[Line], title: str) -> Any:
     colour = alt.Color(
         "run:N", sort=labels, title=None, scale=alt.Scale(domain=labels, range=list(theme.SERIES[: len(labels)]))
     )
-    data = alt.Data(values=rows)
+    data = theme.data(rows)
     unit = "accuracy, %" if factor == 100 else "bits per byte"
     whiskers = (
         alt.Chart(data)
@@ -138,7 +138,7 @@ def domains_chart(report: Report, lines: Sequence[Line], reference: int) -> Any:
         legend=alt.Legend(orient="top", gradientLength=200),
     )
     return (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(theme.data(rows))
         .mark_rect()
         .encode(
             y=alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=320, ticks=False, domain=False)),

@@ -31,7 +31,7 @@ def loss_chart(points: Sequence[tuple[float, float, int]]) -> Any:
     import altair as alt
 
     rows = [{"x": step, "y": loss, "said": f"step {step:,.0f}: loss {loss:.4f}"} for step, loss, _ in points]
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(theme.data(rows)).encode(
         x=alt.X("x:Q", title="step", axis=alt.Axis(grid=False, tickCount=6), scale=alt.Scale(nice=False)),
         y=alt.Y("y:Q", title="training loss, nats a token", scale=alt.Scale(zero=False)),
     )

@@ -116,9 +116,9 @@ def pareto_chart(points: Sequence[Spent], title: str) -> Any:
     x = alt.X("x:Q", scale=alt.Scale(type="log", nice=False, padding=30), title="parameters × tokens seen",
               axis=alt.Axis(format="~e", tickCount=5, grid=False))  # fmt: skip
     y = alt.Y("y:Q", scale=alt.Scale(zero=False, padding=12), title=title)
-    data = alt.Data(values=rows)
+    data = theme.data(rows)
     line = (
-        alt.Chart(alt.Data(values=[row for row in rows if row["front"]]))
+        alt.Chart(theme.data([row for row in rows if row["front"]]))
         .mark_line(interpolate="step-after", color=theme.SERIES[0], strokeWidth=1.5, aria=False)
         .encode(x=x, y=y)
     )
@@ -137,7 +137,7 @@ def pareto_chart(points: Sequence[Spent], title: str) -> Any:
     layers = [line, dots]
     if len(rows) <= 16:
         layers.append(
-            alt.Chart(alt.Data(values=[row for row in rows if row["front"]]))
+            alt.Chart(theme.data([row for row in rows if row["front"]]))
             .mark_text(align="left", dx=8, dy=-8, color=theme.INK, fontSize=10, aria=False)
             .encode(x=x, y=y, text="name:N")
         )

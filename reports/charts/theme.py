@@ -6,8 +6,9 @@ name, so one drawing serves light, dark and print. Figures for papers keep the l
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -58,6 +59,13 @@ def spec(chart: Any, *, size: int = 10) -> dict[str, Any]:
     return made
 
 
+def data(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Rows for a chart, as text: Altair copies and checks every value of a list, which takes longer than the drawing."""
+    import altair as alt
+
+    return alt.InlineData(values=json.dumps(list(rows), ensure_ascii=False), format=alt.JsonDataFormat(type="json"))
+
+
 def svg(chart: Any) -> str:
     """The chart as SVG with the colours of the light scheme."""
     import vl_convert
@@ -68,7 +76,7 @@ def svg(chart: Any) -> str:
 def drawing(chart: Any, label: str) -> Markup:
     """The chart for a page: themed, and only of elements and attributes that draw. `label` says what it shows.
 
-    Marks with a ``description`` keep it as ``aria-label``, which the page's script reads out.
+    Marks with a ``description`` keep it as ``data-said``, which the page's script shows and reads out.
     """
     from markupsafe import Markup
 
@@ -101,6 +109,8 @@ def _cleaned(element: ElementTree.Element, *, top: bool = False) -> str:
         return ""
     if tag == "g" and not values:
         return inner
+    if "aria-label" in values:  # the drawing is one image to a screen reader; its points are told by the page's script
+        values["data-said"] = values.pop("aria-label")
     written = "".join(f' {name}="{escape(_value(name, value))}"' for name, value in values.items())
     text = str(escape(element.text)) if element.text and element.text.strip() else ""
     return f"<{tag}{written}>{text}{inner}</{tag}>" if text or inner else f"<{tag}{written}/>"
@@ -109,7 +119,7 @@ def _cleaned(element: ElementTree.Element, *, top: bool = False) -> str:
 def _value(name: str, value: str) -> str:
     if name in ("fill", "stroke"):
         return VARIABLES.get(value.lower(), value)
-    if name in ("aria-label", "id", "clip-path"):
+    if name in ("data-said", "id", "clip-path"):
         return value
     return _NUMBER.sub(lambda found: f"{float(found.group()):.1f}".removesuffix(".0"), value)
 

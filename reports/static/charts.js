@@ -2,7 +2,7 @@
 
 const balloon = evalkit.make("div", { class: "balloon", "aria-live": "polite", hidden: true });
 document.body.append(balloon);
-const marksOf = (svg) => [...svg.querySelectorAll("[aria-label]")];
+const marksOf = (svg) => [...svg.querySelectorAll("[data-said]")];
 let lit = null;
 const hide = () => {
   balloon.hidden = true;
@@ -14,7 +14,7 @@ const tell = (mark) => {
   hide();
   lit = mark;
   mark.classList.add("lit");
-  balloon.textContent = mark.getAttribute("aria-label");
+  balloon.textContent = mark.dataset.said;
   balloon.hidden = false;
   const place = mark.getBoundingClientRect();
   const width = balloon.offsetWidth;

@@ -162,7 +162,7 @@ const start = async () => {
       if (left > 0) tokens.append(el("em", { class: "quiet" }, ` … and ${left.toLocaleString("en")} tokens more`));
       line.textContent = mode === 2
         ? "A − B: blue with a line above where A is surer of a token, orange with a dotted line below where B is. Point at a token."
-        : "The darker a token, the more it surprised the model. Point at a token, or step with the arrow keys.";
+        : "The stronger the shade, the more a token surprised the model. Point at a token, or step with the arrow keys.";
       at = -1;
     };
     tokens.addEventListener("keydown", (event) => {
@@ -190,7 +190,7 @@ const start = async () => {
     if (task.kind === "choice" && doc.o.length > 1) {
       controls.append(group("Option", doc.o.map((_, place) => [place, `${letter(place)}${place === doc.g ? " ★" : ""}`]), o, (value) => { o = value; if (mode === 2 && !same()) mode = 1; }));
     }
-    if (two) controls.append(group("Run", [[0, "A"], [1, "B"], ...(same() ? [[2, "A − B"]] : [])], mode, (value) => { mode = value; }));
+    if (two) controls.append(group("Run", [[0, "Run A"], [1, "Run B"], ...(same() ? [[2, "A − B"]] : [])], mode, (value) => { mode = value; }));
     paint();
     box.append(controls, tokens, line);
     return box;

@@ -42,8 +42,9 @@ class LiveTable {
   makeSortable(head, column) {
     if (head.dataset.kind === "none") return;
     const button = make("button", { type: "button", class: "sort" });
-    button.append(...head.childNodes);
-    head.append(button);
+    const note = head.querySelector(".note");
+    button.append(...[...head.childNodes].filter((node) => node !== note));
+    head.prepend(button);
     button.addEventListener("click", () => {
       const first = head.dataset.first === "down" ? "descending" : "ascending";
       const second = first === "descending" ? "ascending" : "descending";

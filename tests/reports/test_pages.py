@@ -1,0 +1,141 @@
+"""Pages of every story in a real browser: accessible, without a network, as wide as a phone, readable without a script."""
+
+from __future__ import annotations
+
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalkit.reports import write_report
+from tests.reports import simulated
+from tests.reports.browser import Reader
+
+QUESTIONS = simulated.QUESTIONS[:3]
+KINDS = ("one", "pair", "sweep", "tuned", "models")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of every story, small."""
+    output = tmp_path_factory.mktemp("stories")
+    small = tuple(simulated.Question(q.name, 60, q.ease, q.options) for q in QUESTIONS)
+
+    def write(name: str, *checkpoints: simulated.Simulated) -> Path:
+        runs = [
+            simulated.write(output / name, one, questions=small, domains=simulated.few_domains(), documents=5, kept=1)
+            for one in checkpoints
+        ]
+        return write_report(runs, output / f"{name}.html")
+
+    points = simulated.sweep(6, stages=True)
+    base = simulated.Simulated(skill=0.9, tokens=2 * 10**12, step=476837)
+    return {
+        "one": write("one", points[-1]),
+        "pair": write("pair", points[2], points[3]),
+        "sweep": write("sweep", *points),
+        "tuned": write("tuned", base, simulated.Simulated("olmo-sim-sft", skill=1.2, training=simulated.TRAINING)),
+        "models": write(
+            "models",
+            *(simulated.Simulated(f"m{i}", skill=0.4 + 0.2 * i, tokens=10**12, parameters=10**9 * (i + 1), style=i) for i in range(4)),
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_axe_finds_no_serious_fault(browser: Any, pages: dict[str, Path], kind: str, scheme: str) -> None:
+    """The accessibility rules of axe-core, with every part opened: names, roles, contrast, focus, landmarks."""
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    with Reader(browser, pages[kind], color_scheme=scheme) as page:
+        page.evaluate("document.querySelectorAll('main details').forEach((part) => { part.open = true; })")
+        page.evaluate(axe)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        f"{rule['id']}: {rule['help']} ({rule['nodes'][0]['target']}: {rule['nodes'][0]['html'][:120]})"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert not serious, "\n".join(serious)
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_phone_never_scrolls_the_page_sideways(browser: Any, pages: dict[str, Path], kind: str, script: bool) -> None:
+    """At 390 px what is wider lies in a box of its own."""
+    with Reader(browser, pages[kind], viewport={"width": 390, "height": 844}, java_script_enabled=script) as page:
+        box = page.locator("body").bounding_box()
+        assert box["width"] == 390
+        page.mouse.wheel(400, 0)
+        wide = page.locator("body").evaluate("document.documentElement.scrollWidth") if script else 390
+        assert wide == 390
+
+
+def test_every_story_has_its_parts(browser: Any, pages: dict[str, Path]) -> None:
+    """The contents of each kind of page."""
+    expected = {
+        "one": ["Scores", "Text domains", "Samples", "All metrics", "Method"],
+        "pair": ["Scores", "What changed", "Text domains", "Samples", "All metrics", "Method"],
+        "sweep": ["Scores", "Curves", "What changed", "Text domains", "Samples", "All metrics", "Method"],
+        "tuned": ["Scores", "What changed", "Text domains", "Samples", "Fine-tuning", "All metrics", "Method"],
+        "models": ["Scores", "What changed", "Text domains", "Compute", "Samples", "All metrics", "Method"],
+    }
+    for kind, names in expected.items():
+        with Reader(browser, pages[kind], java_script_enabled=False) as page:
+            assert page.locator("nav a").all_text_contents() == names
+            for anchor in page.locator("nav a").all():
+                assert page.locator(anchor.get_attribute("href") + " h2").count() == 1
+
+
+def test_curves_switch_scale_and_tell_their_points(browser: Any, pages: dict[str, Path]) -> None:
+    """Log and linear are both drawn; the pointer and the arrow keys read out checkpoint, score and interval."""
+    with Reader(browser, pages["sweep"]) as page:
+        panel = page.locator(".panel").first
+        assert panel.locator("[data-scale=log]").is_visible()
+        page.locator("[data-choose=linear]").press("Enter")
+        assert panel.locator("[data-scale=linear]").is_visible()
+        assert not panel.locator("[data-scale=log]").is_visible()
+        panel.locator("[data-scale=linear] svg").focus()
+        page.keyboard.press("End")
+        said = page.locator(".balloon").text_content()
+        assert said.startswith("olmo-sim, 2 T, stage 2: ")
+        assert "±" in said
+        page.keyboard.press("Home")
+        assert page.locator(".balloon").text_content().startswith("olmo-sim, 8 B, stage 1: ")
+        page.keyboard.press("Escape")
+        assert not page.locator(".balloon").is_visible()
+
+
+def test_stages_are_never_joined(pages: dict[str, Path]) -> None:
+    """Two stages are two lines in each drawing, and the points are all there."""
+    import re
+
+    source = pages["sweep"].read_text(encoding="utf-8")
+    (drawing,) = re.findall(r'<svg class="chart"[^>]*aria-label="arc_easy[^>]*>.*?</svg>', source)[:1]
+    lines = re.findall(
+        r'<path d="([^"]*)"[^>]*fill="none"[^>]*stroke="var\(--series-1\)"|<path[^>]*stroke="var\(--series-1\)"[^>]*stroke-width="1.8"[^>]*/>',
+        drawing,
+    )
+    assert len(lines) == 2
+    assert drawing.count("data-said=") == 6
+
+
+def test_a_large_report_is_made_and_opened_in_time(browser: Any, tmp_path: Path) -> None:
+    """585 domains by 8 checkpoints here (by 40 in ``bench/reports.py``): a page of a few MB that opens in under 3 s."""
+    domains = simulated.paloma_domains()
+    runs = [
+        simulated.write(
+            tmp_path, one, questions=(), domains=domains, documents=1, kept=0, prefix="paloma", suite="paloma"
+        )
+        for one in simulated.sweep(3)
+    ]
+    page = write_report(runs, tmp_path / "report.html")
+    assert page.stat().st_size < 4_000_000
+    with Reader(browser, page) as open_page:
+        begun = time.perf_counter()
+        open_page.reload()
+        assert time.perf_counter() - begun < 3
+        assert open_page.locator(".heat tbody tr").count() == 585
