@@ -166,6 +166,7 @@ def test_a_damaged_registry_is_named(checkpoint: Path) -> None:
     models_file().write_text("{")
     with pytest.raises(UsageError, match=r"models\.json is damaged"):
         resolve("mine")
+    registry.models.remove("mine")  # the registry outlives this test's home
 
 
 @pytest.mark.parametrize(

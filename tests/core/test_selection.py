@@ -131,9 +131,9 @@ def test_a_registered_default_gives_way_to_a_choice(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
     for step in (1, 2, 3):
         small.make_checkpoint(tmp_path / "many" / f"step{step}", seed=step)
-    user_models.add_model("mine", str(tmp_path / "many"), default_revision="step2")
-    assert [one.step for one in resolve("mine")] == [2]
-    assert [one.step for one in resolve("mine", selection=Selection(max_points=2))] == [1, 3]
+    user_models.add_model("with-default", str(tmp_path / "many"), default_revision="step2")
+    assert [one.step for one in resolve("with-default")] == [2]
+    assert [one.step for one in resolve("with-default", selection=Selection(max_points=2))] == [1, 3]
     with pytest.raises(UsageError, match="names a revision"):
-        resolve("mine@step2", "step*")
-    user_models.remove_model("mine")  # the registry outlives this test's home
+        resolve("with-default@step2", "step*")
+    user_models.remove_model("with-default")  # the registry outlives this test's home
