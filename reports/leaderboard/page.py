@@ -179,7 +179,7 @@ def _numbers(board: Board, column: Column, notes: dict[str, int], tip: str = "")
         tip=tip
         or f"{column.name}, {words.metric_title(column.metric)}: "
         f"{'higher' if column.higher_is_better else 'lower'} is better",
-        classes="score-head" if column.kind != "task" else "",
+        classes="task-head" if column.kind == "task" else "score-head",
     )
     return Drawn(column.id, head, tuple(_cell(cell, column, notes) for cell in column.cells), column.suites)
 

@@ -56,7 +56,7 @@ def picture(score: Score, points: Sequence[Point]) -> Markup:
                 kind, x, y, 4.5 if point.front else 3.5, told
             )
         )
-    parts += _names(front, scale)
+    parts += _names(front, points, scale)
     label = (
         f"{column.name}: {len(points)} checkpoints by parameters × training tokens and score; "
         f"{len(front)} on the Pareto front, listed below."
@@ -146,9 +146,10 @@ def _steps(front: Sequence[Point], scale: _Scale) -> str:
     return "".join(parts) + (f"H{WIDTH - RIGHT}" if front else "")
 
 
-def _names(front: Sequence[Point], scale: _Scale) -> list[Markup]:
-    """Names beside the best of the front; one that would stand over another is left out."""
+def _names(front: Sequence[Point], points: Sequence[Point], scale: _Scale) -> list[Markup]:
+    """Names beside the best of the front; one that would stand over another, or over a dot, is left out."""
     placed: list[tuple[float, float, float]] = []
+    dots = [(scale.x(point.cost), scale.y(point.cell.value)) for point in points]
     parts = []
     for point in list(reversed(front))[:NAMED]:
         x, y = scale.x(point.cost), scale.y(point.cell.value)
@@ -157,7 +158,9 @@ def _names(front: Sequence[Point], scale: _Scale) -> list[Markup]:
         width = 6.2 * len(name)
         left = x + 8 + width > WIDTH - RIGHT
         start = x - 8 - width if left else x + 8
-        if start < LEFT or any(abs(y - 6 - other) < 14 and start < b and start + width > a for a, b, other in placed):
+        taken = any(abs(y - 6 - other) < 14 and start < b and start + width > a for a, b, other in placed)
+        over = any(start - 3 < dot < start + width + 3 and y - 22 < height < y for dot, height in dots)
+        if start < LEFT or y - 16 < TOP or taken or over:
             continue
         placed.append((start, start + width, y - 6))
         parts.append(_text("end" if left else "start", x - 8 if left else x + 8, y - 6, name))

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +354,23 @@ def test_the_file_loads_nothing(page: Path) -> None:
     assert policy.startswith("default-src &#39;none&#39;; style-src &#39;sha256-")
     assert "unsafe" not in policy
     assert not re.search(r"https?:|url\(|@import", text)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser: Any, page: Path, scheme: str) -> None:
+    """The accessibility rules of axe-core, with every column shown and every part opened."""
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    with Reader(browser, page, color_scheme=scheme) as tab:
+        opened(tab)
+        tab.locator("#board .columns summary").click()
+        tab.get_by_role("button", name="Show all").click()
+        tab.evaluate("document.querySelectorAll('main details').forEach((part) => { part.open = true; })")
+        tab.evaluate(axe)
+        found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        f"{rule['id']}: {rule['help']} ({rule['nodes'][0]['target']}: {rule['nodes'][0]['html'][:160]})"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert not serious, "\n".join(serious)
