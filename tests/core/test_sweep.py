@@ -22,6 +22,7 @@ from evalkit.processes import is_gone, this_process
 from evalkit.records import Batch, Checkpoint, Scores
 from evalkit.store import load_run
 from tests.core import small
+from tests.domains.release import line, write
 
 
 @pytest.fixture
@@ -31,6 +32,12 @@ def sweep(tmp_path: Path) -> Path:
         small.make_checkpoint(tmp_path / f"many/step{number}", seed=number, tokenizer=False)
     small.byte_tokenizer().save_pretrained(str(tmp_path / "many"))
     return tmp_path / "many"
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A folder of two texts."""
+    return write(tmp_path / "mine/s/a.jsonl", [line("one", id=1), line("two", id=2)]).parent.parent
 
 
 def score(folder: Path, **more: Any) -> list[Any]:
@@ -104,15 +111,15 @@ def test_a_failing_revision_leaves_the_others(sweep: Path, monkeypatch: pytest.M
 
 
 def test_the_command_says_what_failed(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sweep: Path, texts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 1 behind the table of those that stand; as JSON the failed ones are there too."""
     monkeypatch.setattr(cli, "_silence_libraries", lambda: None)
     break_two(sweep, monkeypatch)
-    words = ["run", "--model", str(sweep), "--revisions", "*", "--suite", "test_both", "--engine", "fake"]
+    words = ["run", "--model", str(sweep), "--revisions", "*", "--suite", str(texts), "--engine", "fake"]
     assert cli.main(words) == 1
     out, err = capsys.readouterr()
-    assert "4 runs on test_both" in out
+    assert "4 runs on texts-mine" in out
     assert "Error: 2 of 6 checkpoints failed: many@step2 (" in err
     assert err.index("many@step2 failed: ") < err.index("Loading many@step1")
     assert cli.main([*words, "--json"]) == 1
@@ -137,11 +144,15 @@ def other() -> Iterator[dict[str, Any]]:
 
 
 def test_a_killed_run_is_told_from_a_running_one(
-    checkpoint: Path, other: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path,
+    texts: Path,
+    other: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """``run.json`` says ``running`` for ever behind SIGKILL; lists and runs say ``interrupted`` once the process is gone."""
     monkeypatch.setattr(cli, "_silence_libraries", lambda: None)
-    (run,) = evalkit.run(str(checkpoint), task="test_sums", engine="fake", report=False)
+    (run,) = evalkit.run(str(checkpoint), suite=str(texts), engine="fake", report=False)
     file = run.path / "run.json"
     child = other.pop("end")
     file.write_text(json.dumps({**run.info, "status": "running", "process": other}))
