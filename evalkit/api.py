@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import registry
+from evalkit import registry, which_engine
+from evalkit.cross_check import Sample
+from evalkit.cross_check import choose as choose_sample
 from evalkit.domain_weights import read_weights, shares
 from evalkit.encoding import Encoder, PrefixPolicy, Window, max_length_of
 from evalkit.engines.base import Engine, EngineSettings
+from evalkit.engines.choice import DEFAULT as DEFAULT_ENGINE
 from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringError, SomeFailed, UsageError
 from evalkit.progress import Progress, Silent
 from evalkit.records import Checkpoint
@@ -26,8 +29,6 @@ from evalkit.tokenizers import Tokenizer
 Names = str | Sequence[str]
 
 SHORT_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-DEFAULT_ENGINE = "transformers"
-"""What ``--engine auto`` means."""
 
 
 def run(
@@ -52,6 +53,7 @@ def run(
     device: str = "auto",
     dtype: str = "auto",
     batch_tokens: int | None = None,
+    cross_check: int | None = None,
     output: str | Path = "results",
     data: str | Path | None = None,
     data_source: str | None = None,
@@ -101,6 +103,7 @@ def run(
         "device": device,
         "dtype": dtype,
         "batch_tokens": batch_tokens,
+        "cross_check": cross_check,
         "data": str(data) if data is not None else None,
         "data_source": data_source,
         "bundle": str(bundle) if bundle is not None else None,
@@ -115,13 +118,6 @@ def run(
     _check(choices)
     _check_samples(samples)
     tasks, groups = collect(_names(suite), _names(task), base)
-    engine_name = DEFAULT_ENGINE if engine == "auto" else engine
-    entry = registry.engines.get(engine_name)
-    groups = [
-        dataclasses.replace(group, variation=variation(choices, engine_name, adapter, tokenizer)) for group in groups
-    ]
-    if domain_weights is not None:
-        groups = weighted(groups, tasks, read_weights(domain_weights))
     failures: dict[str, EvalkitError] = {}
     targets = _targets(
         model,
@@ -133,6 +129,19 @@ def run(
         verify=verify,
         broken=failures.__setitem__,
     )
+    live = any(target.model is not None for target in targets)
+    sizes = [target.checkpoint.parameters for target in targets if target.checkpoint.parameters]
+    chosen = which_engine.choose(engine, {task.kind for task, _ in tasks}, max(sizes, default=None), device, live=live)
+    choices["engine_chosen"] = dataclasses.asdict(chosen)
+    entry = registry.engines.get(chosen.engine)
+    checker = which_engine.checker(
+        cross_check, chosen.engine, EngineSettings(device, dtype, max_length=max_length), live=live
+    )
+    groups = [
+        dataclasses.replace(group, variation=variation(choices, chosen.engine, adapter, tokenizer)) for group in groups
+    ]
+    if domain_weights is not None:
+        groups = weighted(groups, tasks, read_weights(domain_weights))
     settings = RunSettings(
         output=Path(output),
         force=force,
@@ -145,6 +154,7 @@ def run(
     runner: Engine = entry.factory(EngineSettings(device, dtype, batch_tokens, dict(engine_args or {}), max_length))
     plans = _Plans(tasks, settings, window, prefix_token, max_length)
     done = Runs()
+    samples_again: list[Sample] = []
     for name, error in failures.items():
         settings.progress.note(f"{name} failed: {error}")
     try:
@@ -163,11 +173,21 @@ def run(
                 settings.progress.note(f"{target.checkpoint.name} failed: {error}")
                 continue
             done += made
+            if checker is not None and not dry_run:
+                paths = [one.path for one in made]
+                samples_again.append(
+                    choose_sample(target.checkpoint, plan, runner.identity(), settings.output, paths, cross_check or 0)
+                )
             if report and not dry_run:
                 for one in made:
                     _report([one.path], one.path / "report.html", samples)
     finally:
         runner.close()
+    if samples_again and checker is not None:
+        which_engine.check_again(samples_again, checker, settings.progress)
+        done = Runs(load_run(one.path) for one in done)
+        for one in done if report else ():
+            _report([one.path], one.path / "report.html", samples)
     if report and not dry_run:
         _sweep_reports(done, samples)
     if failures:

@@ -37,9 +37,21 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "columns",
     ),
     ("tasks", "domains"),
-    ("plan", "rows", "run_info", "runner", "executors", "compare", "comparable", "verdict", "gates", "trends"),
+    (
+        "plan",
+        "rows",
+        "run_info",
+        "runner",
+        "executors",
+        "cross_check",
+        "compare",
+        "comparable",
+        "verdict",
+        "gates",
+        "trends",
+    ),
     ("reports", "train"),
-    ("api", "doctor"),
+    ("api", "which_engine", "doctor"),
     ("commands", "cli", "__main__"),
 )
 """A module may import from its own layer and those before it."""

@@ -170,6 +170,16 @@ def run(
             rich_help_panel="How",
         ),
     ] = None,
+    cross_check: Annotated[
+        int | None,
+        typer.Option(
+            "--cross-check",
+            metavar="N",
+            min=1,
+            help="Score N requests again on the other engine (transformers or vllm), and report how far the two are apart.",
+            rich_help_panel="How",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -55,6 +55,7 @@ class RunOptions(BaseModel):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_tokens: int | None = Field(default=None, ge=1)
+    cross_check: int | None = Field(default=None, ge=1)
     output: Path = Path("results")
     data: Path | None = None
     data_source: str | None = None

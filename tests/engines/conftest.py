@@ -17,6 +17,8 @@ from evalkit.records import Checkpoint
 from tests.engines.models import checkpoint, random_model
 from tests.test_encoding import make_tokenizer
 
+Both = tuple[VllmEngine, TransformersEngine, Checkpoint]
+
 
 @pytest.fixture(scope="session")
 def _vllm() -> None:
@@ -35,21 +37,19 @@ def save(folder: Path, kind: str, seed: int = 0) -> Checkpoint:
 
 
 @pytest.fixture(scope="session", params=["olmo", "olmo2"])
-def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _vllm: None
-) -> Iterator[tuple[VllmEngine, TransformersEngine, Checkpoint]]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _vllm: None) -> Iterator[Both]:
     """Both engines with one checkpoint: OLMo with tied embeddings, and OLMo-2 without."""
     made = save(tmp_path_factory.mktemp("random") / request.param, request.param)
     yield from both(made)
 
 
 @pytest.fixture(scope="session")
-def tiny(_vllm: None) -> Iterator[tuple[VllmEngine, TransformersEngine, Checkpoint]]:
+def tiny(_vllm: None) -> Iterator[Both]:
     """Both engines with olmo-tiny."""
     yield from both(resolve("olmo-tiny")[0])
 
 
-def both(made: Checkpoint) -> Iterator[tuple[VllmEngine, TransformersEngine, Checkpoint]]:
+def both(made: Checkpoint) -> Iterator[Both]:
     """Both engines, loaded."""
     engine, plain = VllmEngine(EngineSettings(device="cpu")), TransformersEngine(EngineSettings(device="cpu"))
     try:

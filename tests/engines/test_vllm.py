@@ -9,11 +9,10 @@ import numpy as np
 from evalkit.engines.base import Engine, StreamingEngine
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.engines.vllm.engine import VllmEngine
-from evalkit.records import Checkpoint, GenerationSettings, Request
+from evalkit.records import GenerationSettings, Request
 from evalkit.tokenizers import Tokenizer
+from tests.engines.conftest import Both
 from tests.engines.test_prefix_tree import distinct, mixed_requests, run
-
-Both = tuple[VllmEngine, TransformersEngine, Checkpoint]
 
 
 def full_windows(vocabulary: int, positions: int) -> list[Request]:
@@ -44,6 +43,7 @@ def test_scores_as_transformers_does(pair: Both) -> None:
     positions = int(made.config["max_position_embeddings"])
     requests = mixed_requests(3, vocabulary=400, model=plain._model) + full_windows(400, positions)
     assert assert_equal(engine, plain, requests) >= 2
+    assert_equal(engine, plain, requests)  # all of it is in the prefix cache by now
 
 
 def test_generates_as_transformers_does(pair: Both) -> None:

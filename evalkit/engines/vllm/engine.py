@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import itertools
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalkit.encoding import max_length_of
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.endings import end_of_text, finish
-from evalkit.engines.vllm import batches, probe
+from evalkit.engines.vllm import adapters, batches, probe
 from evalkit.engines.vllm import settings as options
 from evalkit.engines.vllm.process import START_SECONDS, WorkerDied, WorkerProcess, log_file
 from evalkit.engines.vllm.stream import Stream
@@ -47,6 +48,10 @@ class VllmEngine:
         self._checkpoint: Checkpoint | None = None
         self._probed: probe.Floats | None = None
         self._numbers = itertools.count()
+        self._adapter_numbers = itertools.count(1)
+        self._rank = 0
+        """Largest rank of an adapter that the worker was started for."""
+        self._merged: tempfile.TemporaryDirectory[str] | None = None
         self._log = log_file(self.chosen.own["log"])
 
     # Weights
@@ -59,26 +64,60 @@ class VllmEngine:
             if self._swap(checkpoint):
                 return
             self.notes.append(
-                f"vLLM's reload of {checkpoint.name} in place was wrong, so a new vLLM was started for it: the probe found it."
+                f"vLLM's reload of {checkpoint.name} in place was wrong, which the probe found, so a new vLLM was started."
             )
             self._swappable = False
-        self._start()
-        self._probe(checkpoint, before=None)
+        if self._worker is not None and before is not None and self._next_adapter(before, checkpoint):
+            return
+        self._merged = None
+        try:
+            self._start()
+            self._probe(checkpoint, before=None)
+        except CheckpointError as error:
+            if checkpoint.adapter is None:
+                raise
+            self._merged = adapters.merge(checkpoint, self.chosen.dtype)
+            self.notes.append(f"The adapter was merged into its base, since vLLM did not take it as it is: {error}")
+            self._start()
+            self._probe(checkpoint, before=None)
+
+    def _next_adapter(self, before: Checkpoint, checkpoint: Checkpoint) -> bool:
+        """Another adapter of the same base, in the running worker; False where it needs a new one.
+
+        A base is never scored beside its adapters: on CPU vLLM takes the last adapter for the base's requests.
+        """
+        assert self._worker is not None  # noqa: S101
+        if checkpoint.adapter is None or before.adapter is None or self._merged is not None:
+            return False
+        if checkpoint.path != before.path or adapters.rank(checkpoint.adapter) > self._rank:
+            return False
+        try:
+            self._worker.send(("adapter", *self._adapter(checkpoint)))
+        except WorkerDied:
+            return False
+        return self._probe(checkpoint, before=self._probed, last=False)
+
+    def _adapter(self, checkpoint: Checkpoint) -> tuple[str, int, str]:
+        """An adapter's name and number in vLLM, each used once, and its folder."""
+        number = next(self._adapter_numbers)
+        return f"adapter-{number}", number, str(checkpoint.adapter)
 
     def _start(self) -> None:
         """A new worker with the current checkpoint."""
         checkpoint = self._loaded()
         self._end()
         length = max_length_of(dict(checkpoint.config), None, self.chosen.max_length)
-        spec = {
-            "options": {
-                **options.vllm_options(self.chosen, checkpoint.config, length, self._batched_tokens),
-                "model": str(checkpoint.path),
-                "tokenizer": str(checkpoint.tokenizer_path),
-                "trust_remote_code": checkpoint.trust_remote_code,
-            },
-            "scoring": self.chosen.own["scoring"],
+        chosen: dict[str, Any] = {
+            **options.vllm_options(self.chosen, checkpoint.config, length, checkpoint.parameters, self._batched_tokens),
+            "model": str(checkpoint.path) if self._merged is None else self._merged.name,
+            "tokenizer": str(checkpoint.tokenizer_path),
+            "trust_remote_code": checkpoint.trust_remote_code,
         }
+        spec: dict[str, Any] = {"options": chosen, "scoring": self.chosen.own["scoring"], "adapter": None}
+        if checkpoint.adapter is not None and self._merged is None:
+            self._rank = max(self._rank, adapters.rank(checkpoint.adapter))
+            chosen |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": self._rank}
+            spec["adapter"] = self._adapter(checkpoint)
         self.starts += 1
         self._worker = WorkerProcess(options.environment(self.chosen), self._log)
         try:
@@ -183,6 +222,7 @@ class VllmEngine:
             "path": f"{facts['path']}, last token by id ({facts['runner']} runner)",
             "parallel": str(facts["parallel"]),
             "options": options.identity_options(self.chosen),
+            "adapter": "none" if checkpoint.adapter is None else "beside" if self._merged is None else "merged",
         }
 
     # Scoring
@@ -301,7 +341,7 @@ class VllmEngine:
 
     def close(self) -> None:
         self._end()
-        self._checkpoint = self._probed = None
+        self._checkpoint = self._probed = self._merged = None
 
 
 def _pass_on(died: WorkerDied) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.engines.base import EngineSettings
+from evalkit.engines.choice import gpu_memory, gpus_needed
 from evalkit.engines.names import DTYPES, SHORT_DTYPES
 from evalkit.errors import UnknownName, UsageError
 
@@ -174,10 +175,17 @@ def check(settings: EngineSettings) -> Chosen:
     return Chosen(kind, device, dtype, own, options, budget, settings.max_length)
 
 
-def vllm_options(chosen: Chosen, config: Mapping[str, Any], length: int, batched_tokens: int | None) -> dict[str, Any]:
+def vllm_options(
+    chosen: Chosen,
+    config: Mapping[str, Any],
+    length: int,
+    parameters: int | None = None,
+    batched_tokens: int | None = None,
+) -> dict[str, Any]:
     """What vLLM is started with, by the names of its ``EngineArgs``; strings are a person's own, for vLLM to parse.
 
-    `length`: positions of the longest request. vLLM must be able to predict a token after them.
+    `length`: positions of the longest request. vLLM must be able to predict a token after them. `parameters` decides over
+    how many GPUs a model is divided: over one where it fits. `batched_tokens`: after vLLM ran out of memory.
     """
     options: dict[str, Any] = {
         "dtype": chosen.dtype,
@@ -192,6 +200,7 @@ def vllm_options(chosen: Chosen, config: Mapping[str, Any], length: int, batched
         options |= {"block_size": BLOCK["cpu"], "enforce_eager": True}
     else:
         options["gpu_memory_utilization"] = GPU_MEMORY
+        options["tensor_parallel_size"] = gpus_needed(parameters, gpu_memory())
     if not {"kv_cache_memory_bytes", "gpu_memory_utilization"} & set(chosen.options) and chosen.kind == "cpu":
         options["kv_cache_memory_bytes"] = cache_bytes(config, length)
     given = dict(chosen.options)

@@ -3,7 +3,7 @@
 Messages are tuples of plain values and numpy arrays; the first item names them.
 
 to the worker
-    ``("start", spec)``, ``("swap", folder, mend)``, ``("score", job, tokens, lengths, starts)``,
+    ``("start", spec)``, ``("swap", folder, mend)``, ``("adapter", name, number, folder)``, ``("score", job, tokens, lengths, starts)``,
     ``("generate", job, prompts, settings)``, ``("stop",)``
 from the worker
     ``("ready", facts)``, ``("swapped",)``, ``("refused", kind, reason)``, ``("scores", job, logprobs, greedy)``,
@@ -119,6 +119,8 @@ class Worker:
             self.pipe.send(("refused", "memory" if _is_memory(error) else "model", reason(error)))
             return
         self.vocabulary = int(facts["vocabulary"])
+        if spec["adapter"] is not None:
+            self.on_adapter(*spec["adapter"])
         self.pipe.send(("ready", facts))
 
     def on_swap(self, folder: str, mend: bool) -> None:
@@ -131,6 +133,12 @@ class Worker:
             self.pipe.send(("refused", "swap", reason(error)))
             return
         self.pipe.send(("swapped",))
+
+    def on_adapter(self, name: str, number: int, folder: str) -> None:
+        """From now on requests are answered by the base with this adapter."""
+        from vllm.lora.request import LoRARequest
+
+        self.lora = LoRARequest(name, number, folder)
 
     # Generation
 
