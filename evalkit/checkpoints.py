@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Source:
     tokenizer: str | None = None
     default_revision: str | None = None
     tokens_per_step: int | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def resolve(
@@ -136,17 +137,17 @@ def _registered(name: str) -> ModelEntry | None:
 
 
 def _from_entry(entry: ModelEntry) -> Source:
-    rate = entry.extra.get("tokens_per_step")
+    rate, told = entry.extra.get("tokens_per_step"), entry.extra.get("training") or {}
     folder = Path(entry.source).expanduser()
     if folder.is_absolute() or folder.is_dir():
         if not folder.is_dir():
             raise CheckpointError(
                 f"The folder {folder} of the model '{entry.name}' does not exist. 'evalkit models rm {entry.name}' forgets it."
             )
-        return Source(entry.name, folder, None, entry.tokenizer, entry.default_revision, rate)
+        return Source(entry.name, folder, None, entry.tokenizer, entry.default_revision, rate, told)
     _refuse_native(entry.source)
     rate = rate or TOKENS_PER_STEP.get(entry.source)
-    return Source(entry.name, None, entry.source, entry.tokenizer, entry.default_revision, rate)
+    return Source(entry.name, None, entry.source, entry.tokenizer, entry.default_revision, rate, told)
 
 
 def _from_folder(folder: Path, revision: str) -> tuple[Source, str | None]:
@@ -229,6 +230,7 @@ def _checkpoint(
         stage=parsed.stage,
         ingredient=parsed.ingredient,
         trust_remote_code=trust,
+        training=source.training,
     )
     return replace(checkpoint, adapter=adapter.resolve()) if adapter else checkpoint
 

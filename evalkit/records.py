@@ -178,6 +178,9 @@ class Checkpoint:
     ingredient: int | None = None
     adapter: Path | None = None
     trust_remote_code: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """What the person said of its training with ``evalkit models add``: ``training_data_decontaminated`` and
+    ``training_order_fixed`` (``yes``, ``no``), ``decontamination`` (in words). Paloma's guidelines G1 and G2."""
 
     @property
     def name(self) -> str:

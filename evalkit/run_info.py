@@ -81,7 +81,7 @@ def describe(
         "tasks": {work.name: _about(work) for work in works},
         "settings": dict(choices),
         "data_source": choices.get("data_source"),
-        "guidelines": _guidelines(works, encoder, identity),
+        "guidelines": _guidelines(works, encoder, identity, checkpoint.training),
         "seeds": {"note": "Sampling and shots are fixed by each task's protocol; scoring draws nothing."},
         "versions": environment.versions(),
         "hardware": environment.hardware(),
@@ -118,12 +118,17 @@ def note_truncated(info: dict[str, Any], work: TaskWork, rows: Sequence[Row]) ->
         )
 
 
-def _guidelines(works: Sequence[TaskWork], encoder: Any, identity: Mapping[str, str]) -> dict[str, Any]:
-    """Paloma's G1–G5 as far as a run knows them; what it cannot know is ``unknown``."""
+def _guidelines(
+    works: Sequence[TaskWork], encoder: Any, identity: Mapping[str, str], training: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Paloma's G1–G5. G1 and G2 are what the person said of the model's training; what nobody said is ``unknown``."""
     names = Counter(bool(work.task.limited) for work in works)
     return {
-        "G1": {"training_data_decontaminated": "unknown"},
-        "G2": {"training_order_fixed": "unknown"},
+        "G1": {
+            "training_data_decontaminated": training.get("training_data_decontaminated", "unknown"),
+            **({"method": training["decontamination"]} if training.get("decontamination") else {}),
+        },
+        "G2": {"training_order_fixed": training.get("training_order_fixed", "unknown")},
         "G3": {"whole_evaluation_sample": names[True] == 0},
         "G4": {"tokenizer": encoder.tokenizer.hash, "vocabulary": encoder.tokenizer.vocabulary_size},
         "G5": {

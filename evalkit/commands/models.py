@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,12 +20,36 @@ def add(
         str | None,
         typer.Option("--tokenizer", metavar="T", help="A folder, hub repository or tokenizer.json to use with it."),
     ] = None,
+    decontaminated: Annotated[
+        Literal["yes", "no"] | None,
+        typer.Option(
+            "--decontaminated",
+            help="Whether its training data were cleared of the evaluation's texts (Paloma's guideline G1). Tables show it.",
+        ),
+    ] = None,
+    decontamination: Annotated[
+        str | None,
+        typer.Option("--decontamination", metavar="TEXT", help="How: the method, and the share that was removed."),
+    ] = None,
+    fixed_order: Annotated[
+        Literal["yes", "no"] | None,
+        typer.Option("--fixed-order", help="Whether the order of its training data was fixed (Paloma's guideline G2)."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Register a model under a name, for every later command."""
+    """Register a model under a name, for every later command.
+
+    evalkit models add mine path/to/checkpoints --decontaminated yes --fixed-order yes
+    """
     from evalkit.models import add_model
 
-    add_model(name, path, tokenizer=tokenizer)
+    told = {
+        "training_data_decontaminated": decontaminated,
+        "decontamination": decontamination,
+        "training_order_fixed": fixed_order,
+    }
+    training = {key: value for key, value in told.items() if value}
+    add_model(name, path, tokenizer=tokenizer, extra={"training": training} if training else None)
     say(f"'{name}' now stands for {path}. Score it with: evalkit run --model {name} --suite quickstart")
 
 

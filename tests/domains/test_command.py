@@ -132,3 +132,19 @@ def test_domains_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert cli.main(["list", "domains", wrong]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_what_is_said_of_training_is_shown(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guidelines G1 and G2 are what the person said when the model was registered, in the table and in run.json."""
+    write(Path("files/ptb/test/test.jsonl.gz"), documents("ptb", "ptb", "test"))
+    told = ["--decontaminated", "yes", "--decontamination", "exact paragraphs, 0.02 % removed", "--fixed-order", "no"]
+    assert cli.main(["models", "add", "said", str(checkpoint), *told]) == 0
+    try:
+        words = ["run", "--model", "said", "--suite", "paloma", "--data", "files", "--engine", "fake", "--no-report"]
+        assert cli.main(words) == 0
+    finally:
+        assert cli.main(["models", "rm", "said"]) == 0
+    assert "G1 ✓ G2 ✗ G3 ✗" in capsys.readouterr().out
+    guidelines = json.loads(Path("results/said/part-of-paloma~fake/main/run.json").read_text())["guidelines"]
+    assert guidelines["G1"] == {"training_data_decontaminated": "yes", "method": "exact paragraphs, 0.02 % removed"}
+    assert guidelines["G2"] == {"training_order_fixed": "no"}
