@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from evalkit.reports.tables import best_of
 from evalkit.reports.words import Unit
 
 LEVEL = 0.95
@@ -149,49 +150,19 @@ class Board:
 
 
 def with_best(column: Column, candidates: Sequence[bool]) -> Column:
-    """The column with its best cell marked, and those that cannot be told from it. `candidates`: which rows take part.
-
-    Two cells cannot be told apart where the 95 % interval of their unpaired difference holds 0; where an error is unknown
-    nothing is marked as tied. Of equal values all are best.
-    """
+    """The column with its best cell marked, and those that cannot be told from it (`tables.best_of`). `candidates`: which
+    rows take part; of them cells that do not compare take none."""
     taking = [
-        cell for cell, takes in zip(column.cells, candidates, strict=True) if cell is not None and takes and cell.counts
+        cell if takes and cell is not None and cell.counts else None
+        for cell, takes in zip(column.cells, candidates, strict=True)
     ]
-    if len(taking) < 2:
-        return column
-    best = taking[0]
-    for cell in taking[1:]:
-        if column.better(cell.value, best.value):
-            best = cell
-
-    def marked(cell: Cell | None, takes: bool) -> Cell | None:
-        if cell is None or not takes or not cell.counts:
-            return cell
-        if cell.value == best.value:
-            return replace(cell, best=True)
-        if cell.stderr is None or best.stderr is None:
-            return cell
-        return replace(cell, tied=abs(cell.value - best.value) < Z * math.hypot(cell.stderr, best.stderr))
-
-    cells = tuple(marked(cell, takes) for cell, takes in zip(column.cells, candidates, strict=True))
-    return replace(column, cells=cells)
-
-
-def pareto_front(points: Sequence[tuple[float, float] | None], *, higher_is_better: bool) -> list[bool]:
-    """Which points no other beats: cost to be small, value to be good (Paloma, arXiv 2312.10523).
-
-    A point is on the front where no other costs at most as much and is at least as good, and is better in one of the two.
-
-    >>> pareto_front([(1, 0.3), (2, 0.5), (3, 0.4), (2, 0.5), None], higher_is_better=True)
-    [True, True, False, True, False]
-    """
-    known = sorted(
-        {(cost, -value if higher_is_better else value) for cost, value in (point for point in points if point)}
+    marks = best_of(
+        [None if cell is None else cell.value for cell in taking],
+        [None if cell is None else cell.stderr for cell in taking],
+        higher=column.higher_is_better,
     )
-    front: set[tuple[float, float]] = set()
-    lowest = math.inf
-    for cost, value in known:
-        if value < lowest:
-            front.add((cost, value))
-            lowest = value
-    return [point is not None and (point[0], -point[1] if higher_is_better else point[1]) in front for point in points]
+    cells = tuple(
+        cell if cell is None or not mark else replace(cell, best=mark == "best", tied=mark == "tie")
+        for cell, mark in zip(column.cells, marks, strict=True)
+    )
+    return replace(column, cells=cells)

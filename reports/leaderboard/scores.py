@@ -9,7 +9,8 @@ from typing import Literal
 
 from evalkit.errors import UsageError
 from evalkit.registry import parse_task_name, suites
-from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing, Z, pareto_front, with_best
+from evalkit.reports.charts.pareto import front
+from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing, Z, with_best
 from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.words import unit_of
@@ -265,16 +266,16 @@ def _score(
         else None
         for row, cell, takes in zip(rows, column.cells, own, strict=True)
     ]
-    front = [False] * len(rows)
-    if sum(point is not None for point in points) > 1:
-        front = pareto_front(points, higher_is_better=column.higher_is_better)
+    placed = [(i, point) for i, point in enumerate(points) if point is not None]
+    leading = front([point for _, point in placed], higher=column.higher_is_better) if len(placed) > 1 else []
+    on_front = {i for (i, _), leads in zip(placed, leading, strict=False) if leads}
     centred = _centred(recipe, column)
     return Score(
         recipe.suite,
         column,
         None if centred is None else with_best(centred, own),
         tuple(standings),
-        tuple(front),
+        tuple(i in on_front for i in range(len(rows))),
         note,
         ranked_by,
     )

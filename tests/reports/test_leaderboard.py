@@ -10,8 +10,9 @@ import pytest
 
 from bench import board_runs as made
 from evalkit.errors import UsageError
+from evalkit.reports.charts.pareto import front
 from evalkit.reports.leaderboard import Options, build
-from evalkit.reports.leaderboard.board import Cell, Column, pareto_front
+from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.scores import ranks_from_errors
 from tests.reports.boards import NO_BASELINES, cell, column, olmo1, score, value
 
@@ -242,9 +243,9 @@ def test_rank_intervals_cover_the_truth() -> None:
 
 def test_the_pareto_front() -> None:
     """By hand: (1, .3) cheapest; (2, .5) better; (3, .4) beaten by (2, .5); (4, .5) costs more for the same; (5, .6)."""
-    points = [(1.0, 0.3), (2.0, 0.5), (3.0, 0.4), (4.0, 0.5), (5.0, 0.6), None]
-    assert pareto_front(points, higher_is_better=True) == [True, True, False, False, True, False]
-    assert pareto_front([(1.0, 0.3), (2.0, 0.2), (3.0, 0.25)], higher_is_better=False) == [True, True, False]
+    points = [(1.0, 0.3), (2.0, 0.5), (3.0, 0.4), (4.0, 0.5), (5.0, 0.6)]
+    assert front(points, higher=True) == [True, True, False, False, True]
+    assert front([(1.0, 0.3), (2.0, 0.2), (3.0, 0.25)], higher=False) == [True, True, False]
 
 
 def test_the_front_is_of_parameters_times_tokens(tmp_path: Path) -> None:
