@@ -15,7 +15,7 @@ const start = (data) => {
   let quiet = true; // while a link is being followed it is not written
 
   // ------------------------------------------------------------------------------------------------ as many rows as needed
-  const CHUNK = 60;
+  const CHUNK = 40;
   let limit = CHUNK;
   const box = live.box.querySelector(".scroll");
   const more = make("button", { type: "button", class: "more" });
@@ -33,7 +33,13 @@ const start = (data) => {
   };
   const grow = (to) => { limit = Math.max(limit, to); lay(); };
   more.addEventListener("click", () => grow(Infinity));
-  new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) grow(limit + CHUNK); }, { root: box, rootMargin: "600px" }).observe(foot);
+  const watch = new IntersectionObserver((seen) => {
+    if (!seen.some((one) => one.isIntersecting)) return;
+    grow(limit + CHUNK);
+    watch.unobserve(foot); // and look again: it may still be near
+    watch.observe(foot);
+  }, { root: box, rootMargin: "300px" });
+  watch.observe(foot);
   const show = (row) => { // a row that a link asks for
     if (row && row.hasAttribute("data-later")) grow(Infinity);
     if (row) row.scrollIntoView({ block: "center" });
