@@ -96,18 +96,16 @@ def heat(
 
 
 def _columns(report: Report, reference: int, trend: bool, turning: bool) -> list[Column]:
-    columns = [Column("Domain")]
-    columns += [
-        Column(column_title(report, i), "number", "up", note="reference" if i == reference else "")
-        for i in range(len(report.runs))
-    ]
-    columns.append(Column("Last − reference", "number", "up", classes="num"))
+    columns = [Column("Domain"), Column("Last − reference", "number", "up", classes="num")]
     if trend:
         columns.append(Column("Trend", "none"))
     if turning:
         columns.append(Column("Course"))
-    columns.append(Column("n", "number", "down"))
-    return columns
+    columns += [
+        Column(column_title(report, i), "number", "up", note="reference" if i == reference else "")
+        for i in range(len(report.runs))
+    ]
+    return [*columns, Column("n", "number", "down")]
 
 
 def _row(
@@ -120,16 +118,10 @@ def _row(
     trend: bool,
 ) -> Markup:
     values = [None if cell is None or not math.isfinite(cell.value) else cell.value for cell in line.cells]
-    base = values[reference]
-    cells = [f'<tr><th scope="row"><bdi>{escape(visible(line.domain))}</bdi></th>']
-    for i, value in enumerate(values):
-        if value is None:
-            cells.append(f"<td>{MISSING}</td>")
-        else:
-            shade = "" if i == reference or base is None else _shade((value - base) / full)
-            cells.append(f'<td class="{shade}">{value:.3f}</td>' if shade else f"<td>{value:.3f}</td>")
+    base, last = values[reference], values[-1]
     key = (line.task, line.source, line.domain)
-    change, last = found.get(key), values[-1]
+    change = found.get(key)
+    cells = [f'<tr><th scope="row"><bdi>{escape(visible(line.domain))}</bdi></th>']
     if change is not None:
         sign = {"better": "▼ ", "worse": "▲ "}.get(change.verdict, "")
         cells.append(f'<td data-v="{change.difference:.5f}">{sign}{difference_text(change)}</td>')
@@ -141,6 +133,12 @@ def _row(
         cells.append(f'<td class="trend">{spark(values)}</td>')
     if turning:
         cells.append(f'<td class="course">{escape(visible(turning.get(key, "")))}</td>')
+    for i, value in enumerate(values):
+        if value is None:
+            cells.append(f"<td>{MISSING}</td>")
+        else:
+            shade = "" if i == reference or base is None else _shade((value - base) / full)
+            cells.append(f'<td class="{shade}">{value:.3f}</td>' if shade else f"<td>{value:.3f}</td>")
     cells.append(f'<td class="quiet" data-v="{line.known.n}">{line.known.n:,}</td></tr>\n')
     return Markup("".join(cells))  # noqa: S704 - every stranger's text above is escaped
 

@@ -2,14 +2,15 @@
 
 A run's ``training`` (in ``run.json``, or ``training.json`` beside it) may hold ``recipe`` (a mapping or text), ``data`` (a list
 of ``name, rows, used, dropped, tokens``), ``template`` (verbatim), ``loss`` (``[step, loss, learning rate, tokens a second]``
-each), ``contamination`` and ``hyper`` (mappings). What is missing is not shown.
+each), ``contamination`` and ``hyper`` (mappings), ``evals`` (scores during training: ``step, task, domain, metric, value``), ``steps``,
+``tokens`` and ``seconds``. What is missing is not shown.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,10 @@ from evalkit.reports.charts.loss import loss_drawing
 from evalkit.reports.story import Story, training
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Line, Report
-from evalkit.reports.whisker import HEIGHT, MARGIN, WIDTH, Scale
-from evalkit.reports.words import Unit, number, plainly, score
+from evalkit.reports.whisker import HEIGHT, MARGIN, WIDTH, Scale, spark
+from evalkit.reports.words import Unit, amount, duration, number, plainly, score
 
-DATA_COLUMNS = ("rows", "used", "dropped", "tokens")
+DATA_COLUMNS = ("rows", "used", "held_out", "dropped", "tokens", "learned_tokens")
 DUMBBELL_COLUMNS = (
     Column("Task"),
     Column("Before", "number", "down"),
@@ -55,6 +56,10 @@ class Tuning:
     template: str
     recipe: str
     loss: Markup | None
+    spent: str
+    """Steps, tokens and time, in words."""
+    evals: tuple[tuple[str, str, str, Markup], ...]
+    """Scores during training: what, first, last, and the line between."""
     dumbbells: tuple[tuple[str, tuple[Dumbbell, ...]], ...]
     """By unit's title."""
 
@@ -80,8 +85,31 @@ def _tuning(report: Report, column: int, base: int | None) -> Tuning:
         str(about.get("template") or ""),
         recipe if isinstance(recipe, str) else _text(recipe),
         loss_drawing(about),
+        _spent(about),
+        tuple(_evals(about)),
         () if base is None else tuple(_dumbbells(report, base, column)),
     )
+
+
+def _spent(about: Mapping[str, Any]) -> str:
+    parts = [
+        (amount(about.get("steps")), "steps"),
+        (amount(about.get("tokens")), "tokens"),
+        (duration(about.get("seconds")), ""),
+    ]
+    return ", ".join(f"{value} {word}".strip() for value, word in parts if value)
+
+
+def _evals(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Markup]]:
+    """A line of ``evals`` each: a metric of a task (or domain) while the model was in training."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for entry in _list(about.get("evals")):
+        if isinstance(entry, Mapping) and isinstance(entry.get("value"), (int, float)):
+            name = " ".join(str(entry[key]) for key in ("task", "domain", "metric") if entry.get(key))
+            found.setdefault(name, []).append((float(entry.get("step") or 0), float(entry["value"])))
+    for name, pairs in found.items():
+        values = [value for _, value in sorted(pairs)]
+        yield name, f"{values[0]:.4g}", f"{values[-1]:.4g}", spark(values)
 
 
 def _dumbbells(report: Report, base: int, column: int) -> list[tuple[str, tuple[Dumbbell, ...]]]:

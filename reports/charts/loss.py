@@ -38,7 +38,7 @@ def loss_chart(points: Sequence[tuple[float, float, int]]) -> Any:
     line = base.mark_line(color=theme.SERIES[0], strokeWidth=1.6, aria=False)
     dots = base.mark_point(filled=True, size=14, color=theme.SERIES[0], opacity=1).encode(description="said:N")
     return alt.layer(line, dots if len(rows) <= 120 else dots.encode(opacity=alt.value(0))).properties(
-        width=560, height=200
+        width=760, height=220
     )
 
 

@@ -141,7 +141,7 @@ def pareto_chart(points: Sequence[Spent], title: str) -> Any:
             .mark_text(align="left", dx=8, dy=-8, color=theme.INK, fontSize=10, aria=False)
             .encode(x=x, y=y, text="name:N")
         )
-    return alt.layer(*layers).properties(width=560, height=280)
+    return alt.layer(*layers).properties(width=760, height=300)
 
 
 def _scores(report: Report) -> list[tuple[str, bool, list[float | None]]]:

@@ -1,0 +1,216 @@
+"""What changed, curves, heat, Pareto fronts, tuning and figures: what is drawn is what the numbers say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalkit.compare import compare_runs
+from evalkit.errors import UsageError
+from evalkit.reports import changes as changed
+from evalkit.reports import write_report
+from evalkit.reports.charts import theme
+from evalkit.reports.charts.curves import best_scale, points_of
+from evalkit.reports.charts.loss import loss_points
+from evalkit.reports.charts.pareto import front
+from evalkit.reports.figures import figures, parse_formats, write_figures
+from evalkit.reports.story import tell
+from evalkit.reports.view import load_report
+from evalkit.reports.whisker import spark
+from tests.reports import runs, simulated
+from tests.reports.test_report import Page
+
+SMALL = tuple(simulated.Question(q.name, 80, q.ease, q.options) for q in simulated.QUESTIONS[:3])
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Six checkpoints; in the last two one domain of eight becomes worse."""
+    output = tmp_path_factory.mktemp("sweep")
+    return [
+        simulated.write(
+            output, one, questions=SMALL, domains=simulated.few_domains(), shift={("forums", "chess"): 0.4 * max(0, i - 3)}
+        )
+        for i, one in enumerate(simulated.sweep(6))
+    ]  # fmt: skip
+
+
+def test_the_planted_regression_is_named_first(sweep: list[Path]) -> None:
+    """Verdict, forest table and heat table agree with `evalkit.compare` about the one domain that fell."""
+    comparison = compare_runs(sweep[-2:])
+    page = Page(write_report(sweep[-2:], sweep[0].parent / "pair.html"))
+    for sentence in comparison.verdict():
+        assert sentence in page.text
+    assert "Largest losses: forums/chess +0.3" in page.text
+    (worse,) = [row for row in page.rows() if row.startswith("forums/chess") and "●" in row]
+    assert "● worse" in worse
+    (heat,) = [row for row in page.rows() if row.startswith("chess ")]
+    assert "▲ +0.3" in heat
+
+
+def test_a_pair_without_documents_says_that_it_is_not_compared(tmp_path: Path) -> None:
+    """Runs whose rows were removed: the page stands, and says why there are no differences."""
+    pair = [runs.quickstart(tmp_path / str(i), shift=0.01 * i, checkpoint={"name": f"m@step{i}"}) for i in range(2)]
+    page = Page(write_report(pair, tmp_path / "report.html"))
+    assert "These are not compared. m@step0, m@step1: there are no stored documents to compare." in page.text
+
+
+def line(**more: Any) -> changed.Change:
+    """A change of accuracy by two points, resolved."""
+    values: dict[str, Any] = {
+        "name": "t", "level": "task", "task": "t", "source": "", "domain": "", "metric": "acc", "unit": "percent",
+        "value_a": 0.5, "value_b": 0.52, "difference": 0.02, "low": 0.01, "high": 0.03, "better": 1, "resolved": True,
+        "p": 0.01, "n": 100, "mde": 0.01,
+    }  # fmt: skip
+    return changed.Change(**{**values, **more})
+
+
+def test_better_is_to_the_right_for_both_units() -> None:
+    """Accuracy +2 of at most 4 points stands a half right of the middle; bits per byte −2 of 4 as well."""
+    centre, half = changed.WIDTH / 2, (changed.WIDTH / 2 - changed.MARGIN) / 2
+    accuracy = str(changed.difference_bar(line(), 0.04))
+    bits = str(changed.difference_bar(line(unit="bits", difference=-0.02, low=-0.03, high=-0.01), 0.04))
+    for drawing in (accuracy, bits):
+        assert f'cx="{centre + half}"' in drawing
+        assert "forest better" in drawing
+    assert changed.difference_text(line()) == "+2.0 [+1.0, +3.0]"
+    assert (
+        changed.difference_text(line(unit="bits", difference=-0.0204, low=-0.03, high=0.001))
+        == "−0.020 [−0.030, +0.001]"
+    )
+    assert "hollow" not in accuracy
+    assert line(resolved=False).verdict == "unresolved"
+
+
+def test_largest_changes_stand_for_many_domains() -> None:
+    """Of fifty domains the twelve largest each way, gains first; unresolved ones only after resolved ones."""
+    domains = tuple(
+        line(name=f"d{i}", level="domain", unit="bits", difference=(i - 25) / 100, better=-1 if i > 25 else 1 if i < 25 else 0)
+        for i in range(50)
+    )  # fmt: skip
+    made = changed.Changes(0, 1, ("m@a", "m@b"), domains=domains)
+    names = [change.name for change in made.largest()]
+    assert made.abridged
+    assert names == [f"d{i}" for i in range(12)] + [f"d{i}" for i in range(38, 50)]
+    assert made.short == ("a", "b")
+
+
+def test_stories_are_told_by_what_the_runs_are(sweep: list[Path], tmp_path: Path) -> None:
+    """Two are a pair in the order given, three of a model a sweep in the order of training, others models, one tuned."""
+    pair = load_report([sweep[3], sweep[1]])
+    assert tell(pair.runs).kind == "pair"
+    assert [run.path for run in pair.runs] == [sweep[3], sweep[1]]
+    shuffled = load_report([sweep[4], sweep[0], sweep[2]])
+    assert [run.path for run in shuffled.runs] == [sweep[0], sweep[2], sweep[4]]
+    assert tell(shuffled.runs).pairs == ((1, 2), (0, 2))
+    base = simulated.write(tmp_path, simulated.Simulated(tokens=10**12), questions=SMALL)
+    tuned = simulated.write(tmp_path, simulated.Simulated("olmo-sim-sft", training=simulated.TRAINING), questions=SMALL)
+    story = tell(load_report([tuned, base]).runs)
+    assert (story.kind, story.pairs) == ("tuned", ((1, 0),))
+    other = simulated.write(tmp_path, simulated.Simulated("other"), questions=SMALL)
+    third = simulated.write(tmp_path, simulated.Simulated("third"), questions=SMALL)
+    assert tell(load_report([base, other, third]).runs).kind == "models"
+
+
+def test_a_tuned_checkpoint_stands_after_a_break(sweep: list[Path], tmp_path: Path) -> None:
+    """It has no place among tokens seen, and is joined to its base by a dashed line alone."""
+    about = {**simulated.TRAINING, "base": {"name": load_report([sweep[-1]]).runs[0].label}}
+    tuned = simulated.write(
+        tmp_path, simulated.Simulated("tuned", training=about), questions=SMALL, domains=simulated.few_domains()
+    )
+    points, axis = points_of(load_report([*sweep, tuned]))
+    assert axis == "tokens seen"
+    assert best_scale(points) == "log"
+    assert [point.tuned_from for point in points] == [None] * 6 + [5]
+    source = write_report([*sweep, tuned], tmp_path / "report.html").read_text(encoding="utf-8")
+    (drawing,) = re.findall(r'<svg class="chart"[^>]*aria-label="arc_easy[^>]*>.*?</svg>', source)[:1]
+    assert drawing.count('stroke-dasharray="4,3"') == 1
+    assert "tuned" in drawing or "fine-tuned" in drawing
+    assert drawing.count("data-said=") == 7
+
+
+def test_the_front_of_pareto() -> None:
+    """Nobody on it is beaten for the same or less compute; equal points share it."""
+    points = [(1.0, 0.3), (2.0, 0.5), (3.0, 0.4), (3.0, 0.6), (2.0, 0.5), (4.0, 0.6)]
+    assert front(points, higher=True) == [True, True, False, True, True, False]
+    assert front([(1.0, 2.0), (2.0, 1.5), (3.0, 1.6)], higher=False) == [True, True, False]
+
+
+def test_losses_are_read_as_lists_and_mappings() -> None:
+    """What is no number is left out; more steps than a drawing holds are averaged in groups."""
+    assert loss_points({"loss": [[1, 2.0, 1e-4, 100], {"step": 2, "loss": 1.0}, [3, float("nan")], [4]]}) == [
+        (1, 2.0, 1),
+        (2, 1.0, 1),
+    ]
+    many = loss_points({"loss": [[step, float(step % 2)] for step in range(1, 1201)]})
+    assert len(many) == 600
+    assert many[0] == (2.0, 0.5, 2)
+
+
+def test_a_sparkline_keeps_its_gaps() -> None:
+    """A missing checkpoint lifts the pen; one value draws nothing."""
+    assert str(spark([1.0])) == ""
+    (path,) = re.findall(r'path d="([^"]*)"', str(spark([1.0, 2.0, None, 3.0, 2.0])))
+    assert path.count("M") == 2
+    assert path.count("L") == 2
+
+
+def test_drawings_hold_nothing_that_acts(sweep: list[Path]) -> None:
+    """Names become text of the drawing; no style, link, script or handler is in it, and colours follow the theme."""
+    import altair as alt
+
+    name = "<script>alert(1)</script>\"'&"
+    chart = (
+        alt.Chart(theme.data([{"x": name, "y": 1}]))
+        .mark_point(color=theme.SERIES[0])
+        .encode(x="x:N", y="y:Q", description="x:N")
+    )
+    drawing = str(theme.drawing(chart.properties(title=name), name))
+    assert "<script" not in drawing
+    assert "&lt;script&gt;alert(1)" in drawing
+    assert not re.search(r"\s(on\w+|style|href|xlink:href|class)=", drawing.replace('class="chart"', ""))
+    assert "var(--series-1)" in drawing
+    assert "var(--quiet)" in drawing
+
+
+def test_every_figure_is_valid_and_can_be_exported(sweep: list[Path], tmp_path: Path) -> None:
+    """Vega-Lite's own schema takes them; PNG, SVG and PDF begin as such files do."""
+    names = []
+    for name, chart in figures(load_report(sweep)):
+        names.append(name)
+        chart.to_dict(validate=True)
+    assert {
+        "scores-questions",
+        "scores-texts",
+        "curves-questions",
+        "curves-texts",
+        "changes-questions",
+        "domains",
+    } <= set(names)
+    files = write_figures(sweep[-2:], tmp_path / "figures", parse_formats("png,svg,pdf"))
+    begins = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF"}
+    assert {file.suffix for file in files} == set(begins)
+    assert all(file.read_bytes().startswith(begins[file.suffix]) for file in files)
+    with pytest.raises(UsageError, match="not 'gif'"):
+        parse_formats("gif")
+
+
+def test_the_tuning_section_shows_what_is_written(tmp_path: Path) -> None:
+    """Data, template to the letter, settings, contamination, loss, before and after; a damaged file is said."""
+    base = simulated.write(tmp_path, simulated.Simulated(tokens=10**12), questions=SMALL)
+    about = {**simulated.TRAINING, "template": "<|user|>{{ message }}<script>"}
+    tuned = simulated.write(tmp_path, simulated.Simulated("sft", skill=1.4, training=about), questions=SMALL)
+    page = Page(write_report([base, tuned], tmp_path / "report.html"))
+    assert "<|user|>{{ message }}<script>" in page.pieces["pre"]
+    assert "invented_chat 12,000 11,620 380 4,210,000" in page.rows()
+    for part in ("learning rate", "2e-05", "documents found", "900 steps, 5.94 M tokens, 24 min 20 s", "Training loss"):
+        assert part in page.text
+    before = json.loads((base / "metrics.json").read_text())[1]
+    assert any(row.startswith(f"arc_easy:rc::olmes {100 * before['value']:.1f}") for row in page.rows())
+    (tuned / "training.json").write_text("{")
+    with pytest.raises(Exception, match=r"training\.json is damaged"):
+        write_report([base, tuned], tmp_path / "report.html")
