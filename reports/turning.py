@@ -65,11 +65,11 @@ def courses(report: Report, story: Story) -> Courses:
         return Courses(failure=str(error))
     lines: list[dict[Any, Any]] = found.table.to_dict("records")
     staged = len({line["stage"] for line in lines}) > 1
-    domains = {
-        (str(line["task"]), str(line["source"] or ""), str(line["domain"])): _course(line, staged)
-        for line in lines
-        if line["level"] == "domain" and _turned(line)
-    }
+    domains: dict[tuple[str, str, str], str] = {}
+    for line in lines:
+        if line["level"] == "domain" and _turned(line):
+            key = (str(line["task"]), str(line["source"] or ""), str(line["domain"]))
+            domains[key] = "; ".join(filter(None, (domains.get(key), _course(line, staged))))  # a line a stage
     tasks = [line for line in lines if line["level"] != "domain" and (line["primary"] or line["level"] == "source")]
     return Courses(
         tuple(_line(line) for line in tasks),
