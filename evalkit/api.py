@@ -189,7 +189,7 @@ def run(
         for one in done if report else ():
             _report([one.path], one.path / "report.html", samples)
     if report and not dry_run:
-        _sweep_reports(done, samples)
+        _sweep_reports(done, samples, settings.progress)
     if failures:
         if not done:
             raise next(iter(failures.values()))
@@ -442,13 +442,14 @@ def _names(names: Names) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _sweep_reports(runs: Sequence[Run], samples: str | int | None) -> None:
+def _sweep_reports(runs: Sequence[Run], samples: str | int | None, progress: Progress) -> None:
     """One report beside its revisions, where one model was scored at several."""
     folders: dict[Path, list[Path]] = {}
     for one in runs:
         folders.setdefault(one.path.parent, []).append(one.path)
     for folder, paths in folders.items():
         if len(paths) > 1:
+            progress.note(f"Writing the report of {len(paths)} runs")
             _report(paths, folder / "report.html", samples)
 
 

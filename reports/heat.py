@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from evalkit.reports.changes import Change, Changes, difference_text
-from evalkit.reports.scores import column_title
+from evalkit.reports.scores import column_title, wide_columns
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Line, Report
@@ -46,6 +46,8 @@ class Heat:
 
     sources: tuple[HeatSource, ...]
     columns: tuple[Column, ...]
+    thinned: bool
+    """Whether only some of the checkpoints are columns (the sparklines have all)."""
     reference: str
     full: float
     """Bits per byte of difference that have the full shade."""
@@ -67,12 +69,13 @@ def heat(
     paired = next((c for c in changes if (c.a, c.b) == (reference, len(report.runs) - 1)), None)
     found = paired.by_domain if paired is not None else {}
     last = len(report.runs) - 1
+    wide = sorted({*wide_columns(report), reference})
     moved = [(line, _difference(line, reference, last)) for line in lines]
     ranked = sorted(((d, line) for line, d in moved if d is not None), key=lambda pair: pair[0])
     sources = []
     for source in report.sources:
         macro = next((line for line in source.aggregates if line.metric == "macro_bits_per_byte"), None)
-        rows = Markup("").join(_row(line, report, reference, full, found, turning, trend) for line in source.domains)
+        rows = Markup("").join(_row(line, wide, reference, full, found, turning, trend) for line in source.domains)
         sources.append(
             HeatSource(
                 source.task,
@@ -86,7 +89,8 @@ def heat(
         )
     return Heat(
         tuple(sources),
-        tuple(_columns(report, reference, trend, bool(turning))),
+        tuple(_columns(report, wide, reference, trend, bool(turning))),
+        len(wide) < len(report.runs),
         report.runs[reference].label,
         full,
         tuple(f"{_name(line)} {_signed(d)}" for d, line in ranked[:5] if d < 0),
@@ -95,22 +99,21 @@ def heat(
     )
 
 
-def _columns(report: Report, reference: int, trend: bool, turning: bool) -> list[Column]:
+def _columns(report: Report, wide: Sequence[int], reference: int, trend: bool, turning: bool) -> list[Column]:
     columns = [Column("Domain"), Column("Last − reference", "number", "up", classes="num")]
     if trend:
         columns.append(Column("Trend", "none"))
     if turning:
         columns.append(Column("Course"))
     columns += [
-        Column(column_title(report, i), "number", "up", note="reference" if i == reference else "")
-        for i in range(len(report.runs))
+        Column(column_title(report, i), "number", "up", note="reference" if i == reference else "") for i in wide
     ]
     return [*columns, Column("n", "number", "down")]
 
 
 def _row(
     line: Line,
-    report: Report,
+    wide: Sequence[int],
     reference: int,
     full: float,
     found: Mapping[tuple[str, str, str], Change],
@@ -133,7 +136,8 @@ def _row(
         cells.append(f'<td class="trend">{spark(values)}</td>')
     if turning:
         cells.append(f'<td class="course">{escape(visible(turning.get(key, "")))}</td>')
-    for i, value in enumerate(values):
+    for i in wide:
+        value = values[i]
         if value is None:
             cells.append(f"<td>{MISSING}</td>")
         else:

@@ -17,7 +17,7 @@ from evalkit.reports.heat import heat
 from evalkit.reports.html import assemble, data_block
 from evalkit.reports.method import definitions
 from evalkit.reports.samples import gather, static_cards
-from evalkit.reports.scores import domain_columns, pivot_columns, score_tables
+from evalkit.reports.scores import domain_columns, pivot_columns, score_tables, wide_columns
 from evalkit.reports.story import tell
 from evalkit.reports.tuning import DUMBBELL_COLUMNS, tunings
 from evalkit.reports.turning import COURSE_COLUMNS, courses
@@ -84,6 +84,7 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
         "protocol_groups": facts.grouped(report.runs, lambda run: run.tasks),
         "guideline_groups": facts.grouped(report.runs, lambda run: run.part("guidelines")),
         "pivot_columns": pivot_columns(report),
+        "wide": wide_columns(report),
         "guideline_columns": facts.GUIDELINE_COLUMNS,
         "guideline_rows": facts.guidelines(report.runs),
         "dumbbell_columns": DUMBBELL_COLUMNS,

@@ -21,6 +21,8 @@ CAPTIONS = {
 }
 DETAILED = 4
 """Up to so many checkpoints a cell also shows its interval, as numbers and as a drawing."""
+WIDEST = 48
+"""Most checkpoints of a table with a line a domain or a metric; of more, so many are chosen evenly."""
 SHOWN = 6
 """Above so many checkpoints the columns between are hidden until the column picker shows them."""
 
@@ -59,9 +61,16 @@ def score_tables(report: Report, story: Story) -> list[ScoreTable]:
 
 def shown_columns(count: int) -> set[int]:
     """Of many columns those that are shown at first: both ends, and evenly between."""
-    if count <= SHOWN:
-        return set(range(count))
-    return {round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)}
+    return set(evenly(count, SHOWN))
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of `count` positions, both ends among them.
+
+    >>> evenly(3, 6), evenly(10, 4)
+    ([0, 1, 2], [0, 3, 6, 9])
+    """
+    return list(range(count)) if count <= most else [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
 def column_title(report: Report, column: int) -> str:
@@ -136,8 +145,13 @@ def domain_columns(scale: Scale) -> list[Column]:
     ]
 
 
+def wide_columns(report: Report) -> list[int]:
+    """The checkpoints of tables with hundreds of lines."""
+    return evenly(len(report.runs), WIDEST)
+
+
 def pivot_columns(report: Report) -> list[Column]:
     """The heads of all metrics, of several checkpoints."""
     shown = shown_columns(len(report.runs))
-    runs = [Column(column_title(report, i), "number", "down", hidden=i not in shown) for i in range(len(report.runs))]
+    runs = [Column(column_title(report, i), "number", "down", hidden=i not in shown) for i in wide_columns(report)]
     return [Column("Task"), Column("Metric"), *runs, Column("Shots", "number"), Column("Split")]

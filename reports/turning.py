@@ -8,6 +8,7 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.reports.changes import signed
+from evalkit.reports.scores import WIDEST, evenly
 from evalkit.reports.story import Story, is_sweep, training
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
@@ -60,7 +61,7 @@ def courses(report: Report, story: Story) -> Courses:
     from evalkit.trends import trends
 
     try:
-        found = trends([run.path for run in plain])
+        found = trends([plain[i].path for i in evenly(len(plain), WIDEST)])
     except EvalkitError as error:
         return Courses(failure=str(error))
     lines: list[dict[Any, Any]] = found.table.to_dict("records")
@@ -73,7 +74,10 @@ def courses(report: Report, story: Story) -> Courses:
     tasks = [line for line in lines if line["level"] != "domain" and (line["primary"] or line["level"] == "source")]
     return Courses(
         tuple(_line(line) for line in tasks),
-        tuple(found.sentences()),
+        (
+            *found.sentences(),
+            *([f"Looked at {WIDEST} of {len(plain)} checkpoints, evenly chosen."] if len(plain) > WIDEST else []),
+        ),
         domains,
         staged,
     )

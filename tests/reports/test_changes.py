@@ -133,6 +133,20 @@ def test_a_tuned_checkpoint_stands_after_a_break(sweep: list[Path], tmp_path: Pa
     assert drawing.count("data-said=") == 7
 
 
+def test_very_many_checkpoints_are_thinned(sweep: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables with a line a domain keep a bounded number of columns, ends and reference among them, and say so."""
+    from evalkit.reports import scores
+
+    assert scores.evenly(351, 48)[0] == 0
+    assert scores.evenly(351, 48)[-1] == 350
+    assert len(set(scores.evenly(351, 48))) == 48
+    monkeypatch.setattr(scores, "WIDEST", 3)
+    page = Page(write_report(sweep, tmp_path / "report.html"))
+    (head,) = [row for row in page.rows() if row.startswith("Domain")][:1]
+    assert head.count("step") == 3
+    assert "Of 6 checkpoints some are columns, evenly chosen" in page.text
+
+
 def test_the_front_of_pareto() -> None:
     """Nobody on it is beaten for the same or less compute; equal points share it."""
     points = [(1.0, 0.3), (2.0, 0.5), (3.0, 0.4), (3.0, 0.6), (2.0, 0.5), (4.0, 0.6)]
