@@ -11,6 +11,7 @@ from typing import Any
 
 from evalkit.reports.changes import Change
 from evalkit.reports.charts import theme
+from evalkit.reports.scores import column_title, wide_columns
 from evalkit.reports.view import Line, Report
 from evalkit.reports.words import visible
 
@@ -72,17 +73,17 @@ def scores_chart(report: Report, lines: Sequence[Line], title: str) -> Any:
     rows = [
         {
             "name": visible(line.task),
-            "run": visible(run.label),
+            "run": visible(column_title(report, column)),
             "v": cell.value * factor,
             "low": None if cell.ci_low is None else cell.ci_low * factor,
             "high": None if cell.ci_high is None else cell.ci_high * factor,
         }
         for line in lines
-        for run, cell in zip(shown, line.cells, strict=False)
+        for column, cell in enumerate(line.cells[: len(shown)])
         if cell is not None and math.isfinite(cell.value)
     ]
     names = list(dict.fromkeys(visible(line.task) for line in lines))
-    labels = [visible(run.label) for run in shown]
+    labels = [visible(column_title(report, column)) for column in range(len(shown))]
     y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=320, ticks=False, domain=False, grid=True))
     offset = alt.YOffset("run:N", sort=labels)
     scale = alt.Scale(zero=False, nice=True)
@@ -115,26 +116,28 @@ def domains_chart(report: Report, lines: Sequence[Line], reference: int) -> Any:
             return None
         return second.value - first.value
 
-    last = len(report.runs) - 1
+    last, wide = len(report.runs) - 1, wide_columns(report)
     ranked = sorted(lines, key=lambda line: -abs(difference(line, last) or 0.0))[:MOST_DOMAINS]
     ranked.sort(key=lambda line: difference(line, last) or 0.0)
     rows = [
         {
             "name": visible("/".join(dict.fromkeys((line.source, line.domain)))),
-            "run": visible(run.label),
+            "run": visible(column_title(report, column)),
             "d": difference(line, column),
         }
         for line in ranked
-        for column, run in enumerate(report.runs)
+        for column in wide
     ]
     names = list(dict.fromkeys(row["name"] for row in rows))
-    labels = [visible(run.label) for run in report.runs]
+    labels = [visible(column_title(report, column)) for column in wide]
     sizes = sorted(abs(row["d"]) for row in rows if isinstance(row["d"], float)) or [1.0]
     full = sizes[int(0.95 * (len(sizes) - 1))] or 1.0
     colour = alt.Color(
         "d:Q",
         title="bits per byte against the reference",
-        scale=alt.Scale(domain=[-full, 0, full], range=["#2f74b0", "#f7f7f5", "#d9711c"], clamp=True),
+        scale=alt.Scale(
+            domain=[-full, 0, full], range=["#2f74b0", "#f7f7f5", "#d9711c"], interpolate="rgb", clamp=True
+        ),
         legend=alt.Legend(orient="top", gradientLength=200),
     )
     return (

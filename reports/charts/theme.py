@@ -54,6 +54,7 @@ def spec(chart: Any, *, size: int = 10) -> dict[str, Any]:
         "header": {"labelColor": INK, "labelFontSize": size + 1, "labelFontWeight": "bold", "labelAnchor": "start", "title": None},
         "legend": {
             "labelColor": INK, "titleColor": QUIET, "labelFontSize": size, "titleFontSize": size, "orient": "bottom", "labelLimit": 400,
+            "columns": 3,
         },
     }  # fmt: skip
     return made
