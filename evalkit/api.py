@@ -20,7 +20,7 @@ from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringEr
 from evalkit.progress import Progress, Silent
 from evalkit.records import Checkpoint
 from evalkit.registry import SuiteEntry
-from evalkit.revisions import Selection
+from evalkit.revisions import Selection, parse_revision
 from evalkit.runner import TASKS_SUITE, Group, RunSettings, run_checkpoint
 from evalkit.store import TEXTS, Run, Runs, load_run, recompute_metrics
 from evalkit.task import Task, TaskOptions
@@ -42,12 +42,14 @@ def run(
     stage: int | None = None,
     adapter: str | Path | None = None,
     tokenizer: str | Path | Any = None,
+    name: str | None = None,
     split: str | None = None,
     shots: int | None = None,
     limit: int | None = None,
     window: Window = "strict",
     prefix_token: PrefixPolicy = "eos",  # noqa: S107
     max_length: int | None = None,
+    apply_chat_template: bool = False,
     engine: str = "auto",
     engine_args: Mapping[str, str] | None = None,
     device: str = "auto",
@@ -73,10 +75,12 @@ def run(
     """Score checkpoints on suites and tasks; the same call again goes on where it stopped and scores nothing twice.
 
     `model`: a name, hub repository or folder with or without ``@revision``, or several; or a model in memory (a
-    ``torch.nn.Module`` of transformers, with its `tokenizer`), whose scores enter no journal. `revisions`: globs;
-    `every` (``100B``, ``1000steps``), `max_points` and `stage` choose among those (among all, without globs).
-    `domain_weights`: a file, or source -> weight or domain -> weight
-    (`evalkit.domain_weights`), adds the perplexity of that mixture to suites of texts. `dry_run` plans, writes nothing and returns runs of status ``planned`` (their ``info["counts"]`` is the plan).
+    ``torch.nn.Module`` of transformers or PEFT, with its `tokenizer`), whose scores enter no journal and which stands in
+    results as `name` (``mine@step20``; ``live`` without one). `revisions`: globs; `every` (``100B``, ``1000steps``),
+    `max_points` and `stage` choose among those (among all, without globs). `apply_chat_template`: questions are asked as a
+    user's message in the tokenizer's chat template. `domain_weights`: a file, or source -> weight or domain -> weight
+    (`evalkit.domain_weights`), adds the perplexity of that mixture to suites of texts. `dry_run` plans, writes nothing and
+    returns runs of status ``planned`` (their ``info["counts"]`` is the plan).
 
     Returns one `Run` for each checkpoint and suite (`task` is the suite ``tasks``). Raises `EvalkitError`; where some of
     several checkpoints cannot be loaded or scored the others are, and `SomeFailed` has their runs.
@@ -98,6 +102,7 @@ def run(
         "window": window,
         "prefix_token": prefix_token,
         "max_length": max_length,
+        "apply_chat_template": apply_chat_template,
         "engine": engine,
         "engine_args": dict(engine_args or {}),
         "device": device,
@@ -125,6 +130,7 @@ def run(
         Selection(every, max_points, stage),
         adapter=adapter,
         tokenizer=tokenizer,
+        name=name,
         trust=trust_remote_code,
         verify=verify,
         broken=failures.__setitem__,
@@ -152,11 +158,11 @@ def run(
         progress=progress or Silent(),
     )
     runner: Engine = entry.factory(EngineSettings(device, dtype, batch_tokens, dict(engine_args or {}), max_length))
-    plans = _Plans(tasks, settings, window, prefix_token, max_length)
+    plans = _Plans(tasks, settings, window, prefix_token, max_length, apply_chat_template)
     done = Runs()
     samples_again: list[Sample] = []
-    for name, error in failures.items():
-        settings.progress.note(f"{name} failed: {error}")
+    for failed, error in failures.items():
+        settings.progress.note(f"{failed} failed: {error}")
     try:
         for number, target in enumerate(targets, start=1):
             try:
@@ -231,6 +237,7 @@ def _targets(
     *,
     adapter: Any,
     tokenizer: Any,
+    name: str | None,
     trust: bool,
     verify: bool,
     broken: Callable[[str, EvalkitError], None],
@@ -240,7 +247,9 @@ def _targets(
     from evalkit.checkpoints import resolve
 
     if not isinstance(model, (str, Path, list, tuple)):
-        return [_live(model, tokenizer)]
+        return [_live(model, tokenizer, name)]
+    if name is not None:
+        raise UsageError("name goes with a model in memory; 'evalkit models add' names a checkpoint.")
     if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
         raise UsageError("A tokenizer object goes with a model object; for a name or a folder give a name or a folder.")
     globs = _names(revisions) if revisions is not None else None
@@ -253,9 +262,9 @@ def _targets(
         reasons.append(error)
         broken(name, error)
 
-    for name in names:
+    for one in names:
         for checkpoint in resolve(
-            str(name),
+            str(one),
             globs,
             adapter=adapter,
             tokenizer=tokenizer,
@@ -264,7 +273,7 @@ def _targets(
             broken=leave_out if several else None,
             selection=selection,
         ):
-            twin = next((one.checkpoint for one in targets if one.checkpoint.name == checkpoint.name), None)
+            twin = next((other.checkpoint for other in targets if other.checkpoint.name == checkpoint.name), None)
             if twin is None:
                 targets.append(Target(checkpoint))
             elif twin.path != checkpoint.path:
@@ -279,15 +288,19 @@ def _targets(
     return targets
 
 
-def _live(model: Any, tokenizer: Any) -> Target:
+def _live(model: Any, tokenizer: Any, name: str | None) -> Target:
+    if callable(getattr(model, "get_base_model", None)):
+        model = model.get_base_model()  # of PEFT: the model itself, with the adapter's layers in it
     if not hasattr(model, "config") or not callable(model):
         raise UsageError("model takes a name, a folder, or a transformers model in memory.")
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
         raise UsageError("A model in memory needs its tokenizer: evalkit.run(model=..., tokenizer=...).")
     config = model.config.to_dict()
+    base, _, revision = (name or "live").partition("@")
     checkpoint = Checkpoint(
-        model="live",
-        revision="main",
+        model=base,
+        revision=revision or "main",
+        step=parse_revision(revision).step,
         path=Path(),
         tokenizer_path=Path(),
         fingerprint="",
@@ -368,6 +381,8 @@ def variation(choices: Mapping[str, Any], engine: str, adapter: Any = None, toke
         words.append(choices["prefix_token"])
     if choices["max_length"] is not None:
         words.append(f"length{choices['max_length']}")
+    if choices.get("apply_chat_template"):
+        words.append("chat")
     if engine != DEFAULT_ENGINE:
         words.append(engine)
     if choices["dtype"] != "auto":
@@ -389,8 +404,10 @@ class _Plans:
         window: Window,
         prefix: PrefixPolicy,
         max_length: int | None,
+        chat: bool,
     ) -> None:
         self._tasks, self._settings = tasks, settings
+        self._chat = chat
         self._window, self._prefix, self._max_length = window, prefix, max_length
         self._key: tuple[Any, ...] = ()
         self._plan: Any = None
@@ -403,9 +420,10 @@ class _Plans:
         tokenizer = target.open_tokenizer()
         config = dict(target.checkpoint.config)
         length = max_length_of(config, tokenizer, self._max_length)
-        key = (tokenizer.hash, length, config.get("model_type"), str(config.get("architectures")))
+        template = tokenizer.chat_template if self._chat else None
+        key = (tokenizer.hash, length, config.get("model_type"), str(config.get("architectures")), template)
         if key != self._key:
-            encoder = Encoder(tokenizer, length, window=self._window, prefix=self._prefix)
+            encoder = Encoder(tokenizer, length, window=self._window, prefix=self._prefix, chat=self._chat)
             with Prompts(None if self._settings.dry_run else self._settings.output / "prompts") as prompts:
                 self._plan = make_plan(
                     self._tasks,

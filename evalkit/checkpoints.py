@@ -167,7 +167,12 @@ def _refuse_native(repository: str) -> None:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
+    return (folder / "config.json").is_file() or is_adapter(folder)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, as PEFT writes it, and no model of its own."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
 
 
 def _children(folder: Path) -> list[str]:
@@ -212,10 +217,28 @@ def _checkpoint(
     else:
         assert source.folder is not None  # noqa: S101
         folder = _revision_folder(source, source.folder, revision)
+    parsed = parse_revision(revision, source.tokens_per_step)
+    if is_adapter(folder):
+        if adapter is not None:
+            raise UsageError(f"{folder} is an adapter itself, so --adapter cannot be put on top of it.")
+        base = _base_of(folder, trust)
+        files = weight_files(base.path, base.config, trust=trust)
+        return replace(
+            base,
+            model=source.model,
+            revision=revision,
+            tokenizer_path=_adapter_tokenizer(folder, source, tokenizer, trust) or base.tokenizer_path,
+            fingerprint=fingerprint(base.config, files, adapter=_adapter_files(folder), verify=verify),
+            step=parsed.step,
+            tokens=parsed.tokens,
+            tokens_derived=parsed.tokens_derived,
+            stage=parsed.stage,
+            ingredient=parsed.ingredient,
+            adapter=folder.resolve(),
+        )
     config = read_config(folder)
     weights = weight_files(folder, config, trust=trust)
     headers = [read_header(file) for file in weights if file.suffix == ".safetensors"]
-    parsed = parse_revision(revision, source.tokens_per_step)
     checkpoint = Checkpoint(
         model=source.model,
         revision=revision,
@@ -233,6 +256,36 @@ def _checkpoint(
         training=source.training,
     )
     return replace(checkpoint, adapter=adapter.resolve()) if adapter else checkpoint
+
+
+def _adapter_tokenizer(folder: Path, source: Source, tokenizer: str | None, trust: bool) -> Path | None:
+    """The tokenizer asked for, else the one beside an adapter; None where there is none, and its base's counts."""
+    own = any((folder / file).is_file() for file in TOKENIZER_FILES)
+    return _tokenizer(folder, source, tokenizer, trust) if own or tokenizer is not None else None
+
+
+def _base_of(adapter: Path, trust: bool) -> Checkpoint:
+    """The checkpoint that an adapter names as the one it was trained on."""
+    file = adapter / "adapter_config.json"
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        name, revision = str(about["base_model_name_or_path"] or ""), about.get("revision")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file} does not say what the adapter was trained on (base_model_name_or_path). Give the base with --model and the "
+            f"adapter with --adapter {adapter}."
+        ) from error
+    if name.startswith(("/", ".", "~")) and not Path(name).expanduser().is_dir():
+        raise CheckpointError(
+            f"The adapter in {adapter} was trained on {name}, which is not there. Put it back, or give the base with "
+            f"--model and the adapter with --adapter {adapter}."
+        )
+    (base,) = resolve(f"{name}@{revision}" if revision else name, trust_remote_code=trust)
+    if base.adapter is not None:
+        raise CheckpointError(
+            f"The adapter in {adapter} was trained on another adapter ({name}). Merge that one first."
+        )
+    return base
 
 
 def _revision_folder(source: Source, folder: Path, revision: str) -> Path:

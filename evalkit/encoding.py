@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from evalkit.errors import ScoringError, UsageError
@@ -127,6 +127,24 @@ def windows_catwalk(ids: Ids, prefix: int, length: int) -> list[tuple[Ids, int]]
     return windows
 
 
+def in_chat(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
+    """A question in the tokenizer's chat template: the context is one user's message, the continuation is the answer.
+
+    As lm-evaluation-harness 0.4.13 does with ``--apply_chat_template`` and without ``--fewshot_as_multiturn``
+    (``ConfigurableTask.construct_requests``): the delimiter between context and continuation goes, here the white space
+    before the continuation. The template brings its own special tokens, so both are encoded apart, without more of them.
+    Texts, and continuations without a context, stay as they are.
+    """
+    if prompt.encoding not in ("joint", "separate") or not prompt.context:
+        return prompt
+    return replace(
+        prompt,
+        context=tokenizer.as_user(prompt.context),
+        continuation=prompt.continuation.lstrip() or prompt.continuation,
+        encoding="separate",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """The requests of one prompt (several for a long text) and what was cut from it."""
@@ -142,21 +160,37 @@ class Encoder:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, max_length: int, *, window: Window = "strict", prefix: PrefixPolicy = "eos"
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        *,
+        window: Window = "strict",
+        prefix: PrefixPolicy = "eos",
+        chat: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.window: Window = window
         self.prefix: PrefixPolicy = prefix
+        self.chat = chat
+        if chat:
+            tokenizer.as_user("")  # one that has no template is refused here
 
     def encode(
-        self, prompts: Sequence[Prompt], *, max_length: int | None = None, keep_tokens: bool = True
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_length: int | None = None,
+        keep_tokens: bool = True,
+        plain: bool = False,
     ) -> list[Encoded]:
-        """One `Encoded` a prompt, in order. Each distinct string is tokenised once.
+        """One `Encoded` a prompt, in order. Each distinct string is tokenised once. `plain`: never in a chat template.
 
         Raises `ScoringError` where a prompt cannot be scored (its own strings in the message).
         """
         length = min(self.max_length, max_length or self.max_length)
+        if self.chat and not plain:
+            prompts = [in_chat(prompt, self.tokenizer) for prompt in prompts]
         strings = _Strings(self.tokenizer)
         pairs = [self._pair(prompt, strings) for prompt in prompts]
         strings.run()

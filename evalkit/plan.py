@@ -136,17 +136,22 @@ class WorkPlan:
 
 def encoder_protocol(encoder: Encoder) -> dict[str, Any]:
     """The encoder's part of every protocol."""
-    return {
+    protocol: dict[str, Any] = {
         "window": encoder.window,
         "prefix_token": encoder.prefix,
         "max_length": encoder.max_length,
         "tokenizer": encoder.tokenizer.hash,
     }
+    if encoder.chat:
+        protocol["chat_template"] = encoder.tokenizer.chat_template
+    return protocol
 
 
 def task_protocol(task: Task, encoder: Encoder) -> tuple[dict[str, Any], str]:
     """All that makes a task's requests, and 16 hex digits that stand for it. Results compare where these are equal."""
     protocol = {"task": dict(task.protocol()), "encoder": encoder_protocol(encoder)}
+    if is_plain(task):
+        protocol["encoder"].pop("chat_template", None)
     if task.max_length is not None:
         protocol["encoder"]["max_length"] = min(encoder.max_length, task.max_length)
     return protocol, hashlib.sha256(canonical_json(protocol).encode()).hexdigest()[:16]
@@ -211,6 +216,11 @@ def make_plan(
     return plan
 
 
+def is_plain(task: Task) -> bool:
+    """Whether a task's prompts never go into a chat template: texts, and prompts that hold one already."""
+    return task.kind == "text" or bool(getattr(task, "plain_prompts", False))
+
+
 def task_warnings(task: Task) -> list[str]:
     """What a task says about its data, where it says anything."""
     return list(getattr(task, "warnings", list)())
@@ -239,7 +249,9 @@ def _encode(
     asked = [list(work.task.prompts(document)) for document in documents]
     prompts = [prompt for group in asked for prompt in group]
     try:
-        encoded = plan.encoder.encode(prompts, max_length=work.task.max_length, keep_tokens=False)
+        encoded = plan.encoder.encode(
+            prompts, max_length=work.task.max_length, keep_tokens=False, plain=is_plain(work.task)
+        )
     except ScoringError:
         _name_fault(plan.encoder, work, documents, asked)
         raise
@@ -263,7 +275,7 @@ def _name_fault(
     """Encode one by one to find the document that cannot be asked, and say which it is."""
     for document, group in zip(documents, asked, strict=True):
         try:
-            encoder.encode(group, max_length=work.task.max_length, keep_tokens=False)
+            encoder.encode(group, max_length=work.task.max_length, keep_tokens=False, plain=is_plain(work.task))
         except ScoringError as error:
             raise ScoringError(f"{work.name}, document {document.index}: {error}") from None
 

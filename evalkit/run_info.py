@@ -43,6 +43,8 @@ def describe(
     for work in works:
         warnings += task_warnings(work.task)
     warnings += notes
+    if encoder.chat:
+        warnings.append("Questions are asked in the checkpoint's chat template; runs without it do not compare.")
     if not checkpoint.fingerprint:
         warnings.append("A live model has no fingerprint: its scores are not in the journal.")
     return {

@@ -259,6 +259,29 @@ def write_info(folder: Path, info: Mapping[str, Any]) -> None:
     write_json(folder / "run.json", jsonable(info))
 
 
+def write_training(folder: Path, training: Mapping[str, Any]) -> None:
+    """Write ``training.json`` into the run folder of a model that evalkit trained: how it came about, for its report.
+
+    Keys: ``name``, ``base`` (``name, fingerprint``), ``recipe`` (every field, resolved), ``place``, ``data`` (a list of ``name,
+    dataset, identity, rows, used, held_out, dropped, reasons, tokens, learned_tokens``), ``lengths``, ``template`` (Jinja,
+    verbatim) and ``template_name``, ``contamination`` (``checked, rule, suites, tasks, paragraphs, removed``),
+    ``chat_template_applied``, ``loss`` (a list of ``[step, loss, learning_rate, tokens_per_second]``), ``evals`` (scores
+    during training: ``step, suite, task, metric, domain, value, ci_low, ci_high`` …), ``hyper`` (what a reader wants to see
+    first), ``steps, seconds, tokens``.
+    """
+    from evalkit.tables import jsonable
+
+    write_json(folder / "training.json", jsonable(training))
+
+
+def read_training(folder: Path) -> dict[str, Any] | None:
+    """What `write_training` wrote; None for the run of a model that evalkit did not train, or a file that is damaged."""
+    try:
+        return dict(json.loads((folder / "training.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def options_to_json(options: TaskOptions) -> dict[str, Any]:
     """Task options as they stand in ``run.json``; what was not chosen is left out."""
     return {

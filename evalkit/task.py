@@ -105,7 +105,8 @@ class Task(Protocol):
     # A task may have more: ``warnings() -> list[str]``, what stands in ``run.json`` about its data; ``ordinary(source,
     # domain) -> bool``, which domains count in ordinary perplexity; ``may_be_empty``, True where no document is no error;
     # ``listing() -> list[DomainLine]``, the domains of a text task; ``gated``, True where the data set's text may not be
-    # passed on: reports hold none of it unless they are asked to.
+    # passed on: reports hold none of it unless they are asked to;
+    # ``plain_prompts``, True where prompts are asked as they are whatever chat template is to be applied.
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         """Metrics with standard errors and intervals; a pure function of rows (also of rows read back from disk)."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import CheckpointError
+from evalkit.errors import CheckpointError, UsageError
 
 KNOWN_EOS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
 """End-of-text tokens looked for where a bare ``tokenizer.json`` names none (OLMo's names neither BOS nor EOS)."""
@@ -75,6 +75,28 @@ class Tokenizer:
         """Whether the tokenizer's default puts a special token in front (found by trying, as lm-eval's parity needs)."""
         plain, special = self.encode(["a"], special=False)[0], self.encode(["a"], special=True)[0]
         return len(special) > len(plain) and special[: len(special) - len(plain)] != plain[: len(special) - len(plain)]
+
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's chat template (Jinja); None where it has none."""
+        template = getattr(self.inner, "chat_template", None)
+        return template if isinstance(template, str) and template else None
+
+    def as_user(self, text: str) -> str:
+        """`text` as a user's message in the chat template, up to where the answer begins.
+
+        Raises `UsageError` for a tokenizer without a template, or whose template refuses.
+        """
+        if self.chat_template is None:
+            raise UsageError(
+                f"The tokenizer {self.name} has no chat template, so --apply-chat-template has nothing to apply."
+            )
+        message = [{"role": "user", "content": text}]
+        try:
+            return str(self.inner.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # Jinja's own errors, and what a template raises on purpose
+            reason = " ".join(str(error).split())[:160]
+            raise UsageError(f"The chat template of the tokenizer {self.name} cannot be applied ({reason}).") from error
 
     @property
     def vocabulary_size(self) -> int:

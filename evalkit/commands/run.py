@@ -125,6 +125,14 @@ def run(
             rich_help_panel="How",
         ),
     ] = None,
+    apply_chat_template: Annotated[
+        bool,
+        typer.Option(
+            "--apply-chat-template",
+            help="Ask questions as a user's message in the checkpoint's chat template. Texts stay as they are.",
+            rich_help_panel="How",
+        ),
+    ] = False,
     engine: Annotated[
         str | None,
         typer.Option(
@@ -261,11 +269,11 @@ def run(
     if not options.suite and not options.task:
         raise UsageError("Nothing to score is named. --suite or --task says what; 'evalkit list suites' shows all.")
     if not debug:
-        _silence_bars()
+        silence_bars()
     _score(options, as_json)
 
 
-def _silence_bars() -> None:
+def silence_bars() -> None:
     """No bar of transformers' own for the second that loading weights takes (the hub's bars of downloads stay)."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging

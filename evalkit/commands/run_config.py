@@ -50,6 +50,7 @@ class RunOptions(BaseModel):
     window: Literal["strict", "catwalk"] = "strict"
     prefix_token: Literal["eos", "bos"] = "eos"
     max_length: int | None = Field(default=None, ge=1)
+    apply_chat_template: bool = False
     engine: str = "auto"
     engine_arg: Annotated[list[str], BeforeValidator(_pairs)] = Field(default_factory=list)
     device: str = "auto"
