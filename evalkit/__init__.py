@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from evalkit.api import run
     from evalkit.compare import Comparison, compare_runs
     from evalkit.store import Run, Runs, load_run, load_runs, recompute_metrics
+    from evalkit.train.tuning import fine_tune
     from evalkit.trends import trend_table
 
 __version__ = "0.1.0"
@@ -18,6 +19,7 @@ __all__ = [
     "Runs",
     "__version__",
     "compare_runs",
+    "fine_tune",
     "load_run",
     "load_runs",
     "recompute_metrics",
@@ -29,6 +31,7 @@ _WHERE = {
     "run": "evalkit.api",
     "Comparison": "evalkit.compare",
     "compare_runs": "evalkit.compare",
+    "fine_tune": "evalkit.train.tuning",
     "trend_table": "evalkit.trends",
     "Run": "evalkit.store",
     "Runs": "evalkit.store",

@@ -19,11 +19,25 @@ import typer
 import typer.core
 
 from evalkit import __version__
-from evalkit.commands import compare, data, doctor, leaderboard, listing, models, report, run, show
+from evalkit.commands import compare, data, doctor, leaderboard, listing, models, report, run, show, train, watch
 from evalkit.commands.terminal import clean
 from evalkit.errors import EvalkitError
 
-ORDER = ("run", "list", "show", "compare", "trend", "report", "leaderboard", "metrics", "models", "data", "doctor")
+ORDER = (
+    "run",
+    "train",
+    "watch",
+    "list",
+    "show",
+    "compare",
+    "trend",
+    "report",
+    "leaderboard",
+    "metrics",
+    "models",
+    "data",
+    "doctor",
+)
 
 
 class InOrder(typer.core.TyperGroup):
@@ -44,6 +58,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command("run")(run.run)
+app.command("train")(train.train)
+app.command("watch")(watch.watch)
 app.add_typer(listing.app, name="list")
 app.command("show")(show.show)
 app.command("compare")(compare.compare)

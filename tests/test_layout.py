@@ -50,8 +50,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "gates",
         "trends",
     ),
-    ("reports", "train"),
+    ("reports",),
     ("api", "which_engine", "doctor"),
+    ("train",),
     ("commands", "cli", "__main__"),
 )
 """A module may import from its own layer and those before it."""

@@ -188,6 +188,30 @@ def list_engines(as_json: Json = False, debug: Debug = False) -> None:
     print_table(["engine", "description"], [(entry.name, entry.description) for entry in entries])
 
 
+@app.command("recipes")
+def list_recipes(as_json: Json = False, debug: Debug = False) -> None:
+    """List every recipe for fine-tuning that ships: 'evalkit train NAME' runs one, with options over its fields."""
+    from evalkit.train.shipped import shipped
+
+    found = list(shipped())
+    if as_json:
+        print_json(
+            [{"name": one.name, "description": one.description, "path": str(one.path), **one.fields} for one in found]
+        )
+        return
+    print_table(
+        ["recipe", "model", "data", "method", "description"],
+        [
+            (one.name, one.fields["model"], _data(one.fields["data"]), one.fields["method"], one.description)
+            for one in found
+        ],
+    )
+
+
+def _data(items: list[dict[str, Any]]) -> str:
+    return ", ".join(item["dataset"] for item in items)
+
+
 @app.command("models")
 def list_models(as_json: Json = False, debug: Debug = False) -> None:
     """List every registered model: those that ship with evalkit and those of 'evalkit models add'."""

@@ -1,0 +1,319 @@
+"""``evalkit train``: a checkpoint fine-tuned, scored before and after. Every field of a recipe is an option."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from evalkit.commands.options import Debug, Json
+from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
+from evalkit.errors import EvalkitError
+from evalkit.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from evalkit.train.grid import Grid, GridResult
+    from evalkit.train.looking import Look
+    from evalkit.train.loop import FineTuned
+
+SINGULAR = {"suites": "--suite", "tasks": "--task"}
+NO_OPTION = ("description", "sources", "data")
+LISTS = ("suites", "tasks", "report_to")
+
+
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="A recipe that ships ('evalkit list recipes'), or a .yaml file."),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            metavar="D[,count=N]",
+            help="A hub repository, a .jsonl or .parquet file, a folder of them, or basics or trivia, with ,count=N ,weight=W "
+            ",split=S ,config=C behind it; ' + ' joins a mixture. Repeated, it makes a grid.",
+            rich_help_panel="What is trained",
+        ),
+    ] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="RUN", help="Repeat the recipe of a run: the folder of its weights or of its results."
+        ),
+    ] = None,
+    inspect_examples: Annotated[
+        int | None,
+        typer.Option(
+            "--inspect",
+            metavar="N",
+            min=1,
+            help="Show N examples of each data set as they are trained on, and train nothing.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the resolved recipe and what it will take, and train nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start over where a run of this name is there.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+    **fields: Any,
+) -> None:
+    """Fine-tune a checkpoint, score it before and after, and write one report.
+
+    The base is scored, the model is trained, registered under its name, and scored in the same way. The same command
+    again goes on where it stopped. An option that is repeated (--seed 1 --seed 2) makes a grid of runs.
+
+    Examples:
+
+      evalkit train olmo-tiny-sft
+
+      evalkit train tulu-v2-olmo-1b --inspect 3
+
+      evalkit train --model olmo-1b --dataset chats.jsonl --method lora --name mine --suite olmes
+
+      evalkit train olmo-tiny-sft --name tiny-grid --seed 1 --seed 2 --learning-rate 1e-3 --learning-rate 3e-4
+    """
+    from evalkit.commands.run import silence_bars
+    from evalkit.train.tuning import plan
+
+    grid = plan(recipe, from_run, given(dataset, fields))
+    if inspect_examples is not None:
+        _inspect(grid, inspect_examples, as_json)
+        return
+    grid = _ask(grid)
+    if dry_run:
+        _dry_run(grid)
+        return
+    if not debug:
+        silence_bars()
+    _run(grid, force, as_json)
+
+
+def given(dataset: list[str] | None, fields: dict[str, Any]) -> dict[str, Any]:
+    """What was said on the command line, as fields of a recipe; a list of several is an axis of a grid."""
+    chosen: dict[str, Any] = {}
+    for key, value in fields.items():
+        if value is None or value == []:
+            continue
+        chosen[key] = value[0] if isinstance(value, list) and len(value) == 1 and key not in LISTS else value
+    if dataset:
+        mixtures = [[part.strip() for part in one.split(" + ")] for one in dataset]
+        chosen["data"] = mixtures[0] if len(mixtures) == 1 else mixtures
+    return chosen
+
+
+def _ask(grid: Grid) -> Grid:
+    """Whether questions go into the chat template: asked of a person, else left out and said."""
+    cells = [cell.recipe for cell in grid.cells]
+    if not any(recipe.apply_chat_template is None and (recipe.suites or recipe.tasks) for recipe in cells):
+        return grid
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return grid
+    answer = typer.confirm(
+        "Ask the suites' questions inside the chat template, of the base too? (Published scores of base models are without)",
+        default=False,
+        err=True,
+    )
+    from evalkit.train.grid import Cell, Grid
+
+    return Grid(
+        grid.name,
+        [Cell(cell.axes, cell.recipe.model_copy(update={"apply_chat_template": answer})) for cell in grid.cells],
+        grid.axes,
+    )
+
+
+def _run(grid: Grid, force: bool, as_json: bool) -> None:
+    from evalkit.commands.training_progress import DrawnTraining
+    from evalkit.train.grid import run_grid
+    from evalkit.train.loop import fine_tune_one
+
+    progress = DrawnTraining()
+    if len(grid.cells) == 1:
+        tuned = fine_tune_one(grid.cells[0].recipe, force=force, progress=progress)
+        print_json(_as_json(tuned)) if as_json else _print(tuned)
+        return
+    result = run_grid(grid, lambda one: fine_tune_one(one, force=force, progress=progress), note=progress.note)
+    if as_json:
+        print_json({"done": [_as_json(one) for one in result.done.values()], "failed": result.failed})
+    else:
+        _print_grid(result)
+    if result.failed:
+        raise EvalkitError(
+            f"{len(result.failed)} of {len(grid.cells)} runs failed: {', '.join(result.failed)}. The same command tries them again."
+        )
+
+
+def _print(tuned: FineTuned) -> None:
+    """Tables of before and after, the verdict, and where everything lies."""
+    from evalkit.reports import terminal_table
+
+    console = stdout()
+    for before, after in zip(tuned.before, tuned.after, strict=True):
+        console.print()
+        console.print(terminal_table([before.path, after.path]))
+    if tuned.after:
+        console.print()
+        for line in tuned.verdict():
+            console.print(clean(line), soft_wrap=True)
+    console.print()
+    console.print(clean(f"Model: {tuned.model} ({tuned.folder})"), soft_wrap=True)
+    if tuned.report is not None:
+        console.print(clean(f"Report: {tuned.report}"), soft_wrap=True)
+    console.print(clean(f"Next: evalkit run --model {tuned.model} --suite SUITE"), soft_wrap=True)
+
+
+def _print_grid(result: GridResult) -> None:
+    """The table over seeds, what failed, and where the tables lie."""
+    table = result.table
+    rows = []
+    by = [axis for axis in result.grid.axes if axis != "seed"]
+    for line in table.to_dict("records"):
+        rows.append(
+            [
+                *(line[axis] for axis in by),
+                line["suite"],
+                line["task"],
+                line["metric"],
+                line["n"],
+                f"{line['before']:.4f}",
+                _with_deviation(line["after"], line["after_deviation"]),
+                _with_deviation(line["difference"], line["difference_deviation"]),
+            ]
+        )
+    numbers = ["n", "before", "after", "difference"]
+    print_table([*by, "suite", "task", "metric", *numbers], rows, right=numbers)
+    for name, reason in result.failed.items():
+        say(f"Failed: {name}: {reason}")
+    stdout().print(clean(f"\nTables: {result.folder / 'grid.csv'}, {result.folder / 'cells.csv'}"), soft_wrap=True)
+
+
+def _with_deviation(value: float, deviation: float) -> str:
+    return f"{value:+.4f}"[value >= 0 :] + (f" ± {deviation:.4f}" if deviation == deviation else "")
+
+
+def _as_json(tuned: FineTuned) -> dict[str, Any]:
+    return {
+        "model": tuned.model,
+        "folder": str(tuned.folder),
+        "report": str(tuned.report) if tuned.report else None,
+        "before": [str(run.path) for run in tuned.before],
+        "after": [str(run.path) for run in tuned.after],
+        "verdict": tuned.verdict() if tuned.after else [],
+        "training": tuned.facts,
+    }
+
+
+def _inspect(grid: Grid, count: int, as_json: bool) -> None:
+    from evalkit.train.looking import look
+    from evalkit.train.loop import find_base
+
+    recipe = grid.cells[0].recipe
+    looks = list(look(recipe, find_base(recipe), count, say))
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": one.name,
+                    "tokens": one.tokens,
+                    "learned": one.learned,
+                    "pieces": [list(piece) for piece in one.pieces],
+                }
+                for one in looks
+            ]
+        )
+        return
+    for one in looks:
+        _show(one)
+
+
+def _show(look: Look) -> None:
+    """One example; what is learned stands between ⟦ and ⟧, and in colour where there is some."""
+    from rich.text import Text
+
+    cut = f", {look.cut:,} more are cut off" if look.cut else ""
+    text = Text(clean(f"{look.name}: {look.tokens:,} tokens, {look.learned:,} learned{cut}"), style="bold")
+    text.append("\n")
+    for piece, learned in look.pieces:
+        shown = clean(piece, lines=True)
+        text.append(f"⟦{shown}⟧" if learned else shown, style="not bold green" if learned else "not bold dim")
+    text.append("\n")
+    stdout().print(text, soft_wrap=True)
+
+
+def _dry_run(grid: Grid) -> None:
+    """The recipe of every run, resolved; of a single one what it will take as well."""
+    import tempfile
+
+    import yaml
+
+    from evalkit.train import scoring, setup
+    from evalkit.train.loop import find_base, what_it_takes
+    from evalkit.train.prepare import prepare
+
+    for cell in grid.cells:
+        print(yaml.safe_dump(cell.recipe.to_dict(), sort_keys=False, allow_unicode=True))
+    if len(grid.cells) > 1:
+        say(f"{len(grid.cells)} runs: {', '.join(cell.recipe.name for cell in grid.cells)}")
+        return
+    recipe = grid.cells[0].recipe
+    setup.be_quiet()
+    setup.check_machine(recipe)
+    base = find_base(recipe)
+    with tempfile.TemporaryDirectory(prefix="evalkit-") as folder:
+        data = prepare(
+            recipe, setup.open_tokenizer(base), Path(folder) / "data", scoring.evaluation_index(recipe, say), note=say
+        )
+        for line in what_it_takes(recipe, base, data):
+            say(line)
+
+
+# -------------------------------------------------------------------------------------------------------------- options
+
+
+def _with_fields() -> inspect.Signature:
+    """The command's own parameters, and one for every field of a recipe."""
+    own = inspect.signature(train, eval_str=True)
+    fixed = [parameter for parameter in own.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    made = []
+    for name, field in Recipe.model_fields.items():
+        if name in NO_OPTION:
+            continue
+        flag = field.annotation is bool or bool in get_args(field.annotation)
+        option = SINGULAR.get(name, "--" + name.replace("_", "-"))
+        more: dict[str, Any] = {} if flag else {"metavar": _metavar(name, field.annotation)}
+        panel = (field.json_schema_extra or {}).get("panel") if isinstance(field.json_schema_extra, dict) else None
+        default = field.default
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        kind: Any = bool | None if flag else list[str] | None
+        info = typer.Option(
+            f"{option}/--no-{option[2:]}" if flag else option,
+            help=field.description,
+            show_default=shown if default not in (None, "", [], False) else False,
+            rich_help_panel=str(panel) if panel else None,
+            **more,
+        )
+        made.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info])
+        )
+    return own.replace(parameters=[*fixed, *made])
+
+
+def _metavar(name: str, kind: Any) -> str:
+    kinds = {kind, *get_args(kind)}
+    if name in ("model", "tokenizer"):
+        return "M[@REV]" if name == "model" else "T"
+    if name in ("folder", "output"):
+        return "DIR"
+    if float in kinds:
+        return "X"
+    return "N" if int in kinds else "NAME"
+
+
+signature = _with_fields()
+train.__signature__ = signature  # type: ignore[attr-defined]  # typer reads both
+train.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}

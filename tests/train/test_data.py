@@ -1,0 +1,302 @@
+"""Data: forms and faults, mixtures, duplicates, evaluation text, held-out examples, and what is counted of it all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evalkit.domains.paragraphs import ParagraphIndex, segments
+from evalkit.errors import DataUnavailable, UsageError
+from evalkit.train import invented
+from evalkit.train.labels import IGNORED
+from evalkit.train.prepare import gather, prepare
+from evalkit.train.recipe import DataItem, Recipe
+from evalkit.train.sources import Read, read_examples, to_example
+from tests.train.conftest import prepare_run, write_chats
+
+Make = Callable[..., Recipe]
+CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+
+
+def silent(text: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("row", "texts"),
+    [
+        ({"messages": CHAT}, ["q", "a"]),
+        ({"prompt": "q", "completion": "a"}, ["q", "a"]),
+        ({"prompt": CHAT[:1], "completion": CHAT[1:]}, ["q", "a"]),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, ["q", "a"]),
+        ({"messages": [{"role": "user", "content": "\ud800"}, CHAT[1]]}, ["\ufffd", "a"]),
+    ],
+    ids=["messages", "prompt and completion", "both as messages", "conversations", "half a surrogate pair"],
+)
+def test_forms(row: dict[str, Any], texts: list[str]) -> None:
+    """Every form of a row becomes the same conversation."""
+    example = to_example(row, pairs=False)
+    assert [message["content"] for message in example.messages] == texts
+    assert [message["role"] for message in example.messages] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "chosen": "better", "rejected": "worse"},
+        {
+            "chosen": [CHAT[0], {"role": "assistant", "content": "better"}],
+            "rejected": [CHAT[0], {"role": "assistant", "content": "worse"}],
+        },
+        {
+            "prompt": "q",
+            "chosen": [{"role": "assistant", "content": "better"}],
+            "rejected": [{"role": "assistant", "content": "worse"}],
+        },
+    ],
+    ids=["texts", "conversations", "a prompt and answers"],
+)
+def test_pairs(row: dict[str, Any]) -> None:
+    """Every form of a preference pair becomes a conversation that ends in the better answer, and the worse one."""
+    example = to_example(row, pairs=True)
+    assert [message["content"] for message in example.messages] == ["q", "better"]
+    assert example.rejected == "worse"
+
+
+@pytest.mark.parametrize(
+    ("row", "pairs", "reason"),
+    [
+        ({"text": "x"}, False, "neither 'messages' nor"),
+        ({"messages": CHAT[:1]}, False, "no answer"),
+        ({"messages": [{"role": "tool", "content": "x"}, CHAT[1]]}, False, "role 'tool'"),
+        ({"messages": [{"role": "user", "content": None}, CHAT[1]]}, False, "no text"),
+        ({"messages": "q"}, False, "no list"),
+        (None, False, "no object"),
+        ({"messages": CHAT}, True, "no 'chosen'"),
+        ({"prompt": "q", "chosen": "same", "rejected": " same"}, True, "are the same"),
+        ({"chosen": [{"role": "user", "content": "x"}, CHAT[1]], "rejected": CHAT}, True, "differ before"),
+    ],
+)
+def test_faults(row: Any, pairs: bool, reason: str) -> None:
+    """A row that cannot be used is refused with a reason that holds nothing of its text."""
+    with pytest.raises(ValueError, match=reason):
+        to_example(row, pairs=pairs)
+
+
+def test_bad_rows_are_counted(tmp_path: Path) -> None:
+    """A broken line, an unknown role and an empty answer are left out, each counted with the first row's number."""
+    file = tmp_path / "data.jsonl"
+    lines = [
+        json.dumps({"messages": CHAT}),
+        "{",
+        json.dumps({"messages": CHAT[:1]}),
+        "",
+        json.dumps({"messages": CHAT[:1]}),
+    ]
+    file.write_text("\n".join(lines))
+    read = Read()
+    assert len(list(read_examples(DataItem(dataset=str(file)), pairs=False, read=read))) == 1
+    assert read.rows == 4
+    assert dict(read.broken) == {"a row is no object": 1, "a conversation has no answer": 2}
+    assert read.first == {"a row is no object": 2, "a conversation has no answer": 3}
+    assert read.identity.startswith("sha256:")
+
+
+def test_parquet_and_folders(tmp_path: Path) -> None:
+    """A folder's JSONL and Parquet files are read in the order of their names."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    pq.write_table(pa.table({"messages": [CHAT], "id": ["from parquet"]}), folder / "a.parquet")
+    write_chats(folder / "b.jsonl", 2)
+    found = list(read_examples(DataItem(dataset=str(folder)), pairs=False, read=Read()))
+    assert [example.id for example in found] == ["from parquet", "chat-0", "chat-1"]
+
+
+@pytest.mark.parametrize("name", ["nowhere.jsonl", "./nowhere", "nowhere"])
+def test_no_such_data(name: str) -> None:
+    """A file that is not there is no hub repository."""
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        list(read_examples(DataItem(dataset=name), pairs=False, read=Read()))
+
+
+def test_the_hub_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the hub its data are one sentence, not a wait."""
+    monkeypatch.setattr("evalkit.data.hub.told_offline", lambda: False)
+    monkeypatch.setattr("evalkit.data.hub.reachable", lambda: False)
+    with pytest.raises(DataUnavailable, match="cannot be reached"):
+        list(read_examples(DataItem(dataset="allenai/tulu-v2-sft-mixture"), pairs=False, read=Read()))
+
+
+def test_a_damaged_parquet_file(tmp_path: Path) -> None:
+    """A file that is no Parquet is an error that names it."""
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(DataUnavailable, match=r"x\.parquet"):
+        list(read_examples(DataItem(dataset=str(tmp_path / "x.parquet")), pairs=False, read=Read()))
+
+
+def test_mixtures(recipe: Make, tmp_path: Path) -> None:
+    """Counts, weights below and above one, duplicates within and across data sets."""
+    one = write_chats(tmp_path / "one.jsonl", 20)
+    two = write_chats(tmp_path / "two.jsonl", 20, "word")
+    again = tmp_path / "again.jsonl"
+    again.write_text(one.read_text() + one.read_text().replace("Say the number", "Say  the number"))
+    made = recipe(
+        data=[{"dataset": str(one), "count": 7}, f"{two},weight=2.5", {"dataset": str(again)}],
+        held_out=0,
+        deduplicate=True,
+    )
+    with pytest.raises(UsageError, match="nothing to train on"):
+        gather(
+            made.model_copy(update={"data": [*made.data, DataItem(dataset=str(empty(tmp_path)))]}), None, note=silent
+        )
+    parts = gather(made, None, note=silent)
+    assert [len(part.used) for part in parts] == [7, 50, 0]
+    assert parts[2].dropped == {"duplicate": 40}
+    assert len({example.id for example in parts[1].used}) == 20
+    kept = gather(made.model_copy(update={"deduplicate": False}), None, note=silent)
+    assert len(kept[2].used) == 40
+    assert [example.id for example in gather(made, None, note=silent)[0].used] == [
+        example.id for example in parts[0].used
+    ]
+    other = gather(made.model_copy(update={"seed": 1}), None, note=silent)
+    assert [example.id for example in other[0].used] != [example.id for example in parts[0].used]
+
+
+def empty(folder: Path) -> Path:
+    file = folder / "empty.jsonl"
+    file.write_text("")
+    return file
+
+
+def test_held_out_examples_are_trained_on_by_nobody(recipe: Make) -> None:
+    """What is scored afterwards is not among the rows, and the same seed holds out the same."""
+    made = recipe(held_out=4)
+    (part,) = gather(made, None, note=silent)
+    assert len(part.held_out) == 4
+    assert not {example.key for example in part.held_out} & {example.key for example in part.used}
+    assert len(part.held_out) + len(part.used) == 40
+    (again,) = gather(made, None, note=silent)
+    assert [example.id for example in again.held_out] == [example.id for example in part.held_out]
+
+
+def test_segments_of_unicode() -> None:
+    """UAX #29 as its examples have it: apostrophes and decimal points join, ideographs and emoji stand alone."""
+    assert segments("The quick (“brown”) fox can’t jump 32.3 feet, right?") == [
+        "The", "quick", "(", "“", "brown", "”", ")", "fox", "can’t", "jump", "32.3", "feet", ",", "right", "?",
+    ]  # fmt: skip
+    assert segments("日本 👩🏽‍🚀!") == ["日", "本", "👩🏽‍🚀", "!"]
+
+
+def test_paragraphs_that_count() -> None:
+    """Thirteen segments are enough and twelve are not; punctuation and emoji alone never are."""
+    thirteen = "a b c d e f g h i j k l m"
+    index = ParagraphIndex([f"short line\n  {thirteen}  \n" + thirteen[:-2] + "\n" + "! " * 20 + "\n" + "👍 " * 20])
+    assert len(index) == 1
+    assert index.finds(f"before\n{thirteen}\nafter") == thirteen
+    assert index.finds(thirteen[:-2]) is None
+    assert index.finds(f"x {thirteen}") is None, "a part of a longer paragraph is no exact paragraph"
+
+
+def test_evaluation_text_is_removed_and_counted(recipe: Make, tmp_path: Path) -> None:
+    """A training example with one paragraph of evaluation text goes whole, and the data card says how many went."""
+    evaluated = "The seven small foxes that live beside the old mill never once came out before the evening bell."
+    lines = [
+        {
+            "id": "clean",
+            "messages": [
+                {"role": "user", "content": "Tell me of foxes."},
+                {"role": "assistant", "content": "They are red."},
+            ],
+        },
+        {
+            "id": "dirty",
+            "messages": [
+                {"role": "user", "content": f"Go on:\n{evaluated}\n"},
+                {"role": "assistant", "content": "At last."},
+            ],
+        },
+        {
+            "id": "answer",
+            "messages": [{"role": "user", "content": "Go on."}, {"role": "assistant", "content": evaluated}],
+        },
+    ]
+    file = tmp_path / "some.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = recipe(data=str(file), held_out=0)
+    index = ParagraphIndex([f"Chapter one\n{evaluated}"])
+    from evalkit.checkpoints import resolve
+    from evalkit.train import setup
+
+    (base,) = resolve(made.model)
+    data = prepare(made, setup.open_tokenizer(base), made.place / "data", index, note=silent)
+    assert data.card["contamination"]["removed"] == 2
+    assert data.card["contamination"]["paragraphs"] == 1
+    assert data.card["data"][0]["dropped"] == {"evaluation text": 2}
+    assert data.card["data"][0]["used"] == len(data.rows()) == 1
+
+
+def test_the_data_card(recipe: Make) -> None:
+    """Rows, tokens, learned tokens and lengths are those of the rows that were written."""
+    made = recipe(max_length=32, packing=False, held_out=0)
+    data, _ = prepare_run(made)
+    rows = data.rows()
+    part = data.card["data"][0]
+    assert part["rows"] == 40
+    assert part["used"] + part["held_out"] + sum(part["dropped"].values()) == 40
+    assert part["used"] == len(rows)
+    assert part["tokens"] == sum(len(row["input_ids"]) for row in rows)
+    assert part["learned_tokens"] == sum(label != IGNORED for row in rows for label in row["labels"][1:])
+    assert max(len(row["input_ids"]) for row in rows) <= 32
+    assert data.card["lengths"]["truncated"] > 0
+    assert data.card["lengths"]["longest"] > 32
+
+
+def test_packing_keeps_every_token(recipe: Make) -> None:
+    """Packed rows hold each example once and whole."""
+    loose, _ = prepare_run(recipe(name="loose", packing=False))
+    packed, _ = prepare_run(recipe(name="packed"))
+    examples = sorted(row["input_ids"] for row in loose.rows())
+    found = []
+    for row in packed.rows():
+        start = 0
+        for length in row["seq_lengths"]:
+            found.append(row["input_ids"][start : start + length])
+            start += length
+        assert start == len(row["input_ids"]) <= 128
+    assert sorted(found) == examples
+    assert len(packed.rows()) < len(loose.rows())
+
+
+def test_pairs_as_tokens(recipe: Make, pairs: Path, tokenizer: Any) -> None:
+    """The prompt ends where the answer begins, and both answers end with the end token."""
+    data, _ = prepare_run(recipe(method="dpo", data=str(pairs)))
+    row = data.rows()[0]
+    text = tokenizer.decode(row["prompt_ids"])
+    number = int(text.split("after ")[1].split("?")[0])
+    assert text == f"<|endoftext|><|user|>\nWhat comes after {number}?\n<|assistant|>\n"
+    assert tokenizer.decode(row["chosen_ids"]) == f"{number + 1} comes next.<|endoftext|>"
+    assert tokenizer.decode(row["rejected_ids"]) == f"{number + 2} is it, perhaps.<|endoftext|>"
+
+
+def test_invented_sets_are_what_they_were() -> None:
+    """The same rows on every machine: all distinct, sums that are right, worse answers that are other answers."""
+    rows = list(invented.basics())
+    assert len(rows) == len({json.dumps(row["messages"]) for row in rows}) == invented.ROWS
+    sums = 0
+    for row in rows:
+        for asked, told in zip(row["messages"], row["messages"][1:], strict=False):
+            words = asked["content"].rstrip("?.").split()
+            if asked["role"] == "user" and ("plus" in words or "minus" in words):
+                place = words.index("plus") if "plus" in words else words.index("minus")
+                a, b = int(words[place - 1]), int(words[place + 1])
+                assert told["content"] == f"The answer is {a + b if 'plus' in words else a - b}."
+                sums += 1
+    assert sums > 300
+    for row in invented.basics(pairs=True):
+        assert row["chosen"][:-1] == row["rejected"][:-1]
+        assert row["chosen"][-1] != row["rejected"][-1]

@@ -1,0 +1,341 @@
+"""From a recipe's mixture to the rows that are trained on, written down once so that every resume sees the same.
+
+Read, duplicates out, evaluation text out, held-out examples aside, counts and weights, then tokens and labels. What
+happened to every row is counted: the data card stands beside the rows and goes into the report.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalkit.domains.paragraphs import LEAST, ParagraphIndex
+from evalkit.errors import EvalkitError, UsageError
+from evalkit.files import write_json, writing
+from evalkit.train.labels import IGNORED, label_all
+from evalkit.train.recipe import DataItem, Recipe
+from evalkit.train.sources import Example, Read, complaints, read_examples
+from evalkit.train.templates import Rendered, Template
+
+CHUNK = 1000
+"""Examples that are tokenised at once."""
+HELD_OUT_SHARE = 0.1
+"""At most this share of a data set is held out."""
+CARD = "card.json"
+ROWS = "rows"
+HELD_OUT = "held_out.jsonl"
+
+Note = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Part:
+    """One data set of the mixture."""
+
+    item: DataItem
+    read: Read = field(default_factory=Read)
+    examples: list[Example] = field(default_factory=list)
+    held_out: list[Example] = field(default_factory=list)
+    used: list[Example] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+    learned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rows that are ready, and what is known of them."""
+
+    folder: Path
+    card: dict[str, Any]
+
+    def rows(self) -> Any:
+        """The rows as a ``datasets.Dataset``: ``input_ids, labels`` (and ``seq_lengths`` where packed), or
+        ``prompt_ids, chosen_ids, rejected_ids``."""
+        from datasets import load_from_disk
+
+        return load_from_disk(str(self.folder / ROWS))
+
+    @property
+    def held_out(self) -> Path | None:
+        """The file of held-out examples; None where there is none."""
+        file = self.folder / HELD_OUT
+        return file if file.is_file() else None
+
+
+def find_prepared(folder: Path) -> Prepared | None:
+    """What an earlier start of the run prepared; None where it is not there or not whole."""
+    try:
+        return Prepared(folder, json.loads((folder / CARD).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def prepare(recipe: Recipe, tokenizer: Any, folder: Path, index: ParagraphIndex | None, *, note: Note) -> Prepared:
+    """Write rows, held-out examples and data card into `folder`, which appears whole or not at all.
+
+    `tokenizer` is a ``PreTrainedTokenizerBase``; `index` holds the paragraphs that must not be trained on. Raises
+    `UsageError` where nothing is left to train on.
+    """
+    template = Template(recipe.template, tokenizer)
+    parts = gather(recipe, index, note=note)
+    making = folder.with_name(folder.name + ".making")
+    with writing(folder):
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        try:
+            rows, lengths = _write_rows(recipe, parts, template, tokenizer, making, note)
+            held = [example for part in parts for example in part.held_out]
+            if held:
+                _write_held_out(making / HELD_OUT, held, template, tokenizer, recipe.max_length)
+            card = _card(recipe, parts, lengths, rows, len(held), index, template)
+            write_json(making / CARD, card)
+            shutil.rmtree(folder, ignore_errors=True)
+            making.rename(folder)
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
+    return Prepared(folder, card)
+
+
+def gather(recipe: Recipe, index: ParagraphIndex | None, *, note: Note, most: int | None = None) -> list[Part]:
+    """The examples of every data set, chosen and counted. With `most`, so many of each at most are read (for a look)."""
+    seen: set[bytes] = set()
+    parts = []
+    for item in recipe.data:
+        note(f"Reading {item.dataset}")
+        part = Part(item)
+        for example in read_examples(item, pairs=recipe.pairs, read=part.read):
+            if recipe.deduplicate:
+                key = example.key
+                if key in seen:
+                    part.dropped["duplicate"] += 1
+                    continue
+                seen.add(key)
+            if index is not None and any(index.finds(text) is not None for text in example.texts()):
+                part.dropped["evaluation text"] += 1
+                continue
+            part.examples.append(example)
+            if most is not None and len(part.examples) >= most:
+                break
+        part.dropped.update({"broken": broken} if (broken := part.read.broken.total()) else {})
+        for sentence in complaints(item, part.read):
+            note(sentence)
+        parts.append(part)
+    _choose(recipe, parts)
+    return parts
+
+
+def _choose(recipe: Recipe, parts: Sequence[Part]) -> None:
+    """Held-out examples aside, then counts and weights, by the seed and the data set's place in the mixture alone."""
+    total = sum(len(part.examples) for part in parts)
+    for place, part in enumerate(parts):
+        draw = random.Random(f"{recipe.seed}/{place}/{part.item.label}")  # noqa: S311
+        order = list(part.examples)
+        draw.shuffle(order)
+        share = min(recipe.held_out / total if total else 0.0, HELD_OUT_SHARE)
+        aside = round(share * len(order))
+        part.held_out, rest = order[:aside], order[aside:]
+        if part.item.count is not None:
+            if part.item.count > len(rest):
+                raise UsageError(
+                    f"{part.item.dataset} has {len(rest):,} examples to train on, so no {part.item.count:,} can be drawn."
+                )
+            rest = rest[: part.item.count]
+        elif part.item.weight is not None:
+            whole, fraction = divmod(part.item.weight, 1.0)
+            rest = rest * int(whole) + rest[: round(fraction * len(rest))]
+        part.used = rest
+    if recipe.max_examples is not None:
+        _limit(parts, recipe.max_examples)
+
+
+def _limit(parts: Sequence[Part], most: int) -> None:
+    """Keep `most` examples, each data set in its share."""
+    total = sum(len(part.used) for part in parts)
+    if total > most:
+        for part in parts:
+            part.used = part.used[: max(1, round(most * len(part.used) / total))]
+
+
+# ----------------------------------------------------------------------------------------------------------------- rows
+
+
+def _write_rows(
+    recipe: Recipe, parts: Sequence[Part], template: Template, tokenizer: Any, folder: Path, note: Note
+) -> tuple[int, dict[str, Any]]:
+    """Tokenise everything in the order of training, and keep it as Arrow. Returns rows and statistics of lengths."""
+    import pyarrow as pa
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    mixture = [(place, example) for place, part in enumerate(parts) for example in part.used]
+    random.Random(f"{recipe.seed}/order").shuffle(mixture)  # noqa: S311
+    note(f"Tokenising {len(mixture):,} examples")
+    names = ("prompt_ids", "chosen_ids", "rejected_ids") if recipe.pairs else ("input_ids", "labels")
+    schema = pa.schema([(name, pa.list_(pa.int32())) for name in names])
+    make = _pair_rows if recipe.pairs else _rows
+    lengths: list[int] = []
+    learned: list[int] = []
+    counts: Counter[str] = Counter()
+    loose = folder / "loose.arrow"
+    with pa.OSFile(str(loose), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+        for first in range(0, len(mixture), CHUNK):
+            chunk = mixture[first : first + CHUNK]
+            columns: dict[str, list[list[int]]] = {name: [] for name in names}
+            for (place, _), (row, whole, labels, crossing) in zip(
+                chunk, make([example for _, example in chunk], template, tokenizer, recipe.max_length), strict=True
+            ):
+                part = parts[place]
+                lengths.append(whole)
+                if row is None:
+                    part.dropped["no answer within the length"] += 1
+                    continue
+                for name, ids in zip(names, row, strict=True):
+                    columns[name].append(ids)
+                kept = sum(map(len, row[1:])) + len(row[0]) if recipe.pairs else len(row[0])
+                part.tokens += kept
+                part.learned += labels
+                learned.append(labels)
+                counts["crossing"] += crossing
+                counts["truncated"] += whole > recipe.max_length
+            stream.write_table(pa.table(columns, schema=schema))
+    if not learned:
+        raise UsageError("Nothing is left to train on: no example has an answer within --max-length.")
+    rows = Dataset.from_file(str(loose))
+    if recipe.packed:
+        from trl import pack_dataset
+
+        note("Packing")
+        rows = pack_dataset(rows, recipe.max_length, "bfd", {"keep_in_memory": len(rows) < 50_000})
+    rows.save_to_disk(str(folder / ROWS))
+    number = len(rows)
+    del rows
+    loose.unlink()
+    for leftover in folder.glob("cache-*.arrow"):
+        leftover.unlink()
+    return number, {**_spread(lengths), "learned": int(sum(learned)), **counts, "max_length": recipe.max_length}
+
+
+Made = tuple[Any, int, int, int]
+"""Row (None where nothing is learned), tokens before the cut, tokens with a label, tokens that cross a border."""
+
+
+def _rows(examples: Sequence[Example], template: Template, tokenizer: Any, most: int) -> Iterator[Made]:
+    for one in label_all([template.render(example.messages) for example in examples], tokenizer, most):
+        yield (one.input_ids, one.labels) if one.learned else None, one.whole, one.learned, one.crossing
+
+
+def _pair_rows(examples: Sequence[Example], template: Template, tokenizer: Any, most: int) -> Iterator[Made]:
+    """Prompt and both answers; only the last answer of a conversation is compared."""
+    rendered = []
+    for example in examples:
+        for answer in (example.messages[-1]["content"], example.rejected or ""):
+            one = template.render([*example.messages[:-1], {"role": "assistant", "content": answer}])
+            rendered.append(Rendered(one.text[: one.spans[-1][1]], one.spans[-1:]))
+    labelled = label_all(rendered, tokenizer, None)
+    for better, worse in zip(labelled[::2], labelled[1::2], strict=True):
+        start = next(place for place, label in enumerate(better.labels) if label != IGNORED)
+        other = next(place for place, label in enumerate(worse.labels) if label != IGNORED)
+        whole = max(better.whole, worse.whole)
+        crossing = better.crossing + worse.crossing
+        if start != other or better.input_ids[:start] != worse.input_ids[:other] or start >= most:
+            yield None, whole, 0, crossing
+            continue
+        chosen, rejected = better.input_ids[start:most], worse.input_ids[start:most]
+        yield (better.input_ids[:start], chosen, rejected), whole, len(chosen) + len(rejected), crossing
+
+
+def _spread(values: Sequence[int]) -> dict[str, Any]:
+    """How long examples are, in tokens before any cut."""
+    array = np.asarray(values, dtype=np.int64)
+    quantiles = np.quantile(array, [0.5, 0.9, 0.99])
+    return {
+        "examples": len(array),
+        "tokens": int(array.sum()),
+        "mean": round(float(array.mean()), 1),
+        "shortest": int(array.min()),
+        "median": int(quantiles[0]),
+        "p90": int(quantiles[1]),
+        "p99": int(quantiles[2]),
+        "longest": int(array.max()),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- held out
+
+
+def _write_held_out(file: Path, held: Sequence[Example], template: Template, tokenizer: Any, most: int) -> None:
+    """Held-out examples as they are scored (`evalkit.train.instructions`): rendered, so that no tokenizer is needed.
+
+    Those longer than a training row are left out: what a model could not see in training is not asked.
+    """
+    lines = []
+    for example in held:
+        turns = template.turns(example.messages)
+        worse = None
+        if example.rejected is not None:
+            answer = template.turns([*example.messages[:-1], {"role": "assistant", "content": example.rejected}])[-1][1]
+            turns, worse = [turns[-1]], answer
+        if len(tokenizer.encode("".join(turns[-1]), add_special_tokens=False)) > most:
+            continue
+        line: dict[str, Any] = {"id": example.id, "domain": example.source, "turns": turns, "end": template.end}
+        if worse is not None:
+            line["rejected"] = worse
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    if not lines:
+        raise EvalkitError("No held-out example fits --max-length. Choose a longer one, or --held-out 0.")
+    file.write_text("".join(lines), encoding="utf-8")
+
+
+def _card(
+    recipe: Recipe,
+    parts: Sequence[Part],
+    lengths: dict[str, Any],
+    rows: int,
+    held: int,
+    index: ParagraphIndex | None,
+    template: Template,
+) -> dict[str, Any]:
+    return {
+        "data": [
+            {
+                "name": part.item.label,
+                "dataset": part.item.dataset,
+                "identity": part.read.identity,
+                "rows": part.read.rows,
+                "used": len(part.used) - part.dropped["no answer within the length"],
+                "held_out": len(part.held_out),
+                "dropped": {reason: count for reason, count in part.dropped.items() if count},
+                "tokens": part.tokens,
+                "learned_tokens": part.learned,
+            }
+            for part in parts
+        ],
+        "lengths": lengths,
+        "rows": rows,
+        "packed": recipe.packed,
+        "held_out": held,
+        "contamination": {
+            "checked": index is not None,
+            "rule": f"exact paragraphs of at least {LEAST} Unicode-segmented tokens (Paloma)",
+            "suites": recipe.suites,
+            "tasks": recipe.tasks,
+            "paragraphs": len(index) if index is not None else 0,
+            "removed": sum(part.dropped["evaluation text"] for part in parts),
+        },
+        "template": {
+            "name": template.name,
+            "jinja": template.jinja,
+            "end": template.end,
+            "start": template.start if template.name != "tokenizer" else "",
+        },
+    }

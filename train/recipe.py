@@ -1,0 +1,312 @@
+"""A fine-tuning run, written down: every choice with its type, its default and its help text.
+
+A recipe is a YAML file of these fields; each of them is also an option of ``evalkit train`` and an argument of
+`evalkit.fine_tune`. `evalkit.train.grid` makes several recipes of one whose fields hold lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from evalkit.errors import UnknownName, UsageError
+from evalkit.files import canonical_json
+
+Method = Literal["sft", "lora", "qlora", "dpo", "dpo-lora"]
+METHODS: tuple[str, ...] = ("sft", "lora", "qlora", "dpo", "dpo-lora")
+WITH_ADAPTER = ("lora", "qlora", "dpo-lora")
+WITH_PAIRS = ("dpo", "dpo-lora")
+NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
+ITEM = re.compile(r"^(split|config|revision|count|weight)=(.+)$")
+
+PASSIVE = {
+    "description", "sources", "output", "folder", "log_every", "report_to", "eval_every", "eval_suite", "eval_limit",
+    "apply_chat_template", "limit", "data_source", "device", "threads", "keep", "processes", "accelerate_config",
+}  # fmt: skip
+"""Fields that change nothing about the weights: a run goes on when they differ."""
+
+
+class DataItem(BaseModel):
+    """One data set of a mixture. As a text: ``DATASET[,split=S][,config=C][,count=N][,weight=W][,revision=R]``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str = Field(
+        description="A hub repository, a .jsonl or .parquet file, a folder of them, or a built-in set."
+    )
+    split: str = Field("train", description="The split of a hub repository.")
+    config: str | None = Field(None, description="The configuration of a hub repository.")
+    revision: str | None = Field(None, description="The commit or branch of a hub repository.")
+    count: int | None = Field(None, ge=1, description="So many rows, drawn by the seed. Default: all.")
+    weight: float | None = Field(
+        None, gt=0, description="Passes over the rows an epoch: 0.5 is half of them, 2 is each twice."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        head, *rest = [part.strip() for part in value.split(",")]
+        fields: dict[str, Any] = {"dataset": head}
+        for part in rest:
+            match = ITEM.match(part)
+            if match is None:
+                raise ValueError(f"'{part}' is none of split=, config=, count=, weight=, revision=")
+            fields[match[1]] = match[2]
+        return fields
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> DataItem:
+        if self.count is not None and self.weight is not None:
+            raise ValueError(f"{self.dataset} has a count and a weight; give one of the two")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The data set's name, as tables show it: the last part of a repository's or a file's name."""
+        name = self.dataset.rstrip("/").rsplit("/", 1)[-1]
+        return re.sub(r"\.(jsonl|json|parquet)(\.gz|\.zst)?$", "", name) or name
+
+
+def _field(default: Any, panel: str, text: str, **more: Any) -> Any:
+    return Field(default, description=text, json_schema_extra={"panel": panel}, **more)
+
+
+WHAT, HOW, LORA, DPO, MACHINE, SCORE = (
+    "What is trained", "How it is trained", "Adapters", "Preferences", "Where it runs", "How it is scored",
+)  # fmt: skip
+
+
+class Recipe(BaseModel):
+    """One fine-tuning run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    description: str = ""
+    sources: list[str] = Field(default_factory=list)
+    """Where the hyper-parameters were published."""
+
+    name: str = _field("", WHAT, "The name under which the result is registered as a model.")
+    model: str = _field(
+        "",
+        WHAT,
+        "What training starts from: a registered name, a hub repository or a folder, with or without @REVISION.",
+    )
+    tokenizer: str | None = _field(
+        None, WHAT, "A folder, hub repository or tokenizer.json, where the checkpoint has no tokenizer of its own."
+    )
+    data: list[DataItem] = Field(default_factory=list)
+    """The mixture that is trained on."""
+    template: str = _field(
+        "tulu",
+        WHAT,
+        "How messages become text: tulu, chatml, plain, or tokenizer (the checkpoint's own chat template).",
+    )
+    method: Method = _field(
+        "sft",
+        WHAT,
+        "sft trains all weights, lora an adapter, qlora an adapter on 4-bit weights (CUDA); dpo and dpo-lora learn from preference pairs.",
+    )
+    deduplicate: bool = _field(True, WHAT, "Leave out examples that were there before, white space aside.")
+    decontaminate: bool = _field(
+        True,
+        WHAT,
+        "Leave out examples that hold a paragraph (13 words or more) of the texts that the result is scored on.",
+    )
+    held_out: int = _field(
+        200,
+        WHAT,
+        "Examples kept out of training, scored before and after as the task instructions/NAME; 0 for none.",
+        ge=0,
+    )
+    max_examples: int | None = _field(
+        None, WHAT, "Use at most so many examples of the mixture, drawn by the seed.", ge=1
+    )
+
+    epochs: float = _field(2.0, HOW, "Passes over the data.", gt=0)
+    max_steps: int | None = _field(None, HOW, "Stop after so many steps, whatever the epochs.", ge=1)
+    learning_rate: float = _field(2e-5, HOW, "The highest learning rate.", gt=0)
+    schedule: str = _field("linear", HOW, f"How the rate goes on after its warm-up: {', '.join(SCHEDULES)}.")
+    warmup: float = _field(
+        0.03, HOW, "The share of steps (below 1) or the number of steps over which the rate rises.", ge=0
+    )
+    weight_decay: float = _field(0.0, HOW, "AdamW's weight decay.", ge=0)
+    clip: float = _field(1.0, HOW, "The norm that gradients are clipped to; 0 for none.", ge=0)
+    batch: int = _field(128, HOW, "Sequences (packed rows, pairs) a step, over all devices: the effective batch.", ge=1)
+    micro_batch: int = _field(
+        1, HOW, "Sequences that go through a device at once; the rest of the batch is accumulated.", ge=1
+    )
+    max_length: int = _field(2048, HOW, "Tokens of a sequence; what is longer is cut at its end.", ge=8)
+    packing: bool = _field(
+        True,
+        HOW,
+        "Put several examples into one row (best fit decreasing), each seeing itself alone. Not with preferences.",
+    )
+    seed: int = _field(42, HOW, "Draws mixtures, order, held-out examples and adapters.")
+
+    lora_rank: int = _field(64, LORA, "Rank of an adapter.", ge=1)
+    lora_alpha: float = _field(16, LORA, "Scale of an adapter, divided by its rank.", gt=0)
+    lora_dropout: float = _field(0.1, LORA, "Dropout before an adapter.", ge=0, lt=1)
+    lora_targets: str = _field(
+        "all-linear", LORA, "Layers that get an adapter: all-linear, or names with commas between."
+    )
+    beta: float = _field(0.1, DPO, "How strongly DPO holds on to the model that it starts from.", gt=0)
+
+    dtype: Literal["auto", "float32", "bfloat16"] = _field(
+        "auto",
+        MACHINE,
+        "Of matrix products: auto is bfloat16 on CUDA devices that have it and float32 on a CPU. Weights that are trained stay in float32.",
+    )
+    save_dtype: Literal["auto", "float32", "bfloat16"] = _field(
+        "auto",
+        MACHINE,
+        "Of the weights that are written at the end: auto is the base's own on CUDA and float32 on a CPU.",
+    )
+    gradient_checkpointing: bool = _field(
+        False, MACHINE, "Compute activations twice and keep fewer of them: less memory, about a fifth slower."
+    )
+    attention: str = _field(
+        "auto", MACHINE, "auto (FlashAttention 2 where it is installed, else sdpa), sdpa, eager or flash_attention_2."
+    )
+    device: str = _field("auto", MACHINE, "cpu, cuda, or auto.")
+    threads: int | None = _field(None, MACHINE, "Threads of torch on a CPU.", ge=1)
+    processes: int = _field(1, MACHINE, "Processes (devices) that train together, started by accelerate.", ge=1)
+    accelerate_config: str | None = _field(
+        None, MACHINE, "fsdp (ships with evalkit), or a configuration file of accelerate."
+    )
+    save_every: int | None = _field(None, MACHINE, "Steps between two checkpoints. Default: an epoch.", ge=1)
+    keep: int | None = _field(None, MACHINE, "Keep only the last N checkpoints of the run. Default: all.", ge=1)
+    log_every: int = _field(1, MACHINE, "Steps between two lines of the log.", ge=1)
+    report_to: list[str] = _field(
+        [], MACHINE, "tensorboard, wandb or trackio, where they are installed. May be repeated."
+    )
+    folder: str = _field("trained", MACHINE, "The folder of trained models; this one is in FOLDER/NAME.")
+    trust_remote_code: bool = _field(
+        False, MACHINE, "Run the Python code that a checkpoint brings. Only for checkpoints that you trust."
+    )
+
+    suites: list[str] = _field([], SCORE, "A suite to score before and after. May be repeated.")
+    tasks: list[str] = _field([], SCORE, "A task to score before and after. May be repeated.")
+    apply_chat_template: bool | None = _field(
+        None, SCORE, "Whether questions are asked inside the chat template, before and after alike."
+    )
+    limit: int | None = _field(None, SCORE, "Ask at most N documents a task. The result is marked as limited.", ge=1)
+    data_source: str | None = _field(None, SCORE, "Where the suites' data come from: bundle, hub or a folder.")
+    eval_every: int | None = _field(None, SCORE, "Score the model in training every N steps.", ge=1)
+    eval_suite: str = _field("quickstart", SCORE, "The suite that --eval-every scores.")
+    eval_limit: int | None = _field(50, SCORE, "Documents a task that --eval-every asks.", ge=1)
+    output: str = _field("results", SCORE, "The folder of results.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_name(cls, value: str) -> str:
+        if value and not NAME.match(value):
+            raise ValueError("letters, digits and . _ + - (no slash, no @) make a name")
+        return value
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_schedule(cls, value: str) -> str:
+        if value not in SCHEDULES:
+            raise ValueError(f"it is one of {', '.join(SCHEDULES)}")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        """A single suite, task, source or data set may stand without its list."""
+        if isinstance(value, dict):
+            value = dict(value)
+            for key in ("suites", "tasks", "report_to", "sources", "data"):
+                if key in value and isinstance(value[key], (str, dict)):
+                    value[key] = [value[key]]
+        return value
+
+    @property
+    def adapter(self) -> bool:
+        """Whether an adapter is trained, and the base's weights stay."""
+        return self.method in WITH_ADAPTER
+
+    @property
+    def pairs(self) -> bool:
+        """Whether the data are preference pairs."""
+        return self.method in WITH_PAIRS
+
+    @property
+    def packed(self) -> bool:
+        """Whether rows hold several examples."""
+        return self.packing and not self.pairs
+
+    @property
+    def place(self) -> Path:
+        """The folder of the run: checkpoints, log, and at the end the model."""
+        return Path(self.folder).expanduser() / self.name
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches a step. Raises `UsageError` where the batch is no multiple of what the devices take at once."""
+        at_once = self.micro_batch * self.processes
+        if self.batch % at_once:
+            raise UsageError(
+                f"A batch of {self.batch} cannot be made of {self.processes} processes with {self.micro_batch} sequences each. "
+                "Choose a --batch that is a multiple."
+            )
+        return self.batch // at_once
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain values, in order; mixtures without what is not set."""
+        fields = self.model_dump(mode="json")
+        fields["data"] = [item.model_dump(exclude_none=True) for item in self.data]
+        return fields
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of all that makes the weights. What the data are checked against counts only where it is."""
+        fields = self.to_dict()
+        if not self.decontaminate:
+            fields.pop("suites"), fields.pop("tasks")
+        kept = {key: value for key, value in fields.items() if key not in PASSIVE}
+        return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:16]
+
+    def complete(self) -> Recipe:
+        """The recipe with a name of its own. Raises `UsageError` for one that lacks what training needs."""
+        if not self.model:
+            raise UsageError("No model is named. --model, or the recipe's 'model', says what training starts from.")
+        if not self.data:
+            raise UsageError(
+                "No data are named. --dataset, or the recipe's 'data', says what is trained on; 'evalkit list recipes' shows recipes."
+            )
+        _ = self.accumulation
+        if self.name:
+            return self
+        base = re.sub(r"[^\w.+-]", "-", self.model.partition("@")[0].rstrip("/").rsplit("/", 1)[-1]).lstrip("-._+")
+        return self.model_copy(update={"name": f"{base or 'model'}-{self.method}"})
+
+
+def make_recipe(fields: Mapping[str, Any], where: str = "") -> Recipe:
+    """Fields to a `Recipe`. Raises `UsageError` that names the file, the field, and what is wrong with it."""
+    start = f"{where}: " if where else ""
+    for key in fields:
+        if key not in Recipe.model_fields:
+            raise UnknownName(
+                "field of a recipe", str(key), Recipe.model_fields, f"It stands in {where}." if where else ""
+            )
+    try:
+        return Recipe.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        if first["type"] == "extra_forbidden":
+            raise UnknownName(
+                "field of a data set", str(first["loc"][-1]), DataItem.model_fields, f"It stands in {start}{place}."
+            ) from None
+        message = str(first["msg"]).removeprefix("Value error, ")
+        shown = repr(first.get("input"))
+        raise UsageError(f"{start}{place} cannot be {shown[:80]}: {message[:1].lower() + message[1:]}.") from None

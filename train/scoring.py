@@ -1,0 +1,203 @@
+"""What a training run is scored with: the base before, the result after, the live model in between, one report of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import api
+from evalkit.domains.paragraphs import ParagraphIndex
+from evalkit.errors import EvalkitError
+from evalkit.files import write_bytes
+from evalkit.records import Checkpoint, Document
+from evalkit.store import Run, write_training
+from evalkit.task import TaskOptions
+from evalkit.train.instructions import INSTRUCTIONS, PREFERENCES, register_held_out
+from evalkit.train.prepare import Note, Prepared
+from evalkit.train.progress import TrainingProgress
+from evalkit.train.recipe import Recipe
+from evalkit.train.trainer import read_log
+
+EVALS = "evals.jsonl"
+HYPER = (
+    "method", "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "clip", "batch", "micro_batch",
+    "max_length", "packing", "seed",
+)  # fmt: skip
+OF_ADAPTERS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
+
+
+def evaluation_index(recipe: Recipe, note: Note) -> ParagraphIndex | None:
+    """The paragraphs of everything that the result is scored on; None where nothing is, or where it is not wanted."""
+    suites = list(dict.fromkeys([*recipe.suites, *([recipe.eval_suite] if recipe.eval_every else [])]))
+    if not recipe.decontaminate or not (suites or recipe.tasks):
+        return None
+    found, _ = api.collect(suites, recipe.tasks, TaskOptions(data_source=recipe.data_source))
+    index = ParagraphIndex()
+    for task, _ in found:
+        note(f"Reading {task.name}, so that nothing of it is trained on")
+        for document in task.documents():
+            for text in _texts(document):
+                index.add(text)
+            for prompt in task.prompts(document):
+                index.add(prompt.context)
+                index.add(prompt.continuation)
+    return index
+
+
+def _texts(document: Document) -> Iterator[str]:
+    """Every string of a document."""
+    waiting: list[Any] = list(document.fields.values())
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+
+
+def scored_tasks(recipe: Recipe, prepared: Prepared) -> list[str]:
+    """The recipe's tasks, and that of the held-out examples, which is registered here."""
+    tasks = list(recipe.tasks)
+    if prepared.held_out is not None:
+        tasks.append(register_held_out(PREFERENCES if recipe.pairs else INSTRUCTIONS, recipe.name, prepared.held_out))
+    return tasks
+
+
+def score(
+    recipe: Recipe, model: str, tasks: Sequence[str], progress: TrainingProgress, *, tokenizer: Path | None = None
+) -> list[Run]:
+    """Score a checkpoint on the recipe's suites and tasks; what the journal holds already is not scored again."""
+    if not (recipe.suites or tasks):
+        return []
+    return api.run(
+        model,
+        suite=recipe.suites,
+        task=tasks,
+        tokenizer=tokenizer,
+        limit=recipe.limit,
+        data_source=recipe.data_source,
+        device=recipe.device,
+        apply_chat_template=bool(recipe.apply_chat_template),
+        output=recipe.output,
+        trust_remote_code=recipe.trust_remote_code,
+        report=False,
+        progress=progress,
+    )
+
+
+class Live:
+    """Scores the model in training on a small suite, in this process, and keeps the scores beside its log."""
+
+    def __init__(self, recipe: Recipe, tokenizer: Any, progress: TrainingProgress) -> None:
+        self.recipe, self.tokenizer, self.progress = recipe, tokenizer, progress
+
+    def __call__(self, model: Any, step: int) -> None:
+        self.progress.note(f"Scoring step {step} on {self.recipe.eval_suite}")
+        runs = api.run(
+            model,
+            tokenizer=self.tokenizer,
+            name=f"{self.recipe.name}@step{step}",
+            suite=self.recipe.eval_suite,
+            limit=self.recipe.eval_limit,
+            data_source=self.recipe.data_source,
+            device=str(next(model.parameters()).device),
+            apply_chat_template=bool(self.recipe.apply_chat_template),
+            output=self.recipe.output,
+            engine="transformers",
+            report=False,
+        )
+        lines = [line for line in read_evals(self.recipe.place) if line["step"] < step]
+        for run in runs:
+            for metric in run.metrics.to_dict("records"):
+                if metric["primary"]:
+                    kept = {
+                        key: metric[key]
+                        for key in (
+                            "task",
+                            "form",
+                            "regime",
+                            "metric",
+                            "source",
+                            "domain",
+                            "value",
+                            "ci_low",
+                            "ci_high",
+                            "n",
+                        )
+                    }
+                    lines.append({"step": step, "suite": run.suite, **kept})
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        write_bytes(self.recipe.place / EVALS, text.encode())
+
+
+def read_evals(place: Path) -> list[dict[str, Any]]:
+    """The scores of the model in training, in order."""
+    try:
+        return [dict(json.loads(line)) for line in (place / EVALS).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return []
+
+
+def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict[str, Any]:
+    """Everything of a finished training that its report shows (`evalkit.store.write_training` names the keys)."""
+    log = read_log(recipe.place)
+    hyper = {
+        name: getattr(recipe, name)
+        for name in (*HYPER, *(OF_ADAPTERS if recipe.adapter else ()))
+        if getattr(recipe, name) is not None
+    }
+    if recipe.pairs:
+        hyper["beta"] = recipe.beta
+    card = prepared.card
+    return {
+        "name": recipe.name,
+        "base": {"name": base.name, "fingerprint": base.fingerprint},
+        "recipe": recipe.to_dict(),
+        "place": str(recipe.place),
+        "data": [
+            {**part, "dropped": sum(part["dropped"].values()), "reasons": part["dropped"]} for part in card["data"]
+        ],
+        "lengths": card["lengths"],
+        "template": card["template"]["jinja"],
+        "template_name": card["template"]["name"],
+        "contamination": card["contamination"],
+        "chat_template_applied": bool(recipe.apply_chat_template),
+        "loss": [[line["step"], line["loss"], line["learning_rate"], line["tokens_per_second"]] for line in log],
+        "evals": read_evals(recipe.place),
+        "hyper": hyper,
+        "steps": log[-1]["step"] if log else 0,
+        "seconds": log[-1]["seconds"] if log else 0.0,
+        "tokens": log[-1]["tokens"] if log else 0,
+    }
+
+
+def write_reports(recipe: Recipe, before: Sequence[Run], after: Sequence[Run], facts: dict[str, Any]) -> Path | None:
+    """Write what training was into the runs that followed it, then every run's report, and the one before and after."""
+    from evalkit.reports import write_report
+
+    if not after:
+        return None
+    for run in after:
+        write_training(run.path, facts)
+    for run in (*before, *after):
+        write_report([run.path], run.path / "report.html")
+    out = after[0].path.parent.parent / "training.html"
+    return write_report([run.path for run in (*before, *after)], out)
+
+
+def verdict(before: Sequence[Run], after: Sequence[Run]) -> list[str]:
+    """What changed, suite by suite, in the words of `evalkit.compare_runs`."""
+    from evalkit.compare import compare_runs
+
+    lines = []
+    for old, new in zip(before, after, strict=True):
+        try:
+            told = compare_runs([old, new]).verdict()
+        except EvalkitError as error:
+            told = [f"The runs on {new.suite} cannot be compared: {error}"]
+        lines += told
+    return lines

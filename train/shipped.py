@@ -1,0 +1,84 @@
+"""Recipes by name or path: those that ship with evalkit, a person's own file, and the recipe of a run that was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evalkit.errors import UnknownName, UsageError
+
+HERE = Path(__file__).parent / "recipes"
+WRITTEN = "recipe.yaml"
+"""The resolved recipe in the folder of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A recipe that comes with evalkit."""
+
+    name: str
+    path: Path
+    description: str
+    fields: Mapping[str, Any]
+
+
+def shipped() -> Iterator[Shipped]:
+    """Every recipe that ships, in the order of names."""
+    for path in sorted(HERE.glob("*.yaml")):
+        fields = read_fields(path)
+        yield Shipped(path.stem, path, " ".join(str(fields.get("description", "")).split()), fields)
+
+
+def find_recipe(name: str) -> tuple[dict[str, Any], str]:
+    """The fields of a shipped recipe or of a file, and where they stand. Raises `UsageError`."""
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise UsageError(f"There is no recipe file {name}.")
+        return _named(read_fields(path), path.stem), str(path)
+    known = {recipe.stem: recipe for recipe in HERE.glob("*.yaml")}
+    if name not in known:
+        raise UnknownName("recipe", name, known, "'evalkit list recipes' shows those that ship; a file ends in .yaml.")
+    return _named(read_fields(known[name]), name), f"recipe {name}"
+
+
+def recipe_of_run(path: str | Path) -> tuple[dict[str, Any], str]:
+    """The resolved recipe of a run: its folder of weights, or a run folder of results. Raises `UsageError`."""
+    folder = Path(path).expanduser()
+    if folder.is_file():
+        folder = folder.parent
+    if (folder / WRITTEN).is_file():
+        return read_fields(folder / WRITTEN), str(folder / WRITTEN)
+    from evalkit.store import read_training
+
+    training = read_training(folder)
+    if training is None:
+        raise UsageError(
+            f"{path} is no run that was trained: it has neither {WRITTEN} nor training.json. "
+            "Give the folder of a trained model, or of its results."
+        )
+    return dict(training["recipe"]), str(folder / "training.json")
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The fields of a recipe's file. Raises `UsageError` with file and line for one that is no YAML."""
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The recipe {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path}{line} is not YAML: {getattr(error, 'problem', None) or error}.") from None
+    if not isinstance(fields, dict):
+        raise UsageError(f"{path} is no recipe: it holds fields, one a line, as in 'model: olmo-tiny'.")
+    return {str(key).replace("-", "_"): value for key, value in fields.items()}
+
+
+def _named(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """A recipe is called as its file unless it says otherwise."""
+    return fields if fields.get("name") else {**fields, "name": name}

@@ -1,0 +1,258 @@
+"""Rows of training data from the hub, from local JSONL or Parquet, or made by evalkit, brought into one form.
+
+Three forms are read: ``messages`` (a list of ``{role, content}``), ``prompt`` with ``completion``, and preference pairs,
+``chosen`` with ``rejected`` (texts, or whole conversations), with or without a ``prompt``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import DataUnavailable, UsageError
+from evalkit.train import invented
+from evalkit.train.recipe import DataItem
+from evalkit.train.templates import ROLES
+
+Message = dict[str, str]
+SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".parquet")
+OTHER_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "developer": "system"}
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training example: a conversation that ends in an answer, or a pair of them."""
+
+    messages: tuple[Message, ...]
+    """Everything up to and with the (better) answer."""
+    rejected: str | None = None
+    """The worse answer of a pair; None for instructions."""
+    source: str = ""
+    """The label of the data set."""
+    id: str = ""
+
+    @property
+    def key(self) -> bytes:
+        """16 bytes that stand for the content, white space aside."""
+        parts = [f"{message['role']}\0{' '.join(message['content'].split())}" for message in self.messages]
+        parts.append("" if self.rejected is None else " ".join(self.rejected.split()))
+        return hashlib.blake2b("\1".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    def texts(self) -> Iterator[str]:
+        """Every text of the example."""
+        for message in self.messages:
+            yield message["content"]
+        if self.rejected is not None:
+            yield self.rejected
+
+
+@dataclass(slots=True)
+class Read:
+    """What reading a data set showed."""
+
+    rows: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    """Why rows were left out, and how many."""
+    first: dict[str, int] = field(default_factory=dict)
+    """The number of the first row of each kind."""
+    identity: str = ""
+    """A sha256 of the files, or the commit on the hub."""
+
+
+def read_examples(item: DataItem, *, pairs: bool, read: Read) -> Iterator[Example]:
+    """The examples of a data set, in its order; `read` is told what could not be used.
+
+    Raises `DataUnavailable` or `UsageError` where there is no such data set, or where none of its rows has a known form.
+    """
+    good = 0
+    for number, row in _rows(item, pairs, read):
+        read.rows += 1
+        try:
+            example = to_example(row, pairs=pairs, source=item.label, number=number)
+        except ValueError as error:
+            read.broken[str(error)] += 1
+            read.first.setdefault(str(error), number)
+            continue
+        good += 1
+        yield example
+    if not good:
+        reason = next(iter(read.broken), "it has no rows")
+        wanted = "chosen and rejected" if pairs else "messages, or prompt and completion"
+        raise UsageError(f"{item.dataset} has nothing to train on: {reason}. Rows need {wanted}.")
+
+
+def to_example(row: Any, *, pairs: bool, source: str = "", number: int = 0) -> Example:
+    """A row in one of the known forms. Raises `ValueError` that says, without the row's text, what is wrong with it."""
+    if not isinstance(row, Mapping):
+        raise ValueError("a row is no object")
+    name = str(row.get("id") or row.get("prompt_id") or number)
+    if pairs:
+        prompt, chosen, rejected = _pair(row)
+        return Example((*prompt, {"role": "assistant", "content": chosen}), rejected, source, name)
+    if row.get("messages") is not None:
+        messages = _messages(row["messages"])
+    elif row.get("conversations") is not None:
+        messages = _messages(row["conversations"])
+    elif isinstance(row.get("prompt"), (str, list)) and row.get("completion") is not None:
+        messages = [*_prompt(row["prompt"]), *_prompt(row["completion"], "assistant")]
+    else:
+        raise ValueError("a row has neither 'messages' nor 'prompt' and 'completion'")
+    if not any(message["role"] == "assistant" and message["content"].strip() for message in messages):
+        raise ValueError("a conversation has no answer")
+    return Example(tuple(messages), None, source, name)
+
+
+def _pair(row: Mapping[str, Any]) -> tuple[list[Message], str, str]:
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if not isinstance(row.get("prompt"), (str, list)):
+            raise ValueError("a pair of texts has no 'prompt'")
+        prompt = _prompt(row["prompt"])
+    elif isinstance(chosen, list) and isinstance(rejected, list) and chosen and rejected:
+        better, worse = _messages(chosen), _messages(rejected)
+        if better[-1]["role"] != "assistant" or worse[-1]["role"] != "assistant":
+            raise ValueError("a pair does not end in answers")
+        before = _prompt(row["prompt"]) if len(better) == 1 and row.get("prompt") is not None else []
+        prompt = [*before, *better[:-1]]
+        if better[:-1] != worse[:-1]:
+            raise ValueError("the two conversations of a pair differ before their answers")
+        chosen, rejected = better[-1]["content"], worse[-1]["content"]
+    else:
+        raise ValueError("a row has no 'chosen' and 'rejected'")
+    if not prompt:
+        raise ValueError("a pair has nothing before its answers")
+    if chosen.strip() == rejected.strip():
+        raise ValueError("the two answers of a pair are the same")
+    return prompt, chosen, rejected
+
+
+def _prompt(value: Any, role: str = "user") -> list[Message]:
+    return [{"role": role, "content": value}] if isinstance(value, str) else _messages(value)
+
+
+def _messages(value: Any) -> list[Message]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise ValueError("'messages' is no list of messages")
+    messages = []
+    for message in value:
+        if not isinstance(message, Mapping):
+            raise ValueError("a message is no object")
+        role = message.get("role", message.get("from"))
+        role = OTHER_ROLES.get(str(role), role)
+        content = message.get("content", message.get("value"))
+        if role not in ROLES:
+            raise ValueError(f"a message has the role {str(role)[:20]!r}, which is none of {', '.join(ROLES)}")
+        if not isinstance(content, str):
+            raise ValueError("a message has no text")
+        try:
+            content.encode("utf-8")
+        except UnicodeEncodeError:  # halves of surrogate pairs, which no tokenizer takes
+            content = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        messages.append({"role": str(role), "content": content})
+    return messages
+
+
+# --------------------------------------------------------------------------------------------------------------- places
+
+
+def _rows(item: DataItem, pairs: bool, read: Read) -> Iterable[tuple[int, Any]]:
+    name = item.dataset
+    if name in invented.SETS:
+        made = invented.make(name, pairs=pairs)
+        read.identity = f"evalkit:{name}-{invented.VERSION}"
+        return enumerate(made)
+    path = Path(name).expanduser()
+    if path.exists():
+        return _local(path, read)
+    if name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or name.count("/") != 1:
+        raise UsageError(
+            f"There are no data {name}: it is neither a file nor a folder, neither a hub repository (ORG/NAME) nor one of "
+            f"evalkit's own sets ({', '.join(invented.SETS)})."
+        )
+    return _hub(item, read)
+
+
+def _local(path: Path, read: Read) -> Iterator[tuple[int, Any]]:
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
+        if not files:
+            raise UsageError(f"The folder {path} holds no data ({', '.join(SUFFIXES)}).")
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise DataUnavailable(f"{file} cannot be read: {error.strerror or error}.") from error
+    read.identity = f"sha256:{digest.hexdigest()}"
+    for file in files:
+        yield from _parquet(file) if file.name.endswith(".parquet") else _json(file)
+
+
+def _json(file: Path) -> Iterator[tuple[int, Any]]:
+    """Lines of JSON; a file that is one JSON list is its items. A line that is no JSON is given as it is, and refused."""
+    from evalkit.domains.files import Damaged, lines, unpacked
+
+    number = 0
+    try:
+        for line in lines(unpacked(file)):
+            if number == 0 and line.lstrip().startswith(b"["):
+                yield from enumerate(_json_list(file), 1)
+                return
+            number += 1
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError):
+                    yield number, None
+    except Damaged as error:
+        raise DataUnavailable(f"{file} is damaged: {error}. Copy or download it again.") from error
+    except OSError as error:
+        raise DataUnavailable(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+def _json_list(file: Path) -> list[Any]:
+    from evalkit.domains.files import unpacked
+
+    try:
+        return list(json.loads(b"".join(unpacked(file))))
+    except (ValueError, RecursionError) as error:
+        raise DataUnavailable(f"{file} is neither lines of JSON nor one JSON list.") from error
+
+
+def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataUnavailable(f"{file} is no whole Parquet file ({' '.join(str(error).split())[:120]}).") from error
+
+
+def _hub(item: DataItem, read: Read) -> Iterator[tuple[int, Any]]:
+    from evalkit.data import hub
+
+    commit = item.revision or (hub.revision(item.dataset) if hub.reachable() else None)
+    read.identity = f"hub:{item.dataset}@{commit or 'cache'}"
+    yield from enumerate(hub.load(item.dataset, item.config, item.split, commit))
+
+
+def complaints(item: DataItem, read: Read) -> list[str]:
+    """What was left out of a data set, a sentence a kind."""
+    return [
+        f"{item.label}: {count:,} of {read.rows:,} rows left out: {reason} (first: row {read.first[reason]})."
+        for reason, count in read.broken.most_common(SHOWN)
+    ]

@@ -1,0 +1,57 @@
+"""`evalkit.fine_tune`: what ``evalkit train`` does, as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import UsageError
+from evalkit.train.grid import Grid, GridResult, expand, run_grid
+from evalkit.train.loop import FineTuned, fine_tune_one
+from evalkit.train.progress import SilentTraining, TrainingProgress
+from evalkit.train.shipped import find_recipe, recipe_of_run
+
+
+def fine_tune(
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    *,
+    from_run: str | Path | None = None,
+    force: bool = False,
+    progress: TrainingProgress | None = None,
+    **fields: Any,
+) -> FineTuned | GridResult:
+    """Fine-tune a checkpoint, score it before and after, and write one report; the same call again goes on.
+
+    `recipe`: the name of one that ships (``olmo-tiny-sft``), a file, or a mapping of fields; `from_run` repeats the
+    recipe of a run instead. `fields` are those of `evalkit.train.recipe.Recipe`, and win: ``model, data, method,
+    learning_rate, suites`` … A list in a field that is none makes a grid, and the answer a `GridResult`.
+
+    >>> tuned = evalkit.fine_tune("olmo-tiny-sft", name="mine", max_steps=20)
+    >>> tuned.model, tuned.report, tuned.log[["step", "loss"]]
+
+    Raises `EvalkitError`; failures of single runs of a grid stand in its result.
+    """
+    grid = plan(recipe, from_run, fields)
+    progress = progress or SilentTraining()
+    if len(grid.cells) == 1:
+        return fine_tune_one(grid.cells[0].recipe, force=force, progress=progress)
+    return run_grid(grid, lambda one: fine_tune_one(one, force=force, progress=progress), note=progress.note)
+
+
+def plan(recipe: str | Path | Mapping[str, Any] | None, from_run: str | Path | None, fields: Mapping[str, Any]) -> Grid:
+    """The runs that a recipe and the fields over it mean."""
+    if recipe is not None and from_run is not None:
+        raise UsageError("A recipe and --from are two recipes. Give one of the two.")
+    written: dict[str, Any] = {}
+    where = ""
+    if isinstance(recipe, Mapping):
+        written = {str(key).replace("-", "_"): value for key, value in recipe.items()}
+    elif recipe is not None:
+        written, where = find_recipe(str(recipe))
+    elif from_run is not None:
+        written, where = recipe_of_run(from_run)
+    return expand({**written, **fields}, where)
+
+
+__all__ = ["FineTuned", "GridResult", "fine_tune", "plan"]

@@ -1,0 +1,34 @@
+"""One of several processes that train together: ``accelerate launch -m evalkit.train.worker FOLDER``.
+
+The folder is a run's, with recipe and prepared rows; `evalkit.train.loop` starts the processes, and scores before and
+after in its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main(folder: str) -> None:
+    """Train the run of a folder to its end."""
+    from evalkit.errors import EvalkitError
+    from evalkit.train import setup
+    from evalkit.train.loop import DATA, find_start
+    from evalkit.train.prepare import find_prepared
+    from evalkit.train.recipe import make_recipe
+    from evalkit.train.shipped import WRITTEN, read_fields
+    from evalkit.train.trainer import train
+
+    setup.be_quiet()
+    place = Path(folder)
+    recipe = make_recipe(read_fields(place / WRITTEN), WRITTEN)
+    recipe = recipe.model_copy(update={"folder": str(place.parent), "name": place.name})
+    prepared = find_prepared(place / DATA)
+    if prepared is None:
+        raise EvalkitError(f"{place} has no prepared data. Start training with 'evalkit train --from {place}'.")
+    train(recipe, find_start(recipe), prepared)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
