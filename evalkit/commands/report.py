@@ -68,7 +68,7 @@ def report(
         _model_card(runs, out)
         return
     formats = parse_formats(figures) if figures is not None else []
-    paths = [load_run(folder).path for folder in runs]
+    paths = [load_run(folder).path for folder in _without_pages(runs)]
     if out is None and len(paths) > 1:
         raise UsageError("A report of several runs needs a place: name it with --out FILE.")
     target = out or paths[0] / "report.html"
@@ -91,6 +91,13 @@ def _model_card(runs: list[Path], out: Path | None) -> None:
         print(block)
     else:
         stdout().print(clean(f"Model card: {out}"), soft_wrap=True)
+
+
+def _without_pages(given: list[Path]) -> list[Path]:
+    """What a glob such as ``quickstart/*`` finds beside the runs is left out: pages and figures of earlier reports."""
+    kept = [path for path in given if not (path.is_file() and path.suffix == ".html")]
+    kept = [path for path in kept if path.name != "figures" or (path / "run.json").is_file()]
+    return kept or given
 
 
 def metrics(

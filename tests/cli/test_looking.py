@@ -115,6 +115,22 @@ def test_reports_and_metrics_come_again(evalkit: Command, checkpoint: Path, my_t
     assert json.loads(again.out)[0]["metrics"][0]["task"] == "capitals"
 
 
+def test_a_report_takes_what_a_glob_finds(evalkit: Command, checkpoint: Path, my_tasks: Path) -> None:
+    """Pages and figures of earlier reports lie beside runs and are no runs; samples and figures are chosen here too."""
+    evalkit(*fake_run(checkpoint, my_tasks, "--no-report"))
+    folder = Path("results/tiny/tasks~fake/main")
+    assert evalkit("report", folder, "--out", folder.parent / "report.html", "--figures", "svg").code == 0
+    files = sorted(folder.parent.glob("*"))
+    assert [file.name for file in files] == ["figures", "main", "report.html"]
+    done = evalkit("report", *files, "--samples", "none")
+    assert done.code == 0, done.err
+    assert "samples-data" not in (folder / "report.html").read_text(encoding="utf-8")
+    assert evalkit("report", *files, "--samples", "1").code == 0
+    assert "samples-data" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "takes a number" in evalkit("report", folder, "--samples", "many").fails(2)
+    assert "takes png" in evalkit("report", folder, "--figures", "gif").fails(2)
+
+
 def test_models_of_ones_own(evalkit: Command, checkpoint: Path) -> None:
     """A name is added, listed, and forgotten; the files stay."""
     assert evalkit("models", "add", "mine", checkpoint).code == 0
