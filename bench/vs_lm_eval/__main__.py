@@ -1,0 +1,169 @@
+"""The command line of `bench.vs_lm_eval`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.models import random_olmo
+from bench.vs_lm_eval.measure import Common, Side, compare
+from bench.vs_lm_eval.peer import VERSION, environment
+from bench.vs_lm_eval.works import WORKS
+from evalkit.errors import EvalkitError
+
+EXAMPLES = """
+  python -m bench.vs_lm_eval --engine transformers --peer hf --work five-shot --documents 100
+  python -m bench.vs_lm_eval --engine vllm --peer vllm --engine-arg block_size=32 --peer-arg block_size=32 --work all
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m bench.vs_lm_eval",
+        description=f"The same requests through evalkit and lm-evaluation-harness {VERSION}, in alternation.",
+        epilog="Examples:" + EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--engine", default="transformers", choices=["transformers", "vllm"], help="evalkit's")
+    made.add_argument("--peer", default="hf", choices=["hf", "vllm"], help="lm-eval's backend")
+    made.add_argument("--work", nargs="+", default=["five-shot"], choices=[*WORKS, "all"])
+    made.add_argument("--documents", type=int, default=300, help="documents of each task; texts in all (300)")
+    made.add_argument("--repeat", type=int, default=3, help="runs of each side, in alternation (3)")
+    made.add_argument("--model", default="random", help="'random' (a 7M OLMo, weights × 4), or a checkpoint folder")
+    made.add_argument("--batch", type=int, nargs="+", default=[], help="evalkit's --batch-tokens to try")
+    made.add_argument(
+        "--peer-batch", type=int, nargs="+", default=[], help="lm-eval's batch sizes to try; 0: its 'auto'"
+    )
+    made.add_argument(
+        "--engine-arg", action="append", default=[], metavar="K=V", help="for evalkit's engine; repeatable"
+    )
+    made.add_argument(
+        "--peer-arg", action="append", default=[], metavar="K=V", help="for lm-eval's backend; repeatable"
+    )
+    made.add_argument("--device", default="cpu")
+    made.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    made.add_argument("--threads", type=int, help="OpenMP threads of both sides")
+    made.add_argument("--no-host", action="store_true", help="leave out the runs that measure host time")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured here")
+    return made
+
+
+def pairs(texts: list[str], *, numbers: bool) -> dict[str, Any]:
+    """``K=V`` options; lm-eval's backends want numbers as numbers."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise EvalkitError(f"'{text}' is no K=V.")
+        found[key] = int(value) if numbers and value.lstrip("-").isdigit() else value
+    return found
+
+
+def table(results: list[dict[str, Any]]) -> Table:
+    """Medians of both sides and their ratios, one line a side."""
+    made = Table(
+        "work",
+        "side",
+        "settings",
+        "seconds",
+        "start s",
+        "cpu ms/req",
+        "host ms/req",
+        "peak GiB",
+        "times as fast",
+        "host share",
+    )
+    for result in results:
+        for number, side in enumerate(result["sides"]):
+            last = number == 1
+            host = "" if side["host_ms"] is None else f"{side['host_ms']:.2f}"
+            made.add_row(
+                f"{result['work']} ({result['requests']} requests, {result['tokens']:,} tokens)" if number == 0 else "",
+                side["name"],
+                side["settings"],
+                f"{side['seconds']:.2f}",
+                f"{side['start']:.1f}",
+                f"{side['processor_ms']:.2f}",
+                host,
+                f"{side['peak'] / 2**30:.2f}",
+                f"{result['ratio']:.1f}" if last else "",
+                f"{result['host_ratio']:.2f}" if last and result["host_ratio"] is not None else "",
+                end_section=last,
+            )
+    return made
+
+
+def measure(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+    python = environment(options.peer)
+    model = random_olmo(scratch / "random-7m") if options.model == "random" else Path(options.model).resolve()
+    common = Common(model, options.device, options.dtype, options.threads)
+    ours = Side(
+        f"evalkit {options.engine}",
+        Path(sys.executable),
+        "bench.vs_lm_eval.ours",
+        options.engine,
+        args=pairs(options.engine_arg, numbers=False),
+    )
+    theirs = Side(
+        f"lm-eval {options.peer}",
+        python,
+        "bench.vs_lm_eval.theirs",
+        options.peer,
+        args=pairs(options.peer_arg, numbers=True),
+    )
+    works = list(WORKS) if "all" in options.work else options.work
+    peer_batches = options.peer_batch or ([16, 64, 256] if options.peer == "hf" else [0])
+    results = []
+    for work in works:
+        results.append(
+            compare(
+                work,
+                options.documents,
+                (
+                    [Side(**{**vars(ours), "batch": size}) for size in options.batch or [None]],
+                    [Side(**{**vars(theirs), "batch": size or None}) for size in peer_batches],
+                ),
+                common,
+                repeat=options.repeat,
+                host=not options.no_host,
+            )
+        )
+    return results
+
+
+def main() -> int:
+    options = parser().parse_args()
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            results = measure(options, Path(scratch))
+    except EvalkitError as error:
+        print(error, file=sys.stderr)
+        return 1
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table(results))
+    for result in results:
+        console.print(
+            f"{result['work']}: equal token ids; largest difference of a sum {result['largest_difference']:.1e} nats; "
+            f"is_greedy differs in {result['greedy_differs']}"
+        )
+    if options.json:
+        facts = {
+            "machine": platform.platform(),
+            "cores": os.cpu_count(),
+            "options": {k: str(v) for k, v in vars(options).items()},
+        }
+        options.json.write_text(json.dumps({**facts, "results": results}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Both sides on one kind of work: settings tried, then runs in alternation, each in a fresh process, and their medians."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.vs_lm_eval.works import WARM_UP, prompts_of, save
+from evalkit.errors import EvalkitError
+
+ROOT = Path(__file__).resolve().parents[2]
+HOOKS = Path(__file__).resolve().parent / "hooks"
+TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
+"""Nats that rounding may move a request's sum: some hundred tokens of one, in that dtype; for texts a token's share."""
+KV_CACHE_GIB = "2"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: which Python and module, which engine, and the settings that were chosen."""
+
+    name: str
+    python: Path
+    module: str
+    engine: str
+    batch: int | None = None
+    args: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> str:
+        words = [f"batch {self.batch}" if self.batch else "batch default"]
+        return ", ".join(words + [f"{key}={value}" for key, value in self.args.items()])
+
+
+@dataclass(frozen=True)
+class Common:
+    """What both sides are given."""
+
+    model: Path
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int | None = None
+    seconds: int = 3600
+
+
+def run(side: Side, common: Common, requests: Path, *, host: bool = False, note: bool = True) -> dict[str, Any]:
+    """Score all requests once in a fresh process. `host`: with one thread, and the arithmetic counted apart.
+
+    Raises `EvalkitError` with the end of what the process said.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        spec = {
+            "model": str(common.model),
+            "device": common.device,
+            "dtype": common.dtype,
+            "engine": side.engine,
+            "batch": side.batch,
+            "args": dict(side.args),
+            "requests": str(requests),
+            "warm_up": [(one.context, one.continuation) for one in WARM_UP],
+            "note": note and not host,
+            "out": str(folder / "out.json"),
+        }
+        (folder / "spec.json").write_text(json.dumps(spec))
+        environment = _environment(common, 1 if host else common.threads)
+        if host:
+            (folder / "meter").mkdir()
+            environment["EVALKIT_BENCH_METER"] = str(folder / "meter")
+            environment["PYTHONPATH"] = os.pathsep.join([str(HOOKS), environment["PYTHONPATH"]])
+        with (folder / "log").open("w") as log:
+            try:
+                code = subprocess.run(
+                    [side.python, "-m", side.module, str(folder / "spec.json")],
+                    env=environment,
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    timeout=common.seconds,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                raise EvalkitError(f"{side.name} ({side.settings}) took more than {common.seconds} s.") from None
+        if code or not (folder / "out.json").exists():
+            raise EvalkitError(f"{side.name} ({side.settings}) failed:\n{(folder / 'log').read_text()[-3000:]}")
+        found: dict[str, Any] = json.loads((folder / "out.json").read_text())
+        return found
+
+
+def _environment(common: Common, threads: int | None) -> dict[str, str]:
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    if common.device == "cpu":
+        environment |= {"VLLM_CPU_KVCACHE_SPACE": KV_CACHE_GIB, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        environment |= {"CUDA_VISIBLE_DEVICES": ""}
+    if threads:
+        environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    return environment
+
+
+def best(side: Side, candidates: Sequence[Side], common: Common, requests: Path) -> tuple[Side, dict[str, float]]:
+    """The fastest of some settings, by one run each; and the seconds of all."""
+    if len(candidates) < 2:
+        return candidates[0] if candidates else side, {}
+    seconds: dict[str, float] = {}
+    fastest: tuple[float, Side] | None = None
+    for one in candidates:
+        taken = float(run(one, common, requests, note=False)["seconds"])
+        seconds[one.settings] = taken
+        print(f"  {one.name}, {one.settings}: {taken:.2f} s", file=sys.stderr, flush=True)
+        if fastest is None or taken < fastest[0]:
+            fastest = taken, one
+    assert fastest is not None
+    return fastest[1], seconds
+
+
+def compare(
+    work: str, documents: int, sides: tuple[Sequence[Side], Sequence[Side]], common: Common, *, repeat: int, host: bool
+) -> dict[str, Any]:
+    """Times, memory and numbers of both sides on one work; `sides`: the settings to try, evalkit's and lm-eval's."""
+    with tempfile.TemporaryDirectory() as scratch:
+        prompts = prompts_of(work, documents)
+        requests = save(prompts, Path(scratch) / "requests.json")
+        print(f"{work}: {len(prompts)} prompts", file=sys.stderr, flush=True)
+        chosen, tried = [], []
+        for candidates in sides:
+            side, seconds = best(candidates[0], candidates, common, requests)
+            chosen.append(side)
+            tried.append(seconds)
+        runs: list[list[dict[str, Any]]] = [[], []]
+        for _ in range(repeat):
+            for side, found in zip(chosen, runs, strict=True):
+                # Requests are compared once; noting them takes time that is not the harness's own.
+                found.append(run(side, common, requests, note=False))
+                print(f"  {side.name}: {found[-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
+        noted = run(chosen[1], common, requests, note=True)
+        hosts = [run(side, common, requests, host=True) for side in chosen] if host else [None, None]
+    ours = runs[0][0]
+    answer: dict[str, Any] = {
+        "work": work,
+        "documents": documents,
+        "prompts": len(prompts),
+        **{name: ours[name] for name in ("requests", "distinct", "tokens", "scored")},
+        "identity": ours["identity"],
+        **agreement(ours, noted, common.dtype, per_token=work == "rolling"),
+        "sides": [
+            summary(side, found, seconds, one, ours["requests"])
+            for side, found, seconds, one in zip(chosen, runs, tried, hosts, strict=True)
+        ],
+    }
+    mine, peer = answer["sides"]
+    answer["ratio"] = peer["seconds"] / mine["seconds"]
+    answer["host_ratio"] = mine["host_ms"] / peer["host_ms"] if host else None
+    return answer
+
+
+def summary(
+    side: Side, runs: Sequence[dict[str, Any]], tried: Mapping[str, float], host: dict[str, Any] | None, requests: int
+) -> dict[str, Any]:
+    """Medians of one side's runs."""
+
+    def median(name: str) -> float:
+        return statistics.median(float(one[name]) for one in runs)
+
+    return {
+        "name": side.name,
+        "settings": side.settings,
+        "tried": dict(tried),
+        "seconds": median("seconds"),
+        "all_seconds": [one["seconds"] for one in runs],
+        "start": median("start"),
+        "processor_ms": 1000 * median("processor") / requests,
+        "peak": median("peak"),
+        "host_ms": None if host is None else 1000 * (host["processor"] - host["arithmetic"]) / requests,
+        "arithmetic_ms": None if host is None else 1000 * host["arithmetic"] / requests,
+    }
+
+
+def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], dtype: str, *, per_token: bool) -> dict[str, Any]:
+    """Whether both scored the same token ids, and how far apart the sums are. Raises `EvalkitError` where they differ."""
+    same = ours["requests_are"] == theirs["requests_are"]
+    if not same:
+        pairs = zip(ours["requests_are"], theirs["requests_are"], strict=False)
+        first = next((number for number, (mine, other) in enumerate(pairs) if mine != other), None)
+        raise EvalkitError(
+            f"The two sides scored different token ids: {len(ours['requests_are'])} and {len(theirs['requests_are'])} requests, "
+            f"the first difference is in request {first}."
+        )
+    differences = [abs(mine - other) for mine, other in zip(ours["sums"], theirs["sums"], strict=True)]
+    largest = max(differences)
+    most = TOLERANCE[dtype] * (max(abs(one) for one in ours["sums"]) / 1000 if per_token else 1)
+    most = max(most, TOLERANCE[dtype])
+    if not largest <= most:  # a NaN is no agreement
+        raise EvalkitError(
+            f"The two sides' log-probabilities differ by {largest:.2e} nats; rounding explains {most:.0e}."
+        )
+    flags = [(mine, other) for mine, other in zip(ours["greedy"], theirs["greedy"], strict=True) if other is not None]
+    return {"largest_difference": largest, "greedy_differs": sum(mine != other for mine, other in flags)}
