@@ -91,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     if not debug:
         _silence_libraries()
+    # Threads of OpenMP that wait by spinning take the processor from each other as soon as anything else runs: small
+    # models were several times slower on a busy machine. It is read when torch is loaded, and moves no number.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="evalkit", standalone_mode=False)
         sys.stdout.flush()

@@ -12,6 +12,31 @@ from evalkit.errors import CheckpointError, UsageError
 
 KNOWN_EOS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
 """End-of-text tokens looked for where a bare ``tokenizer.json`` names none (OLMo's names neither BOS nor EOS)."""
+PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+PLAIN_MODELS = ("olmo", "olmo2", "olmo3", None)
+"""Model types for which transformers takes the class that ``tokenizer_config.json`` names; for some others it knows better."""
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether a folder's tokenizer is its ``tokenizer.json`` under transformers' general class, which may then be used
+    without looking for another. A class of a model's own may build something else out of the same files."""
+    if not (folder / "tokenizer.json").is_file():
+        return False
+    settings, model = (_read(folder / name) for name in ("tokenizer_config.json", "config.json"))
+    return (
+        settings.get("tokenizer_class") in PLAIN_CLASSES
+        and "auto_map" not in settings
+        and model.get("model_type") in PLAIN_MODELS
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A JSON object; an empty one where there is none that can be read."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Tokenizer:
@@ -40,7 +65,7 @@ class Tokenizer:
 
         Raises `CheckpointError` where there is none, or where it cannot be read.
         """
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+        from transformers import PreTrainedTokenizerFast
 
         path = Path(path)
         try:
@@ -55,6 +80,10 @@ class Tokenizer:
                 )
             if (path / "tokenizer.json").exists() and not (path / "tokenizer_config.json").exists():
                 return cls(PreTrainedTokenizerFast(tokenizer_file=str(path / "tokenizer.json")), path.name)
+            if _is_plain(path):
+                return cls(PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=True), path.name)
+            from transformers import AutoTokenizer  # seconds to import: it brings the models' classes along
+
             return cls(
                 AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=trust_remote_code),
                 path.name,

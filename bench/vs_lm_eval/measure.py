@@ -51,7 +51,7 @@ class Common:
     seconds: int = 3600
 
 
-def run(side: Side, common: Common, requests: Path, *, host: bool = False, note: bool = True) -> dict[str, Any]:
+def run(side: Side, common: Common, requests: Path, *, host: bool = False) -> dict[str, Any]:
     """Score all requests once in a fresh process. `host`: with one thread, and the arithmetic counted apart.
 
     Raises `EvalkitError` with the end of what the process said.
@@ -67,7 +67,6 @@ def run(side: Side, common: Common, requests: Path, *, host: bool = False, note:
             "args": dict(side.args),
             "requests": str(requests),
             "warm_up": [(one.context, one.continuation) for one in WARM_UP],
-            "note": note and not host,
             "out": str(folder / "out.json"),
         }
         (folder / "spec.json").write_text(json.dumps(spec))
@@ -101,6 +100,8 @@ def _environment(common: Common, threads: int | None) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "true",
         "VLLM_NO_USAGE_STATS": "1",
+        # Threads that wait by spinning take the processor from each other on a machine with anything else to do.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
     }
     if common.device == "cpu":
         environment |= {"VLLM_CPU_KVCACHE_SPACE": KV_CACHE_GIB, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
@@ -117,7 +118,7 @@ def best(side: Side, candidates: Sequence[Side], common: Common, requests: Path)
     seconds: dict[str, float] = {}
     fastest: tuple[float, Side] | None = None
     for one in candidates:
-        taken = float(run(one, common, requests, note=False)["seconds"])
+        taken = float(run(one, common, requests)["seconds"])
         seconds[one.settings] = taken
         print(f"  {one.name}, {one.settings}: {taken:.2f} s", file=sys.stderr, flush=True)
         if fastest is None or taken < fastest[0]:
@@ -142,10 +143,8 @@ def compare(
         runs: list[list[dict[str, Any]]] = [[], []]
         for _ in range(repeat):
             for side, found in zip(chosen, runs, strict=True):
-                # Requests are compared once; noting them takes time that is not the harness's own.
-                found.append(run(side, common, requests, note=False))
+                found.append(run(side, common, requests))
                 print(f"  {side.name}: {found[-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
-        noted = run(chosen[1], common, requests, note=True)
         hosts = [run(side, common, requests, host=True) for side in chosen] if host else [None, None]
     ours = runs[0][0]
     answer: dict[str, Any] = {
@@ -154,7 +153,7 @@ def compare(
         "prompts": len(prompts),
         **{name: ours[name] for name in ("requests", "distinct", "tokens", "scored")},
         "identity": ours["identity"],
-        **agreement(ours, noted, common.dtype, per_token=work == "rolling"),
+        **agreement(ours, runs[1][0], common.dtype, per_token=work == "rolling"),
         "sides": [
             summary(side, found, seconds, one, ours["requests"])
             for side, found, seconds, one in zip(chosen, runs, tried, hosts, strict=True)

@@ -78,7 +78,7 @@ def _name_vllm(packages: Path) -> None:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1]
         raise EvalkitError(f"lm-eval's environment could not be made ('{' '.join(command[1:4])}' failed): {last}")

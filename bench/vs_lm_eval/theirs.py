@@ -43,21 +43,25 @@ def open_model(spec: dict[str, Any]) -> Any:
     )
 
 
-def note_requests(lm: Any, length: int) -> list[str]:
-    """From now on the inner method's requests are noted in the list that is given back."""
-    noted: list[str] = []
+def note_requests(lm: Any) -> list[tuple[Any, list[int], list[int]]]:
+    """From now on the inner method's requests are kept in the list that is given back; they are hashed afterwards."""
+    noted: list[tuple[Any, list[int], list[int]]] = []
     inner = lm._loglikelihood_tokens
 
     def outer(requests: Any, *arguments: Any, **options: Any) -> Any:
         requests = list(requests)
-        for _, context, continuation in requests:
-            ids = array("i", (list(context) + list(continuation))[-(length + 1) :])
-            start = len(ids) - len(continuation)
-            noted.append(hashlib.sha256(ids.tobytes() + start.to_bytes(4, "little")).hexdigest()[:20])
+        noted.extend(requests)
         return inner(requests, *arguments, **options)
 
     lm._loglikelihood_tokens = outer
     return noted
+
+
+def digest(context: list[int], continuation: list[int], length: int) -> str:
+    """What a request is once its last ``length + 1`` ids are kept, as `bench.vs_lm_eval.works.digest` says it."""
+    ids = array("i", (list(context) + list(continuation))[-(length + 1) :])
+    start = len(ids) - len(continuation)
+    return hashlib.sha256(ids.tobytes() + start.to_bytes(4, "little")).hexdigest()[:20]
 
 
 def main() -> None:
@@ -73,8 +77,7 @@ def main() -> None:
     else:
         instances = [SimpleNamespace(args=(context, text), task_name=None) for context, text, _ in prompts]
     started = time.perf_counter() - begun
-    if spec["note"]:
-        noted = note_requests(lm, int(config["max_position_embeddings"]))
+    noted = note_requests(lm)
     with Stretch() as taken:
         if rolling:
             found = [(value, None) for value in lm.loglikelihood_rolling(instances, disable_tqdm=True)]
@@ -83,7 +86,7 @@ def main() -> None:
     answer = {
         "start": started,
         **taken.facts,
-        "requests_are": noted if spec["note"] else None,
+        "requests_are": [digest(context, text, int(config["max_position_embeddings"])) for _, context, text in noted],
         "sums": [float(value) for value, _ in found],
         "greedy": [None if flag is None else bool(flag) for _, flag in found],
     }

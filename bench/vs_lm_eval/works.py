@@ -38,7 +38,8 @@ def prompts_of(work: str, documents: int) -> list[Prompt]:
     names = ["arc_easy:rc::olmes"] if work == "five-shot" else ["arc_easy", "hellaswag"]
     options = TaskOptions(split="validation", limit=documents, data_source="bundle")
     tasks = [registry.make_task(name, options) for name in names]
-    return [prompt for task in tasks for document in task.documents() for prompt in task.prompts(document)]
+    asked = [prompt for task in tasks for document in task.documents() for prompt in task.prompts(document)]
+    return [prompt for prompt in asked if not prompt.unconditional]  # lm-eval asks no twin after 'Answer:' alone
 
 
 def _texts() -> Iterator[Sequence[Prompt]]:

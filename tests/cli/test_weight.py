@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -42,3 +43,12 @@ def test_little_time_is_spent(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-m", "evalkit", *arguments], stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < CPU_SECONDS
+
+
+def test_waiting_threads_do_not_spin() -> None:
+    """OpenMP is told to wait passively before torch is loaded, and what a person has set stands."""
+    code = "import os; from evalkit.cli import main; main(['--version']); print(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in ({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"):
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        assert done.stdout.split()[-1] == expected

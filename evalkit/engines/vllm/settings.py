@@ -234,6 +234,7 @@ def environment(chosen: Chosen) -> dict[str, str]:
         defaults |= {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, no copy between vLLM's own
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_WAIT_POLICY": "passive",  # spinning threads are several times slower on a busy machine
             "TORCH_COMPILE_DISABLE": "1",  # else the first request waits 20 seconds for a C++ compiler
         }
     found = {**defaults, **os.environ}
