@@ -186,14 +186,14 @@ def run(
                 )
             if report and not dry_run:
                 for one in made:
-                    _report([one.path], one.path / "report.html", samples)
+                    _report([one.path], one.path / "report.html", samples, settings.progress)
     finally:
         runner.close()
     if samples_again and checker is not None:
         which_engine.check_again(samples_again, checker, settings.progress)
         done = Runs(load_run(one.path) for one in done)
         for one in done if report else ():
-            _report([one.path], one.path / "report.html", samples)
+            _report([one.path], one.path / "report.html", samples, settings.progress)
     if report and not dry_run:
         _sweep_reports(done, samples, settings.progress)
     if failures:
@@ -468,18 +468,31 @@ def _sweep_reports(runs: Sequence[Run], samples: str | int | None, progress: Pro
     for folder, paths in folders.items():
         if len(paths) > 1:
             progress.note(f"Writing the report of {len(paths)} runs")
-            _report(paths, folder / "report.html", samples)
+            _report(paths, folder / "report.html", samples, progress)
 
 
-def _report(runs: Sequence[Path], out: Path, samples: str | int | None = None) -> None:
-    """Call the report's writer, which the reports room registers by being there."""
+def _report(runs: Sequence[Path], out: Path, samples: str | int | None, progress: Progress) -> None:
+    """Call the report's writer, which the reports room registers by being there.
+
+    Scores stand in the run folders by then. Rows of a task of the person's own that a report cannot draw must not end a
+    sweep, so such a failure is told and no more; what `EvalkitError` says (a full disk) goes on.
+    """
     if importlib.util.find_spec("evalkit.reports") is None:
         return
     import evalkit.reports
 
     write: Callable[..., Any] | None = getattr(evalkit.reports, "write_report", None)
-    if write is not None:
+    if write is None:
+        return
+    try:
         write(list(runs), out, samples=samples)
+    except EvalkitError:
+        raise
+    except Exception as error:
+        progress.note(
+            f"The scores are stored, but the report {out} could not be written ({type(error).__name__}: {error}). "
+            f"'evalkit report {out.parent} --debug' shows where."
+        )
 
 
 __all__ = ["Run", "collect", "load_run", "recompute_metrics", "run"]

@@ -33,6 +33,10 @@ GATED = ("paloma/",)
 """Tasks whose texts may not be passed on, in runs that do not say so themselves."""
 
 
+NEEDED = (("gold", "predicted", "sums", "tokens", "characters", "bytes"), ("sum", "tokens", "characters", "bytes"))
+"""Columns without which no question, and no text, is shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """How many documents a task shows, and whether gated ones do."""
@@ -107,10 +111,22 @@ def gather(report: Report, columns: Sequence[int], samples: str | int | None = N
             found.withheld.append(name)
             continue
         kind = str(runs[-1].tasks[name].get("kind"))
+        if not all(_stored(file, NEEDED[kind == "text"]) for file in files):
+            continue
         task = (_texts if kind == "text" else _choices)(found, name, runs, files, ask.count)
         if task["docs"]:
             found.tasks.append(task)
     return found
+
+
+def _stored(file: Path, columns: Sequence[str]) -> bool:
+    """Whether a task stored what its documents are shown by; one of a person's own may store less than rows should hold."""
+    import pyarrow.parquet as pq
+
+    try:
+        return set(columns) <= set(pq.read_schema(file).names)
+    except Exception:  # damaged: reading it says so
+        return True
 
 
 def gated(name: str, about: Mapping[str, Any]) -> bool:

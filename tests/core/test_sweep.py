@@ -178,3 +178,29 @@ def test_processes_are_known_by_more_than_their_number() -> None:
     assert not is_gone({"host": here["host"], "pid": None})
     if here["began"] is not None:
         assert is_gone({**here, "began": "another boot 1"})
+
+
+def test_a_report_that_fails_loses_no_scores(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a task's rows are more than a report can draw the sweep goes on, and the person is told."""
+    import evalkit.reports
+    from evalkit.progress import Silent
+
+    told: list[str] = []
+
+    class Listening(Silent):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise KeyError("characters")
+
+    monkeypatch.setattr(evalkit.reports, "write_report", broken)
+    runs = evalkit.run(str(sweep), revisions=["step1", "step2"], suite="test_both", engine="fake", progress=Listening())
+    assert [one.status for one in runs] == ["done", "done"]
+    assert sum("could not be written (KeyError: 'characters')" in one for one in told) == 3  # one each, one of both
+
+
+def test_a_task_of_ones_own_has_a_report(sweep: Path) -> None:
+    """Rows that store less than rows should hold leave the report without those documents, and with its scores."""
+    (one,) = evalkit.run(str(sweep / "step1"), suite="test_both", engine="fake", samples="all")
+    assert "test_sums" in (one.path / "report.html").read_text(encoding="utf-8")
