@@ -55,6 +55,7 @@ def invented(output: Path) -> None:
 
 def main() -> int:
     """Make the page and photograph it."""
+    from docs.make_report_pictures import make_small
     from tests.reports.browser import CHROMIUM, WHY_NOT, chromium
 
     if CHROMIUM is None:
@@ -71,6 +72,7 @@ def main() -> int:
                 tab.locator("html[data-ready]").wait_for(state="attached")
             file = IMAGES / f"leaderboard-{kind}.png"
             tab.screenshot(path=str(file))
+            make_small(file)
             print(f"{file.name}: {file.stat().st_size / 1e3:.0f} kB")
     return 0
 

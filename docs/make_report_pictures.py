@@ -75,18 +75,23 @@ def pages(folder: Path) -> dict[str, Path]:
     }
 
 
-def photograph(tab: Any, file: Path, part: str = "") -> None:
-    """One picture, with a small palette."""
+def make_small(file: Path) -> None:
+    """Give a picture a small palette."""
     from PIL import Image
 
-    if part:
-        tab.locator(part).first.screenshot(path=str(file))
-    else:
-        tab.screenshot(path=str(file))
     with Image.open(file) as picture:
         picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
             file, optimize=True
         )
+
+
+def photograph(tab: Any, file: Path, part: str = "") -> None:
+    """One picture of a page or a part of it."""
+    if part:
+        tab.locator(part).first.screenshot(path=str(file))
+    else:
+        tab.screenshot(path=str(file))
+    make_small(file)
     print(f"{file.name}: {file.stat().st_size / 1e3:.0f} kB")
 
 

@@ -24,7 +24,7 @@ const start = async () => {
   const pick = (id, title, options) => {
     const select = el("select", { id }, ...options.map(([value, name]) => option(value, name)));
     select.addEventListener("change", () => { page = 0; draw(); });
-    return [el("label", { for: id }, title), select];
+    return [el("span", { class: "field" }, el("label", { for: id }, title), " ", select), select];
   };
   const [taskLabel, taskSelect] = pick("samples-task", "Task", [["", `all ${tasks.length} tasks`], ...tasks.map((task) => [task.name, `${task.name} (${task.docs.length} of ${task.of.toLocaleString("en")})`])]);
   const states = [["", "all"], ...names.flatMap((name, i) => [[`right${i}`, `right${name && ` in ${name}`}`], [`wrong${i}`, `wrong${name && ` in ${name}`}`]])];
