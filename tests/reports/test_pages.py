@@ -124,7 +124,7 @@ def test_stages_are_never_joined(pages: dict[str, Path]) -> None:
 
 
 def test_a_large_report_is_made_and_opened_in_time(browser: Any, tmp_path: Path) -> None:
-    """585 domains by 8 checkpoints here (by 40 in ``bench/reports.py``): a page of a few MB that opens in under 3 s."""
+    """585 domains by 3 checkpoints here (by 40 in ``bench/reports.py``): a page of a few MB that opens in under 3 s."""
     domains = simulated.paloma_domains()
     runs = [
         simulated.write(
