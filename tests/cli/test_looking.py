@@ -185,6 +185,9 @@ def test_the_doctor_knows_this_machine(evalkit: Command) -> None:
     assert facts["hub"] == {**facts["hub"], "reachable": False, "reason": "HF_HUB_OFFLINE is set"}
     assert facts["bundle"]["present"] is False
     assert facts["torch"]["version"]
+    vllm = facts["vllm"]
+    assert vllm["ready"] == (vllm["command"] is None) == (facts["engines"]["vllm"] == "ready")
+    assert (vllm["path"] if vllm["ready"] else vllm["command"]) in done.out
 
 
 @pytest.mark.parametrize(
