@@ -26,6 +26,10 @@ EXAMPLES = """
 """
 
 
+HF_BATCHES = {"five-shot": [16, 64, 256], "zero-shot": [16, 64, 256], "rolling": [1, 4, 16]}
+"""Tried where none are given. lm-eval makes logits of whole batches: 16 windows of 2,048 with 50,000 ids are 7 GB, twice."""
+
+
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m bench.vs_lm_eval",
@@ -121,9 +125,9 @@ def measure(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
         args=pairs(options.peer_arg, numbers=True),
     )
     works = list(WORKS) if "all" in options.work else options.work
-    peer_batches = options.peer_batch or ([16, 64, 256] if options.peer == "hf" else [0])
-    results = []
+    results: list[dict[str, Any]] = []
     for work in works:
+        peer_batches = options.peer_batch or (HF_BATCHES[work] if options.peer == "hf" else [0])
         results.append(
             compare(
                 work,
@@ -137,6 +141,10 @@ def measure(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
                 host=not options.no_host,
             )
         )
+        if options.json:  # after each work, so that a long table is not lost with its last line
+            facts = {"machine": platform.platform(), "cores": os.cpu_count()}
+            asked = {name: str(value) for name, value in vars(options).items()}
+            options.json.write_text(json.dumps({**facts, "options": asked, "results": results}, indent=1))
     return results
 
 
@@ -155,13 +163,6 @@ def main() -> int:
             f"{result['work']}: equal token ids; largest difference of a sum {result['largest_difference']:.1e} nats; "
             f"is_greedy differs in {result['greedy_differs']}"
         )
-    if options.json:
-        facts = {
-            "machine": platform.platform(),
-            "cores": os.cpu_count(),
-            "options": {k: str(v) for k, v in vars(options).items()},
-        }
-        options.json.write_text(json.dumps({**facts, "results": results}, indent=1))
     return 0
 
 

@@ -111,20 +111,28 @@ def _environment(common: Common, threads: int | None) -> dict[str, str]:
     return environment
 
 
-def best(side: Side, candidates: Sequence[Side], common: Common, requests: Path) -> tuple[Side, dict[str, float]]:
-    """The fastest of some settings, by one run each; and the seconds of all."""
+def best(candidates: Sequence[Side], common: Common, requests: Path) -> tuple[Side, dict[str, float | str]]:
+    """The fastest of some settings, by one run each, and the seconds of all; one that fails is told and left out.
+
+    Raises `EvalkitError` where all fail.
+    """
     if len(candidates) < 2:
-        return candidates[0] if candidates else side, {}
-    seconds: dict[str, float] = {}
-    fastest: tuple[float, Side] | None = None
-    for one in candidates:
-        taken = float(run(one, common, requests)["seconds"])
-        seconds[one.settings] = taken
+        return candidates[0], {}
+    tried: dict[str, float | str] = {}
+    finished: list[tuple[float, int]] = []
+    for number, one in enumerate(candidates):
+        try:
+            taken = float(run(one, common, requests)["seconds"])
+        except EvalkitError as error:
+            tried[one.settings] = f"failed: {str(error).strip().splitlines()[-1][:200]}"
+            print(f"  {one.name}, {one.settings}: {tried[one.settings]}", file=sys.stderr, flush=True)
+            continue
+        tried[one.settings] = taken
+        finished.append((taken, number))
         print(f"  {one.name}, {one.settings}: {taken:.2f} s", file=sys.stderr, flush=True)
-        if fastest is None or taken < fastest[0]:
-            fastest = taken, one
-    assert fastest is not None
-    return fastest[1], seconds
+    if not finished:
+        raise EvalkitError(f"{candidates[0].name} fails with every setting: {tried}")
+    return candidates[min(finished)[1]], tried
 
 
 def compare(
@@ -137,7 +145,7 @@ def compare(
         print(f"{work}: {len(prompts)} prompts", file=sys.stderr, flush=True)
         chosen, tried = [], []
         for candidates in sides:
-            side, seconds = best(candidates[0], candidates, common, requests)
+            side, seconds = best(candidates, common, requests)
             chosen.append(side)
             tried.append(seconds)
         runs: list[list[dict[str, Any]]] = [[], []]
@@ -166,7 +174,11 @@ def compare(
 
 
 def summary(
-    side: Side, runs: Sequence[dict[str, Any]], tried: Mapping[str, float], host: dict[str, Any] | None, requests: int
+    side: Side,
+    runs: Sequence[dict[str, Any]],
+    tried: Mapping[str, float | str],
+    host: dict[str, Any] | None,
+    requests: int,
 ) -> dict[str, Any]:
     """Medians of one side's runs."""
 
