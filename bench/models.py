@@ -8,7 +8,9 @@ neither holds.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 EOS = "<|endoftext|>"
 TOKENIZER = "olmo_eval/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json"
@@ -26,8 +28,28 @@ SHAPE = {
 }
 
 
-def random_olmo(folder: Path, *, scale: float = 4.0, seed: int = 0) -> Path:
-    """Save the model and its tokenizer into `folder` (nothing is done where they are there); returns the folder."""
+OLMO_1B = SHAPE | {
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 16,
+}
+"""The shape of ``allenai/OLMo-1B-hf``."""
+
+
+def random_olmo(
+    folder: Path,
+    *,
+    scale: float = 4.0,
+    seed: int = 0,
+    shape: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> Path:
+    """Save the model and its tokenizer into `folder` (nothing is done where they are there); returns the folder.
+
+    `shape`: the config's numbers (`SHAPE`); a large model is made faster on the device that will run it.
+    """
     import torch
     from transformers import OlmoConfig, OlmoForCausalLM
 
@@ -36,7 +58,8 @@ def random_olmo(folder: Path, *, scale: float = 4.0, seed: int = 0) -> Path:
     if (folder / "model.safetensors").exists():
         return folder
     torch.manual_seed(seed)
-    model = OlmoForCausalLM(OlmoConfig(**SHAPE)).float()
+    with torch.device(device):
+        model = OlmoForCausalLM(OlmoConfig(**(shape or SHAPE))).to(getattr(torch, dtype))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:

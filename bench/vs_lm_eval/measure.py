@@ -213,7 +213,7 @@ def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], dtype: str, *,
     largest = max(differences)
     most = TOLERANCE[dtype] * (max(abs(one) for one in ours["sums"]) / 1000 if per_token else 1)
     most = max(most, TOLERANCE[dtype])
-    if not largest <= most:  # a NaN is no agreement
+    if not all(one <= most for one in differences):  # a NaN is no agreement, and `max` may pass over it
         raise EvalkitError(
             f"The two sides' log-probabilities differ by {largest:.2e} nats; rounding explains {most:.0e}."
         )

@@ -56,10 +56,13 @@ def main() -> None:
         with Stretch() as taken:
             encoded, scores = score(engine, encoder, prompts)
         requests = [request for one in encoded for request in one]
+        batches = engine.plan(list({one.key: one for one in requests}.values()))
         answer = {
             "start": started,
             **taken.facts,
             **facts(requests),
+            "computed_tokens": sum(batch.tree_tokens for batch in batches),
+            "head_rows": sum(batch.head_rows for batch in batches),
             "requests_are": [digest(one.tokens, one.start) for one in requests],
             "sums": [one.sum for one in scores],
             "greedy": [one.is_greedy for one in scores],

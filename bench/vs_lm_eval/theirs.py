@@ -37,7 +37,9 @@ def open_model(spec: dict[str, Any]) -> Any:
     from lm_eval.models.vllm_causallms import VLLM
 
     config = json.loads((Path(spec["model"]) / "config.json").read_text())
-    options: dict[str, Any] = {"max_model_len": int(config["max_position_embeddings"]) + 2, "enforce_eager": True}
+    options: dict[str, Any] = {"max_model_len": int(config["max_position_embeddings"]) + 2}
+    if spec["device"] == "cpu":
+        options["enforce_eager"] = True  # else the first request waits for a C++ compiler
     return VLLM(
         pretrained=spec["model"], dtype=spec["dtype"], batch_size=spec["batch"] or "auto", **{**options, **spec["args"]}
     )
