@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from array import array
 
 import numpy as np
@@ -56,3 +57,16 @@ def test_generates_as_transformers_does(pair: Both) -> None:
     assert engine.generate(prompts, free) == wanted
     stop = GenerationSettings(max_tokens=20, stop=[wanted[0].text[4:6]])
     assert engine.generate(prompts, stop) == plain.generate(prompts, stop)
+
+
+def test_samples_depend_on_the_seed_alone(pair: Both) -> None:
+    """A sampled continuation is the same again, and with other prompts beside it; another seed gives another one."""
+    engine, _, made = pair
+    prompts = Tokenizer.load(made.tokenizer_path).encode(["the cat sat", "the", "it was"], special=False)
+    drawn = GenerationSettings(max_tokens=12, temperature=1.0, top_p=0.95, seed=3)
+    both = engine.generate(prompts, drawn)
+    assert engine.generate(prompts, drawn) == both
+    assert engine.generate(prompts[:1], drawn) == both[:1]
+    assert engine.generate(prompts, dataclasses.replace(drawn, seed=30)) != both
+    greedy = engine.generate(prompts, GenerationSettings(max_tokens=12))
+    assert [one.token_ids for one in greedy] != [one.token_ids for one in both]

@@ -184,6 +184,12 @@ class VllmEngine:
         if verdict.agrees:
             self._probed = found
             return True
+        if last and self.facts["quantisation"] != "none":
+            self.notes.append(
+                f"vLLM's quantised weights ({self.facts['quantisation']}) are up to {verdict.largest:.2g} nats a token away "
+                f"from {checkpoint.name}'s own forward."
+            )
+            return True
         if last:
             self._end()
             raise CheckpointError(
