@@ -51,7 +51,11 @@ def tiny(_vllm: None) -> Iterator[Both]:
 
 def both(made: Checkpoint) -> Iterator[Both]:
     """Both engines, loaded."""
-    engine, plain = VllmEngine(EngineSettings(device="cpu")), TransformersEngine(EngineSettings(device="cpu"))
+    args = {"max_num_seqs": "64", "enforce-eager": "true"}  # vLLM's own options, as a person writes them
+    engine, plain = (
+        VllmEngine(EngineSettings(device="cpu", args=args)),
+        TransformersEngine(EngineSettings(device="cpu")),
+    )
     try:
         engine.load(made)
         plain.load(made)

@@ -41,6 +41,7 @@ def test_scores_as_transformers_does(pair: Both) -> None:
     engine, plain, made = pair
     assert isinstance(engine, Engine)
     assert isinstance(engine, StreamingEngine)
+    assert engine.facts["max_num_seqs"] == 64  # as --engine-arg says
     positions = int(made.config["max_position_embeddings"])
     requests = mixed_requests(3, vocabulary=400, model=plain._model) + full_windows(400, positions)
     assert assert_equal(engine, plain, requests) >= 2

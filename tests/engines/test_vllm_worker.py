@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evalkit.engines.base import EngineSettings
 from evalkit.engines.vllm import batches
+from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.engines.vllm.process import WorkerDied, WorkerProcess
+from evalkit.engines.vllm.settings import vllm_options
 from evalkit.engines.vllm.stream import MOST_DEATHS, Stream
-from evalkit.errors import RequestRefused, ScoringError
+from evalkit.errors import OutOfMemory, RequestRefused, ScoringError
 from evalkit.records import Batch, Request
 from tests.engines.test_prefix_tree import distinct, mixed_requests
 
@@ -161,3 +164,26 @@ def test_a_worker_dies_with_its_parent(tmp_path: Path) -> None:
         time.sleep(2)  # the worker listens by now
         parent.kill()
     assert gone(pid)
+
+
+@pytest.mark.usefixtures("_vllm")
+def test_smaller_steps_after_running_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are halved at each new start, against the person's own number too, down to a floor that ends the run."""
+    engine = VllmEngine(EngineSettings(device="cpu", args={"max_num_batched_tokens": "1024"}))
+    found = []
+
+    def start() -> None:
+        made = vllm_options(engine.chosen, {}, 256, batched_tokens=engine._batched_tokens)
+        found.append(made["max_num_batched_tokens"])
+        engine.facts["max_num_batched_tokens"] = found[-1]
+
+    monkeypatch.setattr(engine, "_start", start)
+    start()
+    engine.facts["max_num_batched_tokens"] = int(found[0])
+    died = WorkerDied("CUDA out of memory.", out_of_memory=True)
+    engine._again(died)
+    engine._again(died)
+    with pytest.raises(OutOfMemory, match="steps of 256 tokens"):
+        engine._again(died)
+    assert found == ["1024", 512, 256]
+    assert len(engine.notes) == 2
