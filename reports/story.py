@@ -70,11 +70,15 @@ def base_of(runs: Sequence[RunView], tuned: int) -> int | None:
     recipe: dict[str, Any] = found if isinstance(found, dict) else {}
     named = about.get("base") or recipe.get("base") or recipe.get("model") or ""
     wanted = set(named.values()) if isinstance(named, dict) else {named}
+    places = []
     for i, run in enumerate(runs):
         checkpoint = run.part("checkpoint")
         names = {checkpoint.get(key) for key in ("name", "fingerprint", "path")} - {None, ""}
         if i != tuned and names & wanted:
-            return i
+            places.append(i)
+    if places:  # before and after of several suites may stand in one report
+        suite = runs[tuned].info.get("suite")
+        return next((i for i in places if runs[i].info.get("suite") == suite), places[0])
     others = [i for i, run in enumerate(runs) if not training(run)]
     return others[0] if len(others) == 1 else None
 
