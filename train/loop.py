@@ -253,16 +253,17 @@ def _train(recipe: Recipe, base: Checkpoint, data: Prepared, tokenizer: Any, pro
 
 
 def launch_command(recipe: Recipe) -> Sequence[str]:
-    """How accelerate starts the processes of a run, each of which runs `evalkit.train.worker`."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(recipe.processes)]
-    if recipe.accelerate_config is not None:
+    """How the processes of a run are started, each of which runs `evalkit.train.worker`: by torch, or by accelerate where a
+    configuration of its own is named."""
+    processes = str(recipe.processes)
+    if recipe.accelerate_config is None:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
+    else:
         config = FSDP if recipe.accelerate_config == "fsdp" else Path(recipe.accelerate_config).expanduser()
         if not config.is_file():
             raise UsageError(f"There is no accelerate configuration {config}. Write fsdp, or the path of a file.")
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", processes]
         command += ["--config_file", str(config)]
-    else:
-        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        command += ["--cpu"] if setup.device_of(recipe).type == "cpu" else ["--multi_gpu"]
     return [*command, "-m", "evalkit.train.worker", str(recipe.place)]
 
 

@@ -180,6 +180,8 @@ def arguments(recipe: Recipe, place: Path, rows: int, device: Any, half: bool) -
         "report_to": recipe.report_to,
         "run_name": recipe.name,
         "disable_tqdm": True,
+        "ddp_find_unused_parameters": False,
+        "ddp_backend": "gloo" if device.type == "cpu" and recipe.processes > 1 else None,
         "max_length": None,
     }
     if recipe.pairs:

@@ -1,4 +1,4 @@
-"""One of several processes that train together: ``accelerate launch -m evalkit.train.worker FOLDER``.
+"""One of several processes that train together: ``torchrun -m evalkit.train.worker FOLDER``, or ``accelerate launch``.
 
 The folder is a run's, with recipe and prepared rows; `evalkit.train.loop` starts the processes, and scores before and
 after in its own.
@@ -6,6 +6,7 @@ after in its own.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +25,9 @@ def main(folder: str) -> None:
     place = Path(folder)
     recipe = make_recipe(read_fields(place / WRITTEN), WRITTEN)
     recipe = recipe.model_copy(update={"folder": str(place.parent), "name": place.name})
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world != recipe.processes:  # the batch would be another than the recipe's
+        raise EvalkitError(f"{world} processes were started and the recipe asks for {recipe.processes}.")
     prepared = find_prepared(place / DATA)
     if prepared is None:
         raise EvalkitError(f"{place} has no prepared data. Start training with 'evalkit train --from {place}'.")

@@ -106,6 +106,18 @@ def test_dpo_from_a_registered_adapter(small_model: Path, chats: Path, pairs: Pa
     assert loaded.info["counts"]["batches_scored"] == 0
 
 
+def test_two_processes_train_as_one(small_model: Path, chats: Path) -> None:
+    """Two processes with half of each batch make the losses of one process with all of it."""
+    some = {"max_steps": 3, "held_out": 0, "warmup": 0}
+    alone = evalkit.fine_tune(**fields(small_model, chats, name="alone", **some))
+    both = evalkit.fine_tune(**fields(small_model, chats, name="both", processes=2, **some))
+    assert isinstance(alone, FineTuned)
+    assert isinstance(both, FineTuned)
+    assert both.log["loss"].tolist() == pytest.approx(alone.log["loss"].tolist(), rel=1e-5)
+    assert both.log["tokens"].tolist() == alone.log["tokens"].tolist()
+    assert both.log["loss"].iloc[-1] < both.log["loss"].iloc[0]
+
+
 def test_names_that_are_taken(small_model: Path, chats: Path) -> None:
     """A built-in name, somebody else's name, and a folder that evalkit did not train are refused before any work."""
     with pytest.raises(UsageError, match="comes with evalkit"):

@@ -280,9 +280,11 @@ def test_qlora_needs_cuda(recipe: Make) -> None:
 
 
 def test_how_several_processes_are_started(recipe: Make) -> None:
-    """accelerate is told of the processes, and of the configuration that ships."""
+    """torch's own launcher by default; accelerate is told of the processes and of the configuration that ships."""
     made = recipe(processes=2, micro_batch=2)
     assert made.accumulation == 1
+    plain = loop.launch_command(made)
+    assert plain[plain.index("--nproc_per_node") + 1] == "2"
     command = loop.launch_command(made.model_copy(update={"accelerate_config": "fsdp"}))
     assert command[command.index("--num_processes") + 1] == "2"
     assert Path(command[command.index("--config_file") + 1]).is_file()
