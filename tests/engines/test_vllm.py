@@ -7,10 +7,14 @@ from array import array
 
 import numpy as np
 
+from evalkit import api
+from evalkit.encoding import Encoder
 from evalkit.engines.base import Engine, StreamingEngine
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.engines.vllm.engine import VllmEngine
-from evalkit.records import GenerationSettings, Request
+from evalkit.plan import make_plan
+from evalkit.records import Checkpoint, GenerationSettings, Request
+from evalkit.task import TaskOptions
 from evalkit.tokenizers import Tokenizer
 from tests.engines.conftest import Both
 from tests.engines.test_prefix_tree import distinct, mixed_requests, run
@@ -46,6 +50,30 @@ def test_scores_as_transformers_does(pair: Both) -> None:
     requests = mixed_requests(3, vocabulary=400, model=plain._model) + full_windows(400, positions)
     assert assert_equal(engine, plain, requests) >= 2
     assert_equal(engine, plain, requests)  # all of it is in the prefix cache by now
+
+
+def questions(made: Checkpoint, positions: int) -> list[Request]:
+    """ARC-Easy with five examples (cut to the model's positions) and HellaSwag without, six documents of each."""
+    tasks, _ = api.collect([], ["arc_easy::olmes", "hellaswag::olmo1"], TaskOptions(limit=6, data_source="bundle"))
+    encoder = Encoder(Tokenizer.load(made.tokenizer_path), positions)
+    plan = make_plan(tasks, encoder)
+    return plan.requests[0 : len(plan.requests)]
+
+
+def test_real_questions(pair: Both) -> None:
+    """Questions of ARC and HellaSwag on the random OLMo (tied) and OLMo-2 (untied), weights × 4."""
+    engine, plain, made = pair
+    requests = questions(made, int(made.config["max_position_embeddings"]))
+    assert len(requests) > 60
+    assert_equal(engine, plain, requests)
+
+
+def test_real_questions_and_full_windows_on_olmo_tiny(tiny: Both) -> None:
+    """The same questions, and windows of all 2,048 positions, on a model that was trained."""
+    engine, plain, made = tiny
+    positions = int(made.config["max_position_embeddings"])
+    assert positions == 2048
+    assert_equal(engine, plain, questions(made, positions) + full_windows(4096, positions))
 
 
 def test_generates_as_transformers_does(pair: Both) -> None:
