@@ -80,6 +80,8 @@ def test_one_call_does_it_all(small_model: Path, chats: Path) -> None:
         evalkit.fine_tune(**fields(small_model, chats, learning_rate=1e-3))
     repeated = evalkit.fine_tune(from_run=after.path, name="twin")
     assert isinstance(repeated, FineTuned)
+    assert "instructions/mine" in repeated.before[0].tasks
+    assert not any("instructions/mine" in line for line in repeated.verdict())
     assert [line["loss"] for line in repeated.log.to_dict("records")] == [
         line["loss"] for line in tuned.log.to_dict("records")
     ]
