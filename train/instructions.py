@@ -55,14 +55,14 @@ class _HeldOut:
             raise UsageError("--limit is 1 or more.")
         self.name, self.options = name, options
         _, _, self.part = name.base.partition("/")
+
+    @cached_property
+    def _file(self) -> bytes:
         known = sorted(file.stem for file in (home() / self.family).glob("*.jsonl"))
         if self.part not in known:
             raise UnknownName(
                 f"set of {self.family}", self.part, known, "Training with --held-out makes one, called as the model."
             )
-
-    @cached_property
-    def _file(self) -> bytes:
         try:
             return place(self.family, self.part).read_bytes()
         except OSError as error:
@@ -74,7 +74,8 @@ class _HeldOut:
     def _all(self) -> list[Document]:
         documents = []
         try:
-            for index, line in enumerate(self._file.decode("utf-8").splitlines()):
+            # split at line feeds alone: texts may hold the other signs that str.splitlines takes for an end
+            for index, line in enumerate(self._file.decode("utf-8").rstrip("\n").split("\n")):
                 item = json.loads(line)
                 turns = tuple((str(context), str(answer)) for context, answer in item["turns"])
                 fields: dict[str, Any] = {
@@ -118,7 +119,7 @@ class _HeldOut:
     primary = ""
 
     def _base(self) -> Metric:
-        return Metric(self.name.base, "", math.nan, 0, split="held_out", limited=self.limited)
+        return Metric(self.name.base, "", math.nan, 0, split="held_out")
 
 
 @task(

@@ -17,11 +17,25 @@ def test_no_command_prints_the_help(evalkit: Command) -> None:
     """A person who types the name alone learns what there is."""
     done = evalkit()
     assert done.code == 0
-    for name in ("run", "list", "show", "report", "leaderboard", "metrics", "models", "data", "doctor"):
+    for name in (
+        "run",
+        "train",
+        "watch",
+        "compare",
+        "trend",
+        "list",
+        "show",
+        "report",
+        "leaderboard",
+        "metrics",
+        "models",
+        "data",
+        "doctor",
+    ):
         assert f" {name} " in done.out
 
 
-@pytest.mark.parametrize("later", ["train", "watch", "contamination"])
+@pytest.mark.parametrize("later", ["contamination", "decontaminate", "corpus"])
 def test_what_does_not_work_yet_is_not_there(evalkit: Command, later: str) -> None:
     """No stubs."""
     assert "There is no command" in evalkit(later).fails(2)

@@ -13,6 +13,8 @@ import pytest
 
 from evalkit.domains.paragraphs import ParagraphIndex, segments
 from evalkit.errors import DataUnavailable, UsageError
+from evalkit.registry import parse_task_name
+from evalkit.task import TaskOptions
 from evalkit.train import invented
 from evalkit.train.labels import IGNORED
 from evalkit.train.prepare import gather, prepare
@@ -300,3 +302,17 @@ def test_invented_sets_are_what_they_were() -> None:
     for row in invented.basics(pairs=True):
         assert row["chosen"][:-1] == row["rejected"][:-1]
         assert row["chosen"][-1] != row["rejected"][-1]
+
+
+def test_held_out_texts_hold_any_line_separator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A held-out answer with U+2028, U+0085 or a form feed is read back as one document, to the letter."""
+    from evalkit.train.instructions import INSTRUCTIONS, Instructions, register_held_out
+
+    monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
+    answer = "one\u2028two\x85three\x0cfour\nfive"
+    line = {"id": "1", "domain": "d", "turns": [["q", answer]], "end": "<end>"}
+    file = tmp_path / "held.jsonl"
+    file.write_text(json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8")
+    name = register_held_out(INSTRUCTIONS, "signs", file)
+    (document,) = Instructions(parse_task_name(name), TaskOptions()).documents()
+    assert document.fields["text"] == answer
