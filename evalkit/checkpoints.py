@@ -120,6 +120,12 @@ def find(name: str) -> tuple[Source, str | None]:
     )
 
 
+def default_revision(name: str) -> str:
+    """The revision that a model's name without ``@`` means. Raises as `find` does."""
+    source, revision = find(name)
+    return revision or _default(source)
+
+
 def list_revisions(name: str) -> list[Revision]:
     """Every revision of a model in the order of training (``main`` last), for listing and choosing.
 

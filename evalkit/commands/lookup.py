@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evalkit.errors import UnknownName, UsageError
+from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.revisions import parse_revision
 from evalkit.store import Run, load_run, safe_name
 
@@ -13,7 +13,7 @@ from evalkit.store import Run, load_run, safe_name
 def find_run(name: str, output: Path, suite: str | None) -> Run:
     """The run that a name means: a folder with a ``run.json``, else ``model[@revision]`` scored on `suite` below `output`.
 
-    Without a revision ``main``, or the only one there is. Raises `UsageError` that lists what there is.
+    Without a revision the model's default one, as `evalkit run` takes it, or the only one there is. Raises `UsageError` that lists what there is.
     """
     path = Path(name).expanduser()
     if (path / "run.json").is_file() or path.name == "run.json":
@@ -23,12 +23,25 @@ def find_run(name: str, output: Path, suite: str | None) -> Run:
     wanted = safe_name(revision) if revision else "main" if "main" in folders else ""
     if not wanted and len(folders) == 1:
         (wanted,) = folders
+    if not wanted:
+        wanted = _default_of(model, folders)
     if wanted not in folders:
         shown = ", ".join(folders)
         if wanted:
             raise UnknownName("run of the revision", revision, folders, f"{model} has runs of {shown}.")
         raise UsageError(f"{model} has runs of several revisions: write {model}@REVISION, with one of {shown}.")
     return load_run(folders[wanted])
+
+
+def _default_of(model: str, folders: Mapping[str, Path]) -> str:
+    """The folder of a model's default revision, where the model is still known and that revision has a run; else nothing."""
+    from evalkit.checkpoints import default_revision
+
+    try:
+        name = safe_name(default_revision(model))
+    except EvalkitError:  # moved or forgotten since
+        return ""
+    return name if name in folders else ""
 
 
 def find_sweep(names: Sequence[str], output: Path, suite: str | None) -> list[Run]:

@@ -94,6 +94,29 @@ Limit = Annotated[
     ),
 ]
 
+Suites = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--suite", metavar="S", help="A suite, or a folder of texts. May be repeated.", rich_help_panel=_PANEL
+    ),
+]
+
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task", metavar="T", help="A task, as NAME[:FORM][::REGIME]. May be repeated.", rich_help_panel=_PANEL
+    ),
+]
+
+ApplyChatTemplate = Annotated[
+    bool,
+    typer.Option(
+        "--apply-chat-template",
+        help="Ask questions as a user's message in the checkpoint's chat template. Texts stay as they are.",
+        rich_help_panel="How",
+    ),
+]
+
 _CHECKPOINTS = "What is scored"
 
 Every = Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evalkit.commands.options import (
+    ApplyChatTemplate,
     Bundle,
     Data,
     DataSource,
@@ -24,6 +25,8 @@ from evalkit.commands.options import (
     Shots,
     Split,
     Stage,
+    Suites,
+    Tasks,
     TasksDir,
 )
 from evalkit.commands.terminal import clean, print_json, say, stdout
@@ -77,21 +80,8 @@ def run(
             rich_help_panel="What is scored",
         ),
     ] = None,
-    suite: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--suite", metavar="S", help="A suite, or a folder of texts. May be repeated.", rich_help_panel="On what"
-        ),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            metavar="T",
-            help="A task, as NAME[:FORM][::REGIME]. May be repeated.",
-            rich_help_panel="On what",
-        ),
-    ] = None,
+    suite: Suites = None,
+    task: Tasks = None,
     split: Split = None,
     shots: Shots = None,
     limit: Limit = None,
@@ -125,14 +115,7 @@ def run(
             rich_help_panel="How",
         ),
     ] = None,
-    apply_chat_template: Annotated[
-        bool,
-        typer.Option(
-            "--apply-chat-template",
-            help="Ask questions as a user's message in the checkpoint's chat template. Texts stay as they are.",
-            rich_help_panel="How",
-        ),
-    ] = False,
+    apply_chat_template: ApplyChatTemplate = False,
     engine: Annotated[
         str | None,
         typer.Option(

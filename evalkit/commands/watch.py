@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from evalkit.commands.options import Data, DataSource, Debug, Json, Limit, Output, Shots, TasksDir
+from evalkit.commands.options import (
+    ApplyChatTemplate,
+    Data,
+    DataSource,
+    Debug,
+    Json,
+    Limit,
+    Output,
+    Shots,
+    Suites,
+    Tasks,
+    TasksDir,
+)
 from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import EvalkitError
 
@@ -19,16 +31,8 @@ def watch(
             metavar="DIR", help="The folder that checkpoint folders appear in, or a registered model that is one."
         ),
     ],
-    suite: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--suite", metavar="S", help="A suite, or a folder of texts. May be repeated.", rich_help_panel="On what"
-        ),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option("--task", metavar="T", help="A task. May be repeated.", rich_help_panel="On what"),
-    ] = None,
+    suite: Suites = None,
+    task: Tasks = None,
     once: Annotated[bool, typer.Option("--once", help="Score what is finished now, and end.")] = False,
     idle: Annotated[
         float,
@@ -48,12 +52,7 @@ def watch(
     ] = None,
     limit: Limit = None,
     shots: Shots = None,
-    apply_chat_template: Annotated[
-        bool,
-        typer.Option(
-            "--apply-chat-template", help="Ask questions in the checkpoint's chat template.", rich_help_panel="How"
-        ),
-    ] = False,
+    apply_chat_template: ApplyChatTemplate = False,
     engine: Annotated[
         str,
         typer.Option(

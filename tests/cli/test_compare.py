@@ -108,3 +108,17 @@ def test_names_of_strangers_are_cleaned(evalkit: Command, tmp_path: Path) -> Non
         shown = evalkit(*command)
         assert "\x1b" not in shown.out
         assert "\\x1b[31m[bold]evil" in shown.out
+
+
+def test_a_model_alone_is_its_default_revision(evalkit: Command, results: Path, tmp_path: Path) -> None:
+    """A name without a revision means in a comparison what it means when it is scored: of a folder of revisions the last."""
+    for step in (1, 2, 3):
+        (tmp_path / f"weights/step{step}").mkdir(parents=True)
+        (tmp_path / f"weights/step{step}/config.json").write_text("{}")
+    assert evalkit("models", "add", "m", str(tmp_path / "weights")).code == 0
+    try:
+        shown = evalkit("compare", "m@step1", "m")
+    finally:
+        evalkit("models", "rm", "m")
+    assert shown.code == 0, shown.err
+    assert shown.out.startswith("step3 against step1:")
