@@ -120,11 +120,15 @@ def title(report: Report) -> str:
         return f"{report.runs[0].label} on {suites}"
     models = list(dict.fromkeys(str(run.part("checkpoint").get("model") or run.label) for run in report.runs))
     kind = tell(report.runs).kind
-    if kind == "tuned" and len(report.runs) == 2:
-        return f"{report.runs[0].label} and {report.runs[1].label} on {suites}"
-    if len(models) == len(report.runs):
-        return f"{' and '.join(models) if len(models) == 2 else f'{len(models)} models'} on {suites}"
-    return f"{len(report.runs)} checkpoints of {', '.join(models) if len(models) < 4 else f'{len(models)} models'} on {suites}"
+    # a checkpoint scored on several suites is several runs
+    names = list(dict.fromkeys(str(run.part("checkpoint").get("name") or run.label) for run in report.runs))
+    if kind == "tuned" and len(names) == 2:
+        return f"{names[0]} and {names[1]} on {suites}"
+    if len(models) == len(names):
+        return f"{' and '.join(models) if len(models) < 3 else f'{len(models)} models'} on {suites}"
+    return (
+        f"{len(names)} checkpoints of {', '.join(models) if len(models) < 4 else f'{len(models)} models'} on {suites}"
+    )
 
 
 def _sample_sizes(line: Line) -> str:

@@ -228,3 +228,15 @@ def test_the_tuning_section_shows_what_is_written(tmp_path: Path) -> None:
     (tuned / "training.json").write_text("{")
     with pytest.raises(Exception, match=r"training\.json is damaged"):
         write_report([base, tuned], tmp_path / "report.html")
+
+
+def test_a_checkpoint_on_two_suites_is_one_checkpoint(tmp_path: Path) -> None:
+    """A title counts checkpoints, not runs: three of one model, each scored on two suites, are three."""
+    from evalkit.reports.page import title
+
+    folders = [
+        simulated.write(tmp_path / suite, one, domains=simulated.few_domains(), documents=2, kept=0, suite=suite)
+        for one in simulated.sweep(3)
+        for suite in ("first", "second")
+    ]
+    assert title(load_report(folders)) == "3 checkpoints of olmo-sim on first, second"
