@@ -5,7 +5,7 @@
 
 A domain's documents are taken as the whole population, and its bits per byte as the truth. Again and again half as many
 independent units (documents, or clusters of them) are drawn from it, with replacement; each half has its own interval, as
-`evalkit.stats.estimate_ratio` gives it, and it is counted how often the truth lies inside. Halves are drawn with
+`evalkit.statistics.estimates.estimate_ratio` gives it, and it is counted how often the truth lies inside. Halves are drawn with
 replacement because the interval speaks of documents that were drawn from more like them: of halves without replacement,
 which share the population's end, it would cover 99 %.
 """
@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import stats
-from evalkit.stats import Floats
-from evalkit.store import load_run
+from evalkit.results.store import load_run
+from evalkit.statistics import estimates
+from evalkit.statistics.estimates import Floats
 
 
-def coverage(units: Floats, *, trials: int, draws: int = stats.DRAWS, seed: int = 0) -> float:
+def coverage(units: Floats, *, trials: int, draws: int = estimates.DRAWS, seed: int = 0) -> float:
     """Share of intervals, of halves of `units` ``[n, 2]`` (nats, bytes; a row an independent unit), that hold the whole's
     ratio."""
     truth = units[:, 0].sum() / units[:, 1].sum()
@@ -33,7 +33,7 @@ def coverage(units: Floats, *, trials: int, draws: int = stats.DRAWS, seed: int 
     inside = 0
     for trial in range(trials):
         half = units[generator.integers(0, len(units), len(units) // 2)]
-        estimate = stats.estimate_ratio(half[:, 0], half[:, 1], draws=draws, seed=trial)
+        estimate = estimates.estimate_ratio(half[:, 0], half[:, 1], draws=draws, seed=trial)
         inside += estimate.low <= truth <= estimate.high
     return inside / trials
 
@@ -42,7 +42,7 @@ def units_of(rows: Sequence[dict[str, Any]]) -> Floats:
     """Nats and bytes of a domain's independent units."""
     pairs = np.array([[-row["sum"], row["bytes"]] for row in rows], dtype=np.float64)
     clusters = [row.get("cluster") for row in rows]
-    return stats.cluster_sums(pairs, clusters if any(label is not None for label in clusters) else None)
+    return estimates.cluster_sums(pairs, clusters if any(label is not None for label in clusters) else None)
 
 
 def main() -> None:

@@ -24,14 +24,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # rows come from local files; aski
 
 import evalkit
 from bench.models import random_olmo
-from evalkit.checkpoints import resolve
+from evalkit.checkpoints.resolve import resolve
 from evalkit.data import Bundle
-from evalkit.encoding import Encoder, Window
+from evalkit.encoding.encoding import Encoder, Window
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.records import Checkpoint, Prompt, Scores
-from evalkit.rows import merge
-from evalkit.tokenizers import Tokenizer
+from evalkit.scoring.rows import merge
 
 SETS = {
     "arc_easy": ("ai2_arc/ARC-Easy", "allenai/ai2_arc", "ARC-Easy"),

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import evalkit
-from evalkit import api, runner
+from evalkit import api
 from evalkit.engines.transformers_engine import TransformersEngine
+from evalkit.scoring import runner
 
 MARK = 1.15
 

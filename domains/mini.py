@@ -24,9 +24,9 @@ from evalkit.domains.bundle_texts import Text
 from evalkit.domains.layout import TextSource, find_source, split_name
 from evalkit.domains.texts import TextTask
 from evalkit.errors import DataUnavailable, UsageError
-from evalkit.home import cache
 from evalkit.registry import TaskEntry, tasks
-from evalkit.store import folder_lock, safe_name
+from evalkit.results.store import folder_lock, safe_name
+from evalkit.system.home import cache
 from evalkit.task import DomainLine, TaskName, TaskOptions
 
 VERSION = 1

@@ -11,12 +11,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from evalkit.checkpoints.hub import TOKEN_ADVICE
 from evalkit.data import hub
 from evalkit.domains import manifest
 from evalkit.domains.layout import SPLITS, TextSource, find_source, split_name
 from evalkit.domains.texts import TextTask
 from evalkit.errors import DataUnavailable, UnknownName, UsageError
-from evalkit.hub import TOKEN_ADVICE
 from evalkit.registry import TaskEntry, tasks
 from evalkit.task import DomainLine, TaskName, TaskOptions
 

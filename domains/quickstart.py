@@ -80,7 +80,7 @@ class QuickstartTexts:
         return [DomainLine(self.name.base, domain, documents=number) for domain, number in counts.items()]
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
-        from evalkit.metrics import text_metrics
+        from evalkit.statistics.metrics import text_metrics
 
         base = Metric(self.name.base, "", math.nan, 0, split="validation", limited=self.limited)
         return text_metrics(rows, base=base)

@@ -194,7 +194,7 @@ class TextTask:
         return self.options.split or ""
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
-        from evalkit.metrics import text_metrics
+        from evalkit.statistics.metrics import text_metrics
 
         base = Metric(self.name.base, "", math.nan, 0, split=self.split_of_metrics())
         metrics = text_metrics(rows, base=base) if rows else []

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalkit.api import run
-    from evalkit.compare import Comparison, compare_runs
-    from evalkit.store import Run, Runs, load_run, load_runs, recompute_metrics
+    from evalkit.comparison.compare import Comparison, compare_runs
+    from evalkit.comparison.trends import trend_table
+    from evalkit.results.store import Run, Runs, load_run, load_runs, recompute_metrics
     from evalkit.train.tuning import fine_tune
-    from evalkit.trends import trend_table
 
 __version__ = "0.1.0"
 
@@ -29,15 +29,15 @@ __all__ = [
 
 _WHERE = {
     "run": "evalkit.api",
-    "Comparison": "evalkit.compare",
-    "compare_runs": "evalkit.compare",
+    "Comparison": "evalkit.comparison.compare",
+    "compare_runs": "evalkit.comparison.compare",
     "fine_tune": "evalkit.train.tuning",
-    "trend_table": "evalkit.trends",
-    "Run": "evalkit.store",
-    "Runs": "evalkit.store",
-    "load_run": "evalkit.store",
-    "load_runs": "evalkit.store",
-    "recompute_metrics": "evalkit.store",
+    "trend_table": "evalkit.comparison.trends",
+    "Run": "evalkit.results.store",
+    "Runs": "evalkit.results.store",
+    "load_run": "evalkit.results.store",
+    "load_runs": "evalkit.results.store",
+    "recompute_metrics": "evalkit.results.store",
 }
 
 

@@ -9,22 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import registry, which_engine
-from evalkit.cross_check import Sample
-from evalkit.cross_check import choose as choose_sample
-from evalkit.domain_weights import read_weights, shares
-from evalkit.encoding import Encoder, PrefixPolicy, Window, max_length_of
+from evalkit import registry
+from evalkit.checkpoints.revisions import Selection, parse_revision
+from evalkit.encoding.encoding import Encoder, PrefixPolicy, Window, max_length_of
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import Engine, EngineSettings
 from evalkit.engines.choice import DEFAULT as DEFAULT_ENGINE
 from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringError, SomeFailed, UsageError
 from evalkit.progress import Progress, Silent
 from evalkit.records import Checkpoint
 from evalkit.registry import SuiteEntry
-from evalkit.revisions import Selection, parse_revision
-from evalkit.runner import TASKS_SUITE, Group, RunSettings, run_checkpoint
-from evalkit.store import TEXTS, Run, Runs, load_run, recompute_metrics
+from evalkit.results.store import TEXTS, Run, Runs, load_run, recompute_metrics
+from evalkit.scoring import engine_choice
+from evalkit.scoring.cross_check import Sample
+from evalkit.scoring.cross_check import choose as choose_sample
+from evalkit.scoring.runner import TASKS_SUITE, Group, RunSettings, run_checkpoint
+from evalkit.statistics.domain_weights import read_weights, shares
 from evalkit.task import Task, TaskOptions
-from evalkit.tokenizers import Tokenizer
 
 Names = str | Sequence[str]
 
@@ -79,7 +80,7 @@ def run(
     results as `name` (``mine@step20``; ``live`` without one). `revisions`: globs; `every` (``100B``, ``1000steps``),
     `max_points` and `stage` choose among those (among all, without globs). `apply_chat_template`: questions are asked as a
     user's message in the tokenizer's chat template. `domain_weights`: a file, or source -> weight or domain -> weight
-    (`evalkit.domain_weights`), adds the perplexity of that mixture to suites of texts. `dry_run` plans, writes nothing and
+    (`evalkit.statistics.domain_weights`), adds the perplexity of that mixture to suites of texts. `dry_run` plans, writes nothing and
     returns runs of status ``planned`` (their ``info["counts"]`` is the plan).
 
     Returns one `Run` for each checkpoint and suite (`task` is the suite ``tasks``). Raises `EvalkitError`; where some of
@@ -137,10 +138,10 @@ def run(
     )
     live = any(target.model is not None for target in targets)
     sizes = [target.checkpoint.parameters for target in targets if target.checkpoint.parameters]
-    chosen = which_engine.choose(engine, {task.kind for task, _ in tasks}, max(sizes, default=None), device, live=live)
+    chosen = engine_choice.choose(engine, {task.kind for task, _ in tasks}, max(sizes, default=None), device, live=live)
     choices["engine_chosen"] = dataclasses.asdict(chosen)
     entry = registry.engines.get(chosen.engine)
-    checker = which_engine.checker(
+    checker = engine_choice.checker(
         cross_check, chosen.engine, EngineSettings(device, dtype, max_length=max_length), live=live
     )
     groups = [
@@ -190,7 +191,7 @@ def run(
     finally:
         runner.close()
     if samples_again and checker is not None:
-        which_engine.check_again(samples_again, checker, settings.progress)
+        engine_choice.check_again(samples_again, checker, settings.progress)
         done = Runs(load_run(one.path) for one in done)
         for one in done if report else ():
             _report([one.path], one.path / "report.html", samples, settings.progress)
@@ -244,7 +245,7 @@ def _targets(
 ) -> list[Target]:
     """Every checkpoint that is asked for; two that would write to the same folder are an error. Of several that are asked
     for those that cannot be loaded are told to `broken`."""
-    from evalkit.checkpoints import resolve
+    from evalkit.checkpoints.resolve import resolve
 
     if not isinstance(model, (str, Path, list, tuple)):
         return [_live(model, tokenizer, name)]
@@ -414,8 +415,8 @@ class _Plans:
 
     def of(self, target: Target) -> Any:
         """The `WorkPlan` of a target, made anew only where its tokens may differ."""
-        from evalkit.plan import make_plan
-        from evalkit.tables import Prompts
+        from evalkit.results.tables import Prompts
+        from evalkit.scoring.plan import make_plan
 
         tokenizer = target.open_tokenizer()
         config = dict(target.checkpoint.config)

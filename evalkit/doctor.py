@@ -22,7 +22,7 @@ EXTRAS = {"train": ("trl", "peft"), "ray": ("ray",), "lm-eval": ("lm_eval",)}
 def examine(output: Path | None = None) -> dict[str, Any]:
     """All facts, as JSON values. Whatever cannot be found out is None, with the reason beside it."""
     from evalkit import __version__
-    from evalkit.home import cache, home
+    from evalkit.system.home import cache, home
 
     torch = torch_facts()
     return {

@@ -1,4 +1,4 @@
-"""What changed between A and B: `evalkit.compare` for each pair that the report's story names, as lines to print and draw."""
+"""What changed between A and B: `evalkit.comparison.compare` for each pair that the report's story names, as lines to print and draw."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _compare(report: Report, a: int, b: int) -> Changes:
     unscored = [report.runs[i].label for i in (a, b) if not (report.runs[i].path / "documents").is_dir()]
     if unscored:
         return Changes(a, b, labels, failure=f"{', '.join(unscored)}: there are no stored documents to compare.")
-    from evalkit.compare import compare_runs
+    from evalkit.comparison.compare import compare_runs
 
     try:
         comparison = compare_runs([report.runs[a].path, report.runs[b].path])

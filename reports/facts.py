@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evalkit import cross_check
 from evalkit.reports import words
 from evalkit.reports.tables import Column
 from evalkit.reports.view import RunView
+from evalkit.scoring import cross_check
 
 
 def header(run: RunView) -> dict[str, str]:

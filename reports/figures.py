@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import UsageError
-from evalkit.files import write_bytes
 from evalkit.reports import changes as changed
 from evalkit.reports.charts import forest, theme
 from evalkit.reports.charts.curves import MOST_PANELS, curve_charts
@@ -15,6 +14,7 @@ from evalkit.reports.charts.loss import loss_chart, loss_points
 from evalkit.reports.charts.pareto import pareto_chart, placed_scores
 from evalkit.reports.story import tell, training
 from evalkit.reports.view import Report, load_report
+from evalkit.system.files import write_bytes
 
 FORMATS = ("png", "svg", "pdf")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.files import write_bytes
 from evalkit.records import Metric
 from evalkit.reports.view import full_name, metric_of
 from evalkit.reports.words import UNIT_WORDS, metric_title, unit_of, visible
-from evalkit.store import PART, Run, load_run, read_metrics
+from evalkit.results.store import PART, Run, load_run, read_metrics
+from evalkit.system.files import write_bytes
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

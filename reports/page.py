@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.files import write_bytes
 from evalkit.reports import changes as changed
 from evalkit.reports import facts, words
 from evalkit.reports.changes import compare, sentences
@@ -23,6 +22,7 @@ from evalkit.reports.tuning import DUMBBELL_COLUMNS, tunings
 from evalkit.reports.turning import COURSE_COLUMNS, courses
 from evalkit.reports.view import Line, Report, load_report
 from evalkit.reports.whisker import scale_of, whisker
+from evalkit.system.files import write_bytes
 
 WARNING_SIGNS = {"failed": "✕", "partial": "◐", "limited": "◔", "truncated": "✂", "compare": "≠", "note": "i"}
 """A sign beside the word, so that a kind is never told by colour alone."""

@@ -312,7 +312,7 @@ def _prompts(run: RunView, task: str, indices: Sequence[int]) -> dict[int, list[
 
 
 def _table(file: Path) -> pa.Table:
-    from evalkit.tables import read_table
+    from evalkit.results.tables import read_table
 
     return read_table(file)
 

@@ -1,4 +1,4 @@
-"""The course of training: which checkpoint is best of each task, and what did not move one way (`evalkit.trends`)."""
+"""The course of training: which checkpoint is best of each task, and what did not move one way (`evalkit.comparison.trends`)."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Courses:
 
 
 def courses(report: Report, story: Story) -> Courses:
-    """What `evalkit.trends` says of the report's checkpoints; empty where they are no training run of one model."""
+    """What `evalkit.comparison.trends` says of the report's checkpoints; empty where they are no training run of one model."""
     plain = [run for run in report.runs if not training(run)]
     if len(plain) < 3 or not is_sweep(plain) or not all((run.path / "documents").is_dir() for run in plain):
         return Courses()
-    from evalkit.trends import trends
+    from evalkit.comparison.trends import trends
 
     try:
         found = trends([plain[i].path for i in evenly(len(plain), WIDEST)])

@@ -13,7 +13,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.words import Unit, unit_of
-from evalkit.store import load_run, read_metrics, spoken_suite, status_of
+from evalkit.results.store import load_run, read_metrics, spoken_suite, status_of
 from evalkit.task import TaskName
 
 _FIELDS = {item.name for item in fields(Metric)}

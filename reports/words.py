@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from evalkit import signs
 from evalkit.records import Metric
+from evalkit.system import signs
 
 Unit = Literal["percent", "bits", "perplexity", "count", "number"]
 

@@ -1,5 +1,5 @@
 """Evaluation tasks: one file a family. Importing this package registers them all, and imports nothing heavy."""
 
-from evalkit.tasks import arc, hellaswag
+from evalkit.tasks import arc, hellaswag, instructions
 
-__all__ = ["arc", "hellaswag"]
+__all__ = ["arc", "hellaswag", "instructions"]

@@ -211,7 +211,7 @@ class ChoiceTask:
     # ---------------------------------------------------------------------------------------------------- scoring
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
-        from evalkit.metrics import predict
+        from evalkit.statistics.metrics import predict
 
         answers = self.answers(document)
         if len(scores) != len(answers) * (2 if self.has_twins else 1):
@@ -239,7 +239,7 @@ class ChoiceTask:
         return row
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
-        from evalkit.metrics import choice_metrics
+        from evalkit.statistics.metrics import choice_metrics
 
         base = Metric(
             task=self.name.base,

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from evalkit.encoding import (
+from evalkit.encoding.encoding import (
     Encoder,
     empty_context,
     lm_eval_prefix,
@@ -27,9 +27,9 @@ from evalkit.encoding import (
     windows_catwalk,
     windows_strict,
 )
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import CheckpointError, ScoringError, UsageError
 from evalkit.records import Prompt
-from evalkit.tokenizers import Tokenizer
 
 WORDS = "the cat sat on the mat and then the dog ran after the cat because it was the cat 's turn . again again"
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench import lm_eval_parity as parity
 from bench.models import random_olmo
-from evalkit.checkpoints import resolve
+from evalkit.checkpoints.resolve import resolve
 
 
 @pytest.fixture(scope="module", params=["random", "olmo-tiny"])

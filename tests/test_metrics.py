@@ -10,9 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evalkit import metrics
-from evalkit.metrics import CHOICE_METRICS, choice_metrics, option_scores, predict, suite_text_metrics, text_metrics
 from evalkit.records import Metric
+from evalkit.statistics import metrics
+from evalkit.statistics.metrics import (
+    CHOICE_METRICS,
+    choice_metrics,
+    option_scores,
+    predict,
+    suite_text_metrics,
+    text_metrics,
+)
 
 BASE = Metric("arc_easy", "", math.nan, 0, form="rc", regime="olmes", shots=5, split="test", limited=True)
 TEXT = Metric("texts", "", math.nan, 0, split="validation")

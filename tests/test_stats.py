@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit import stats
+from evalkit.statistics import estimates as stats
 
 
 def test_mean_and_standard_error_by_hand() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from evalkit.checkpoints import resolve
-from evalkit.tokenizers import Tokenizer, _is_plain
+from evalkit.checkpoints.resolve import resolve
+from evalkit.encoding.tokenizers import Tokenizer, _is_plain
 from tests.core.small import make_checkpoint
 
 TEXTS = ["Question: What is it?\nAnswer:", " naïve café — 数学 🙂", "def f(x):\n\treturn x  # <|endoftext|>", ""]
@@ -54,7 +54,7 @@ def test_the_short_way_imports_no_models() -> None:
     """What it saves: the module that brings transformers' classes of models."""
     folder = resolve("olmo-tiny")[0].tokenizer_path
     code = (
-        "import sys; from evalkit.tokenizers import Tokenizer; Tokenizer.load(sys.argv[1]); "
+        "import sys; from evalkit.encoding.tokenizers import Tokenizer; Tokenizer.load(sys.argv[1]); "
         "print('transformers.models.auto.auto_factory' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)

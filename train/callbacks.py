@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from evalkit.checkpoints.status import mark_finished, own_checkpoints
 from evalkit.errors import EvalkitError
-from evalkit.files import write_bytes, writing
-from evalkit.train.finished import mark_finished, own_checkpoints
+from evalkit.system.files import write_bytes, writing
 from evalkit.train.progress import Step, TrainingProgress
 from evalkit.train.trainer import LOG, read_log
 

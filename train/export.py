@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from evalkit.checkpoints.registered import add_model, user_models
+from evalkit.checkpoints.status import MARKER, marked_step
 from evalkit.errors import UsageError
-from evalkit.files import write_json, writing
 from evalkit.registry import ModelEntry, models
-from evalkit.train.finished import MARKER, marked_step
-from evalkit.user_models import add_model, user_models
+from evalkit.system.files import write_json, writing
 
 KINDS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 NOT_OF_A_MODEL = ("trainer_state.json", MARKER)

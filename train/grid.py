@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.files import write_bytes, write_json
+from evalkit.system.files import write_bytes, write_json
 from evalkit.train.recipe import DataItem, Recipe, make_recipe
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalkit.train.loop import FineTuned
+    from evalkit.train.finetune import FineTuned
 
 LISTS = ("description", "sources", "data", "report_to", "suites", "tasks")
 """Fields that are lists, or no choice at all: those of a grid stand under ``grid``."""

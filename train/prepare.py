@@ -19,7 +19,7 @@ import numpy as np
 
 from evalkit.domains.paragraphs import LEAST, ParagraphIndex
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.files import write_json, writing
+from evalkit.system.files import write_json, writing
 from evalkit.train.labels import IGNORED, label_all
 from evalkit.train.recipe import DataItem, Recipe
 from evalkit.train.sources import Example, Read, complaints, read_examples
@@ -274,7 +274,7 @@ def _spread(values: Sequence[int]) -> dict[str, Any]:
 
 
 def _write_held_out(file: Path, held: Sequence[Example], template: Template, tokenizer: Any, most: int) -> None:
-    """Held-out examples as they are scored (`evalkit.train.instructions`): rendered, so that no tokenizer is needed.
+    """Held-out examples as they are scored (`evalkit.tasks.instructions`): rendered, so that no tokenizer is needed.
 
     Those longer than a training row are left out: what a model could not see in training is not asked.
     """

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from evalkit.errors import UnknownName, UsageError
-from evalkit.files import canonical_json
+from evalkit.system.files import canonical_json
 
 Method = Literal["sft", "lora", "qlora", "dpo", "dpo-lora"]
 METHODS: tuple[str, ...] = ("sft", "lora", "qlora", "dpo", "dpo-lora")

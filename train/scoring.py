@@ -10,11 +10,11 @@ from typing import Any
 from evalkit import api
 from evalkit.domains.paragraphs import ParagraphIndex
 from evalkit.errors import EvalkitError
-from evalkit.files import write_bytes
 from evalkit.records import Checkpoint, Document
-from evalkit.store import Run, write_training
+from evalkit.results.store import Run, write_training
+from evalkit.system.files import write_bytes
 from evalkit.task import TaskOptions
-from evalkit.train.instructions import INSTRUCTIONS, PREFERENCES, register_held_out
+from evalkit.tasks.instructions import INSTRUCTIONS, PREFERENCES, register_held_out
 from evalkit.train.prepare import Note, Prepared
 from evalkit.train.progress import TrainingProgress
 from evalkit.train.recipe import Recipe
@@ -143,7 +143,7 @@ def read_evals(place: Path) -> list[dict[str, Any]]:
 
 
 def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict[str, Any]:
-    """Everything of a finished training that its report shows (`evalkit.store.write_training` names the keys)."""
+    """Everything of a finished training that its report shows (`evalkit.results.store.write_training` names the keys)."""
     log = read_log(recipe.place)
     hyper = {
         name: getattr(recipe, name)
@@ -191,7 +191,7 @@ def write_reports(recipe: Recipe, before: Sequence[Run], after: Sequence[Run], f
 
 def verdict(before: Sequence[Run], after: Sequence[Run]) -> list[str]:
     """What changed, suite by suite, in the words of `evalkit.compare_runs`."""
-    from evalkit.compare import compare_runs
+    from evalkit.comparison.compare import compare_runs
 
     lines = []
     for old, new in zip(before, after, strict=True):

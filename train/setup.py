@@ -67,7 +67,7 @@ def half_precision(recipe: Recipe, device: Any) -> bool:
 
 def open_tokenizer(checkpoint: Checkpoint) -> Any:
     """The base's tokenizer as transformers has it, with an end-of-text token and a pad token that is another."""
-    from evalkit.tokenizers import Tokenizer
+    from evalkit.encoding.tokenizers import Tokenizer
 
     wrapped = Tokenizer.load(checkpoint.tokenizer_path, trust_remote_code=checkpoint.trust_remote_code)
     tokenizer = wrapped.inner

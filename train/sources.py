@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import DataUnavailable, UsageError
-from evalkit.train import invented
+from evalkit.train import builtin_sets
 from evalkit.train.recipe import DataItem
 from evalkit.train.templates import ROLES
 
@@ -163,9 +163,9 @@ def _messages(value: Any) -> list[Message]:
 
 def _rows(item: DataItem, pairs: bool, read: Read) -> Iterable[tuple[int, Any]]:
     name = item.dataset
-    if name in invented.SETS:
-        made = invented.make(name, pairs=pairs)
-        read.identity = f"evalkit:{name}-{invented.VERSION}"
+    if name in builtin_sets.SETS:
+        made = builtin_sets.make(name, pairs=pairs)
+        read.identity = f"evalkit:{name}-{builtin_sets.VERSION}"
         return enumerate(made)
     path = Path(name).expanduser()
     if path.exists():
@@ -173,7 +173,7 @@ def _rows(item: DataItem, pairs: bool, read: Read) -> Iterable[tuple[int, Any]]:
     if name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or name.count("/") != 1:
         raise UsageError(
             f"There are no data {name}: it is neither a file nor a folder, neither a hub repository (ORG/NAME) nor one of "
-            f"evalkit's own sets ({', '.join(invented.SETS)})."
+            f"evalkit's own sets ({', '.join(builtin_sets.SETS)})."
         )
     return _hub(item, read)
 

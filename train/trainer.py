@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit.checkpoints.status import own_checkpoints
 from evalkit.errors import EvalkitError
-from evalkit.files import writing
 from evalkit.records import Checkpoint
+from evalkit.system.files import writing
 from evalkit.train import setup
-from evalkit.train.finished import own_checkpoints
 from evalkit.train.prepare import Prepared
 from evalkit.train.progress import SilentTraining, TrainingProgress
 from evalkit.train.recipe import Recipe

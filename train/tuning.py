@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import UsageError
+from evalkit.train.finetune import FineTuned, fine_tune_one
 from evalkit.train.grid import Grid, GridResult, expand, run_grid
-from evalkit.train.loop import FineTuned, fine_tune_one
 from evalkit.train.progress import SilentTraining, TrainingProgress
 from evalkit.train.shipped import find_recipe, recipe_of_run
 

@@ -1,6 +1,6 @@
 """One of several processes that train together: ``torchrun -m evalkit.train.worker FOLDER``, or ``accelerate launch``.
 
-The folder is a run's, with recipe and prepared rows; `evalkit.train.loop` starts the processes, and scores before and
+The folder is a run's, with recipe and prepared rows; `evalkit.train.finetune` starts the processes, and scores before and
 after in its own.
 """
 
@@ -15,7 +15,7 @@ def main(folder: str) -> None:
     """Train the run of a folder to its end."""
     from evalkit.errors import EvalkitError
     from evalkit.train import setup
-    from evalkit.train.loop import DATA, find_start
+    from evalkit.train.finetune import DATA, find_start
     from evalkit.train.prepare import find_prepared
     from evalkit.train.recipe import make_recipe
     from evalkit.train.shipped import WRITTEN, read_fields

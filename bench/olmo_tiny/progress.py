@@ -19,11 +19,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from evalkit import stats
+from evalkit.checkpoints.revisions import parse_revision
 from evalkit.registry import make_task
-from evalkit.revisions import parse_revision
-from evalkit.stats import Estimate
-from evalkit.store import Run, find_runs, load_run, options_from_json
+from evalkit.results.store import Run, find_runs, load_run, options_from_json
+from evalkit.statistics import estimates
+from evalkit.statistics.estimates import Estimate
 
 NO_PROSE = ("humaneval", "mbpp", "math", "gsm8k")
 """Sources of program text and of formulas."""
@@ -48,11 +48,11 @@ def difference(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str,
         raise SystemExit(f"The two runs have other documents in {'/'.join(domain)}.")
     clusters = [row.get("cluster") for row in after]
     nats = [old["sum"] - new["sum"] for old, new in zip(before, after, strict=True)]
-    return stats.estimate_ratio(
+    return estimates.estimate_ratio(
         [one / math.log(2) for one in nats],
         [row["bytes"] for row in after],
         clusters if any(label is not None for label in clusters) else None,
-        seed=stats.seed_of(*domain),
+        seed=estimates.seed_of(*domain),
     )
 
 

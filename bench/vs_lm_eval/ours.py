@@ -16,11 +16,11 @@ from typing import Any
 from bench.vs_lm_eval.meter import Stretch
 from bench.vs_lm_eval.works import WARM_UP, digest, encoder_of, facts, load
 from evalkit import registry
-from evalkit.encoding import Encoder
+from evalkit.checkpoints.fingerprints import fingerprint
+from evalkit.encoding.encoding import Encoder
 from evalkit.engines.base import Engine, EngineSettings
-from evalkit.fingerprints import fingerprint
 from evalkit.records import Batch, Checkpoint, Prompt, Request, Scores
-from evalkit.rows import merge
+from evalkit.scoring.rows import merge
 
 
 def stream(engine: Engine, batches: Sequence[Batch]) -> Iterator[tuple[Batch, list[Scores]]]:

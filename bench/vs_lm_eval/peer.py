@@ -16,7 +16,7 @@ import sysconfig
 from pathlib import Path
 
 from evalkit.errors import EvalkitError
-from evalkit.home import cache
+from evalkit.system.home import cache
 
 VERSION = "0.4.13"
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import registry
-from evalkit.encoding import Encoder, max_length_of
+from evalkit.encoding.encoding import Encoder, max_length_of
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.records import Prompt, Request
 from evalkit.task import TaskOptions
-from evalkit.tokenizers import Tokenizer
 
 WORKS = {
     "five-shot": "arc_easy:rc::olmes: five fixed examples before every question",

@@ -13,8 +13,8 @@ from evalkit.commands.terminal import clean, print_json, print_table, stdout
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalkit.compare import Comparison
-    from evalkit.trends import Trends
+    from evalkit.comparison.compare import Comparison
+    from evalkit.comparison.trends import Trends
 
 Runs = Annotated[
     list[str],
@@ -76,9 +76,9 @@ def compare(
 
         evalkit compare base tuned --suite olmes --fail-if 'any primary worse resolved'
     """
-    from evalkit import gates
     from evalkit.commands.lookup import find_run
-    from evalkit.compare import compare_runs
+    from evalkit.comparison import gates
+    from evalkit.comparison.compare import compare_runs
     from evalkit.errors import GateFailed, UsageError
 
     rules = [gates.parse(rule) for rule in fail_if or []]
@@ -127,7 +127,7 @@ def _print(comparison: Comparison, most: int) -> None:
 
 def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -> None:
     """One line a difference; without the metric's column where the title names it."""
-    from evalkit.verdict import moved, place
+    from evalkit.comparison.verdict import moved, place
 
     rows = []
     for _, line in lines.iterrows():
@@ -186,7 +186,7 @@ def trend(
         evalkit trend results/olmo-tiny/quickstart
     """
     from evalkit.commands.lookup import find_sweep
-    from evalkit.trends import trends
+    from evalkit.comparison.trends import trends
 
     found = trends(find_sweep(runs, output, suite), level=level)
     if as_json:
@@ -206,7 +206,7 @@ def trend(
 
 
 def _print_trends(found: Trends, most: int) -> None:
-    from evalkit.verdict import place, signed
+    from evalkit.comparison.verdict import place, signed
 
     console = stdout()
     for sentence in found.sentences():

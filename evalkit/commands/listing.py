@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from evalkit import registry
+from evalkit.checkpoints.revisions import Revision
 from evalkit.commands.options import Bundle, Data, Debug, Every, Json, MaxPoints, Output, Split, Stage, TasksDir
 from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
 from evalkit.errors import UnknownName, UsageError
-from evalkit.revisions import Revision
 from evalkit.task import DomainLine, TaskOptions
 
 app = typer.Typer(
@@ -262,8 +262,8 @@ def list_checkpoints(
 
       evalkit list checkpoints olmo-tiny --max-points 4
     """
-    from evalkit.checkpoints import list_revisions
-    from evalkit.revisions import Selection, choose, gaps
+    from evalkit.checkpoints.resolve import list_revisions
+    from evalkit.checkpoints.revisions import Selection, choose, gaps
 
     found = list_revisions(model)
     missing = {gap.after: gap for gap in gaps(found)}
@@ -350,7 +350,7 @@ def list_runs(
 
       evalkit list runs --output results --suite 'paloma*' --status failed
     """
-    from evalkit.store import find_runs, status_of
+    from evalkit.results.store import find_runs, status_of
 
     rows = []
     for folder in find_runs(output):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from evalkit.checkpoints.revisions import parse_revision
 from evalkit.errors import EvalkitError, UnknownName, UsageError
-from evalkit.revisions import parse_revision
-from evalkit.store import Run, load_run, safe_name
+from evalkit.results.store import Run, load_run, safe_name
 
 
 def find_run(name: str, output: Path, suite: str | None) -> Run:
@@ -35,7 +35,7 @@ def find_run(name: str, output: Path, suite: str | None) -> Run:
 
 def _default_of(model: str, folders: Mapping[str, Path]) -> str:
     """The folder of a model's default revision, where the model is still known and that revision has a run; else nothing."""
-    from evalkit.checkpoints import default_revision
+    from evalkit.checkpoints.resolve import default_revision
 
     try:
         name = safe_name(default_revision(model))

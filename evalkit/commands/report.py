@@ -60,7 +60,7 @@ def report(
     from evalkit.errors import UsageError
     from evalkit.reports import write_report
     from evalkit.reports.figures import parse_formats, write_figures
-    from evalkit.store import load_run
+    from evalkit.results.store import load_run
 
     if how not in ("html", "model-card"):
         raise UsageError(f"--format takes html or model-card, not '{how}'.")
@@ -109,9 +109,9 @@ def metrics(
 ) -> None:
     """Compute the metrics of runs again from the stored scores; needs no model."""
     from evalkit import registry
-    from evalkit.domain_weights import read_weights
     from evalkit.reports import terminal_table
-    from evalkit.store import load_run, recompute_metrics
+    from evalkit.results.store import load_run, recompute_metrics
+    from evalkit.statistics.domain_weights import read_weights
 
     if tasks_dir is not None:
         registry.load_folder(tasks_dir)

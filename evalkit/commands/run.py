@@ -34,7 +34,7 @@ from evalkit.errors import SomeFailed, UsageError
 
 if TYPE_CHECKING:
     from evalkit.commands.run_config import RunOptions
-    from evalkit.store import Run
+    from evalkit.results.store import Run
 
 _NOT_OPTIONS = {"config", "debug", "as_json"}
 
@@ -371,7 +371,7 @@ def _report_of(run: Run) -> Path | None:
 
 def _as_json(run: Run) -> dict[str, Any]:
     """What a program wants to know of a run: where it is, how it went, and its metrics."""
-    from evalkit.store import read_metrics
+    from evalkit.results.store import read_metrics
 
     report = _report_of(run)
     return {

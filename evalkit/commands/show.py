@@ -115,9 +115,9 @@ def _show_requests(task: Task, model: str, first: int | None, as_json: bool) -> 
     """Requests as an engine sees them: ids, token strings, and which of them are scored."""
     from itertools import islice
 
-    from evalkit.checkpoints import resolve
-    from evalkit.encoding import Encoder, max_length_of
-    from evalkit.tokenizers import Tokenizer
+    from evalkit.checkpoints.resolve import resolve
+    from evalkit.encoding.encoding import Encoder, max_length_of
+    from evalkit.encoding.tokenizers import Tokenizer
 
     checkpoint = resolve(model)[0]
     tokenizer = Tokenizer.load(checkpoint.tokenizer_path)
@@ -157,7 +157,7 @@ def _show_requests(task: Task, model: str, first: int | None, as_json: bool) -> 
 
 def _show_document(folder: Path, doc: str, task: str | None, as_json: bool) -> None:
     """One document of a run: its prompts, and what the model made of each option."""
-    from evalkit.store import load_run
+    from evalkit.results.store import load_run
 
     run = load_run(folder)
     if task is None and len(run.tasks) > 1:

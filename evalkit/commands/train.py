@@ -15,9 +15,9 @@ from evalkit.errors import EvalkitError
 from evalkit.train.recipe import Recipe
 
 if TYPE_CHECKING:
+    from evalkit.train.finetune import FineTuned
     from evalkit.train.grid import Grid, GridResult
-    from evalkit.train.looking import Look
-    from evalkit.train.loop import FineTuned
+    from evalkit.train.inspect_data import Look
 
 SINGULAR = {"suites": "--suite", "tasks": "--task"}
 NO_OPTION = ("description", "sources", "data")
@@ -129,8 +129,8 @@ def _ask(grid: Grid) -> Grid:
 
 def _run(grid: Grid, force: bool, as_json: bool) -> None:
     from evalkit.commands.training_progress import DrawnTraining
+    from evalkit.train.finetune import fine_tune_one
     from evalkit.train.grid import run_grid
-    from evalkit.train.loop import fine_tune_one
 
     progress = DrawnTraining()
     if len(grid.cells) == 1:
@@ -209,8 +209,8 @@ def _as_json(tuned: FineTuned) -> dict[str, Any]:
 
 
 def _inspect(grid: Grid, count: int, as_json: bool) -> None:
-    from evalkit.train.looking import look
-    from evalkit.train.loop import find_base
+    from evalkit.train.finetune import find_base
+    from evalkit.train.inspect_data import look
 
     recipe = grid.cells[0].recipe
     looks = list(look(recipe, find_base(recipe), count, say))
@@ -252,7 +252,7 @@ def _dry_run(grid: Grid) -> None:
     import yaml
 
     from evalkit.train import scoring, setup
-    from evalkit.train.loop import find_base, what_it_takes
+    from evalkit.train.finetune import find_base, what_it_takes
     from evalkit.train.prepare import prepare
 
     for cell in grid.cells:

@@ -96,7 +96,7 @@ def watch(
     from evalkit import registry
     from evalkit.commands.progress import Drawn
     from evalkit.commands.run import silence_bars
-    from evalkit.train.watch import watch as follow
+    from evalkit.watch import watch as follow
 
     if tasks_dir is not None:
         registry.load_folder(tasks_dir)

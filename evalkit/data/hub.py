@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub, read with ``datasets``; failures are told in a sentence.
 
-The hub is probed before, once a process and for at most three seconds (`evalkit.hub`): ``datasets`` alone takes 23 s to find out that it is not there.
+The hub is probed before, once a process and for at most three seconds (`evalkit.checkpoints.hub`): ``datasets`` alone takes 23 s to find out that it is not there.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evalkit import hub
+from evalkit.checkpoints import hub
+from evalkit.checkpoints.hub import TOKEN_ADVICE
 from evalkit.errors import DataUnavailable
-from evalkit.hub import TOKEN_ADVICE
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.records import Generation, GenerationSettings
-from evalkit.tokenizers import Tokenizer
 
 
 def end_of_text(tokenizer: Tokenizer) -> int:

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.endings import end_of_text, finish
 from evalkit.records import Checkpoint, Generation, GenerationSettings
-from evalkit.tokenizers import Tokenizer
 
 
 def generate(

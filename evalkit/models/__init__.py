@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evalkit.checkpoints.registered import add_model, remove_model, user_models
 from evalkit.registry import ModelEntry, models
-from evalkit.user_models import add_model, remove_model, user_models
 
 __all__ = ["add_model", "remove_model", "user_models"]
 

@@ -1,4 +1,4 @@
-"""Ranks of a suite's score with intervals from documents: they are resampled, the same for every row (`evalkit.ranks`).
+"""Ranks of a suite's score with intervals from documents: they are resampled, the same for every row (`evalkit.statistics.ranks`).
 
 Only what stands in a board's cells is ranked: documents whose scores do not give the cell's value (of other files than
 ``metrics.json`` was made from) are refused, and the standard errors serve instead.
@@ -15,14 +15,14 @@ from evalkit.errors import EvalkitError
 from evalkit.reports.leaderboard.board import Column, Standing
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.leaderboard.scores import Recipe, best_of
-from evalkit.stats import seed_of
-from evalkit.store import TEXTS, Run
+from evalkit.results.store import TEXTS, Run
+from evalkit.statistics.estimates import seed_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from evalkit.columns import Columns
-    from evalkit.ranks import Scored
+    from evalkit.comparison.columns import Columns
+    from evalkit.statistics.ranks import Scored
 
 AFFORDABLE = 400
 """Files of documents that ``--ranks auto`` still reads: about 10 ms each."""
@@ -55,7 +55,7 @@ class DocumentRanks:
         if tasks is None:
             self._refuse(recipe, "the rows were not asked the same documents")
             return None
-        from evalkit.ranks import rank_intervals
+        from evalkit.statistics.ranks import rank_intervals
 
         ranks = rank_intervals(tasks, higher_is_better=column.higher_is_better, seed=seed_of(column.id))
         for place, row in enumerate(rows):
@@ -78,7 +78,7 @@ class DocumentRanks:
         """A task at a time: right or wrong ``[rows, documents]``, of two forms the one that the row's score took."""
         import numpy as np
 
-        from evalkit.ranks import Scored
+        from evalkit.statistics.ranks import Scored
 
         tasks = []
         for _, columns in recipe.parts:
@@ -100,7 +100,7 @@ class DocumentRanks:
         """A domain at a time: bits ``[rows, documents]`` over bytes ``[documents]``."""
         import numpy as np
 
-        from evalkit.ranks import Scored
+        from evalkit.statistics.ranks import Scored
 
         if any(columns[0].metric != "macro_bits_per_byte" for _, columns in recipe.parts):
             return None
@@ -126,7 +126,7 @@ class DocumentRanks:
 
     def _read(self, row: int, column: Column, kind: str) -> Columns | None:
         """The documents behind a cell."""
-        from evalkit.columns import read_columns
+        from evalkit.comparison.columns import read_columns
 
         cell = column.cells[row]
         run = next(

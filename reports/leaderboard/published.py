@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from evalkit.errors import UnknownName, UsageError
 from evalkit.reports.leaderboard import protocols
 from evalkit.reports.leaderboard.board import Cell, Column
-from evalkit.stats import wilson_interval
+from evalkit.statistics.estimates import wilson_interval
 from evalkit.task import TaskName
 
 SHIPPED = Path(__file__).resolve().parent.parent / "published.yaml"

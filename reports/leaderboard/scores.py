@@ -14,8 +14,8 @@ from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing
 from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.words import unit_of
-from evalkit.stats import seed_of
-from evalkit.store import PART, TEXTS
+from evalkit.results.store import PART, TEXTS
+from evalkit.statistics.estimates import seed_of
 
 BETTER_FORM = "mc_or_rc"
 """The aggregation of OLMES: of each task the better of its two forms (arXiv 2406.08446)."""
@@ -285,11 +285,11 @@ def ranks_from_errors(column: Column, candidates: Sequence[bool], *, draws: int 
     """Ranks, and 95 % intervals from `draws` normal draws of every value by its standard error.
 
     Rows are drawn independently. They answer the same documents, so the true intervals are mostly narrower: these are the
-    cautious ones. The intervals are those of `evalkit.ranks`. A row without a standard error has no rank.
+    cautious ones. The intervals are those of `evalkit.statistics.ranks`. A row without a standard error has no rank.
     """
     import numpy as np
 
-    from evalkit.ranks import ranks_from_draws
+    from evalkit.statistics.ranks import ranks_from_draws
 
     taking = [
         (i, cell.value, cell.stderr)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.errors import UsageError
-from evalkit.files import write_bytes
 from evalkit.reports.leaderboard.board import Board
 from evalkit.reports.leaderboard.formats import WRITERS
+from evalkit.system.files import write_bytes
 
 FORMATS = ("html", *WRITERS)
 SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json"}

@@ -98,7 +98,7 @@ def checkpoint(tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_copy(tmp_path: Path) -> Path:
     """A copy of the last revision of the model that ships with evalkit."""
-    from evalkit.checkpoints import resolve
+    from evalkit.checkpoints.resolve import resolve
 
     (last,) = resolve("olmo-tiny")
     folder = Path(shutil.copytree(last.path, tmp_path / "copy"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import speed
-from evalkit.checkpoints import resolve
+from evalkit.checkpoints.resolve import resolve
 from evalkit.commands import progress
+from evalkit.scoring import speed
 from tests.cli.conftest import Command
 from tests.core import small
 from tests.domains.release import line, write

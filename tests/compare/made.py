@@ -1,4 +1,4 @@
-"""Run folders with documents, made by hand: what a comparison reads, in the shape that `evalkit.store` gives it."""
+"""Run folders with documents, made by hand: what a comparison reads, in the shape that `evalkit.results.store` gives it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.files import canonical_json
-from evalkit.tables import write_rows
+from evalkit.results.tables import write_rows
+from evalkit.system.files import canonical_json
 from evalkit.task import Row, TaskName
 
 ENCODER = {"window": "strict", "prefix_token": "eos", "max_length": 2048, "tokenizer": "ab12"}

@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalkit import compare_runs, metrics
-from evalkit.columns import read_columns
-from evalkit.compare import COLUMNS, Comparison
+from evalkit import compare_runs
+from evalkit.comparison.columns import read_columns
+from evalkit.comparison.compare import COLUMNS, Comparison
 from evalkit.domains.manifest import sources
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.paired import mcnemar
 from evalkit.records import Metric
-from evalkit.store import load_run
+from evalkit.results.store import load_run
+from evalkit.statistics import metrics
+from evalkit.statistics.paired import mcnemar
 from tests.compare.made import choice_rows, text_rows, write_run
 
 HITS = np.random.default_rng(0).integers(0, 2, 200).astype(float)
@@ -168,7 +169,7 @@ def test_many_runs_stand_against_one_baseline(tmp_path: Path) -> None:
 
 
 def test_bits_per_byte_are_those_of_the_metrics(tmp_path: Path) -> None:
-    """The values of a domain and of the macro average are what `evalkit.metrics` makes of the same rows."""
+    """The values of a domain and of the macro average are what `evalkit.statistics.metrics` makes of the same rows."""
     a, b = (paloma(tmp_path / f"{i}", i, documents=5, revision=f"step{i}") for i in range(2))
     comparison = compare_runs([a, b])
     name = "paloma/redpajama"

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evalkit.compare import Comparison, compare_runs
+from evalkit.comparison.compare import Comparison, compare_runs
+from evalkit.comparison.gates import Rule, check, parse
 from evalkit.errors import EvalkitError, UnknownName, UsageError
-from evalkit.gates import Rule, check, parse
 from tests.compare.made import choice_rows, text_rows, write_run
 
 HITS = np.random.default_rng(0).integers(0, 2, 200).astype(float)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from evalkit.macro import domain_differences, joined, macro_difference
-from evalkit.paired import paired_ratio
-from evalkit.stats import seed_of
+from evalkit.statistics.estimates import seed_of
+from evalkit.statistics.macro import domain_differences, joined, macro_difference
+from evalkit.statistics.paired import paired_ratio
 
 
 def test_domains_are_paired_ratios() -> None:

@@ -12,7 +12,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from evalkit import paired
+from evalkit.statistics import paired
 
 
 def test_paired_mean_is_the_paired_t_test() -> None:

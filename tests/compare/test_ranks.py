@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from evalkit import stats
-from evalkit.ranks import Scored, rank_intervals
+from evalkit.statistics import estimates as stats
+from evalkit.statistics.ranks import Scored, rank_intervals
 
 
 def test_models_far_apart_have_certain_ranks() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from evalkit import paired
-from evalkit.macro import DomainDifferences, domain_differences, macro_difference
+from evalkit.statistics import paired
+from evalkit.statistics.macro import DomainDifferences, domain_differences, macro_difference
 
 CHANCE = 1e-4
 DOMAINS, DOCUMENTS = 585, 20

@@ -13,9 +13,9 @@ import pytest
 import scipy.stats
 
 from evalkit import compare_runs, trend_table
+from evalkit.comparison.trends import _p_of_means, look, p_of_hits, trends
 from evalkit.errors import UsageError
-from evalkit.paired import paired_mean, paired_rate
-from evalkit.trends import _p_of_means, look, p_of_hits, trends
+from evalkit.statistics.paired import paired_mean, paired_rate
 from tests.compare.made import choice_rows, text_rows, write_run
 
 CHANCE = 1e-4
@@ -170,6 +170,6 @@ def test_what_is_no_curve_is_said(tmp_path: Path) -> None:
 
 def test_trends_are_light() -> None:
     """Neither torch nor transformers is imported."""
-    code = "import sys, evalkit.trends; print([n for n in ('torch', 'transformers', 'datasets') if n in sys.modules])"
+    code = "import sys, evalkit.comparison.trends; print([n for n in ('torch', 'transformers', 'datasets') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

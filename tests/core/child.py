@@ -12,9 +12,9 @@ from transformers import AutoTokenizer  # noqa: F401  (seconds to import: once, 
 
 import evalkit
 import evalkit.api
-import evalkit.checkpoints
-import evalkit.plan
-import evalkit.tables
+import evalkit.checkpoints.resolve
+import evalkit.results.tables
+import evalkit.scoring.plan
 import tests.core.small  # noqa: F401  (registers the tasks)
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from evalkit import fingerprints, registry
-from evalkit.checkpoints import list_revisions, resolve
+from evalkit import registry
+from evalkit.checkpoints import fingerprints
+from evalkit.checkpoints.fingerprints import count_parameters, fingerprint
+from evalkit.checkpoints.registered import models_file, user_models
+from evalkit.checkpoints.resolve import list_revisions, resolve
+from evalkit.checkpoints.revisions import parse_revision, sort_revisions
 from evalkit.errors import CheckpointError, DataUnavailable, UnknownName, UsageError
-from evalkit.fingerprints import count_parameters, fingerprint
 from evalkit.models import add_model, remove_model
-from evalkit.revisions import parse_revision, sort_revisions
-from evalkit.user_models import models_file, user_models
 from tests.core.small import make_checkpoint
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import evalkit
-from evalkit import registry, which_engine
+from evalkit import registry
 from evalkit.engines import choice
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import CheckpointError, UsageError
 from evalkit.records import Batch, Checkpoint, Scores
+from evalkit.scoring import engine_choice as which_engine
 
 
 class One(FakeEngine):

@@ -21,9 +21,9 @@ from evalkit import registry
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import EvalkitError, ScoringError
-from evalkit.journal import Frame, SplitNote, read_frames
 from evalkit.records import Batch, Scores
-from evalkit.store import Run
+from evalkit.results.store import Run
+from evalkit.scoring.journal import Frame, SplitNote, read_frames
 from tests.core import child, small
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from evalkit.errors import EvalkitError, ScoringError
-from evalkit.journal import Frame, Journal, SplitNote, read_frames
 from evalkit.records import Batch, Request, Scores
+from evalkit.scoring.journal import Frame, Journal, SplitNote, read_frames
 
 IDENTITY = {"engine": "fake", "fingerprint": "s64:aa", "dtype": "float32"}
 

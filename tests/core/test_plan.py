@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 import evalkit
-from evalkit import plan as plans
-from evalkit.encoding import Encoder
+from evalkit.encoding.encoding import Encoder
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import ScoringError
-from evalkit.plan import make_plan, sampled_texts, task_protocol
 from evalkit.records import Document, Prompt, Scores
-from evalkit.rows import merge
+from evalkit.scoring import plan as plans
+from evalkit.scoring.plan import make_plan, sampled_texts, task_protocol
+from evalkit.scoring.rows import merge
 from evalkit.task import TaskName, TaskOptions
-from evalkit.tokenizers import Tokenizer
 from tests.core.small import Sums, Texts, byte_tokenizer
 
 OPTIONS = TaskOptions()

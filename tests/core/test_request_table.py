@@ -12,7 +12,7 @@ import pytest
 
 from evalkit.errors import EvalkitError
 from evalkit.records import Request
-from evalkit.request_table import RequestTable
+from evalkit.scoring.request_table import RequestTable
 
 
 def request_of(number: int, size: int = 0) -> Request:

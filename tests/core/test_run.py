@@ -11,7 +11,7 @@ import pytest
 
 import evalkit
 from evalkit.errors import UnknownName, UsageError
-from evalkit.store import Run
+from evalkit.results.store import Run
 from tests.core import small
 
 EOS_ID = 256

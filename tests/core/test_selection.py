@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit import user_models
-from evalkit.checkpoints import resolve
+from evalkit.checkpoints import registered as user_models
+from evalkit.checkpoints.resolve import resolve
+from evalkit.checkpoints.revisions import Gap, Revision, Selection, choose, evenly, gaps, parse_revision
 from evalkit.errors import UsageError
-from evalkit.revisions import Gap, Revision, Selection, choose, evenly, gaps, parse_revision
 from tests.core import small
 
 OLMO_1 = [parse_revision(f"step{n}000-tokens{n * 4}B") for n in range(1, 101)]

@@ -15,10 +15,10 @@ from evalkit import registry
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import EvalkitError, UnknownName, UsageError
-from evalkit.files import TEMPORARY, replacing
 from evalkit.records import Checkpoint
-from evalkit.store import Run, find_runs, load_run, options_from_json, options_to_json, run_folder, safe_name
-from evalkit.tables import jsonable, read_rows, write_rows
+from evalkit.results.store import Run, find_runs, load_run, options_from_json, options_to_json, run_folder, safe_name
+from evalkit.results.tables import jsonable, read_rows, write_rows
+from evalkit.system.files import TEMPORARY, replacing
 from evalkit.task import TaskOptions
 from tests.core import small
 
@@ -170,7 +170,8 @@ def test_json_has_no_nan() -> None:
 def test_importing_is_light() -> None:
     """``import evalkit`` and opening a run import neither torch nor pandas nor transformers."""
     code = (
-        "import sys, evalkit; evalkit.load_run; from evalkit import checkpoints, journal, revisions, user_models; "
+        "import sys, evalkit; evalkit.load_run; from evalkit.checkpoints import registered, resolve, revisions; "
+        "from evalkit.scoring import journal; "
         "print([name for name in ('torch', 'pandas', 'transformers', 'datasets', 'huggingface_hub') if name in sys.modules])"
     )
     assert (

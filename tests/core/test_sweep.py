@@ -15,12 +15,12 @@ import pytest
 
 import evalkit
 from evalkit import cli
-from evalkit.encoding import Encoder
+from evalkit.encoding.encoding import Encoder
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import CheckpointError, SomeFailed
-from evalkit.processes import is_gone, this_process
 from evalkit.records import Batch, Checkpoint, Scores
-from evalkit.store import load_run
+from evalkit.results.store import load_run
+from evalkit.system.processes import is_gone, this_process
 from tests.core import small
 from tests.domains.release import line, write
 
@@ -134,7 +134,7 @@ def test_the_command_says_what_failed(
 @pytest.fixture
 def other() -> Iterator[dict[str, Any]]:
     """What identifies another process, which lives as long as the test."""
-    code = "import json, sys; from evalkit.processes import this_process; print(json.dumps(this_process()), flush=True); sys.stdin.read()"
+    code = "import json, sys; from evalkit.system.processes import this_process; print(json.dumps(this_process()), flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import evalkit
-from evalkit.store import Run, read_metrics
+from evalkit.results.store import Run, read_metrics
 from tests.core.small import byte_tokenizer
 from tests.domains.release import EMOJI, RIGHT_TO_LEFT, line, text_of, write
 from tests.engines.models import random_model

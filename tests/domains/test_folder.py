@@ -16,7 +16,7 @@ from evalkit import registry
 from evalkit.domains.folder import folder_suite
 from evalkit.errors import DataUnavailable, UnknownName, UsageError
 from evalkit.registry import make_task, suite_entry
-from evalkit.store import Run, read_metrics, recompute_metrics
+from evalkit.results.store import Run, read_metrics, recompute_metrics
 from evalkit.task import TaskOptions
 from tests.domains import release
 from tests.domains.release import line, write

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.coverage import coverage, units_of
-from evalkit.stats import Floats, estimate_ratio
+from evalkit.statistics.estimates import Floats, estimate_ratio
 
 TRIALS = 400
 ERROR = math.sqrt(0.95 * 0.05 / TRIALS)

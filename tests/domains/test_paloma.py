@@ -14,7 +14,7 @@ import evalkit
 from evalkit.domains import manifest
 from evalkit.errors import DataUnavailable, EvalkitError, UnknownName, UsageError
 from evalkit.registry import make_task, suites
-from evalkit.store import Run, read_metrics, recompute_metrics
+from evalkit.results.store import Run, read_metrics, recompute_metrics
 from evalkit.task import TaskOptions
 from tests.domains import release
 

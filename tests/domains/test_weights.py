@@ -11,9 +11,9 @@ import pytest
 
 import evalkit
 from evalkit import cli
-from evalkit.domain_weights import read_weights, shares
 from evalkit.errors import UnknownName, UsageError
-from evalkit.store import read_metrics, recompute_metrics
+from evalkit.results.store import read_metrics, recompute_metrics
+from evalkit.statistics.domain_weights import read_weights, shares
 from tests.domains import release
 from tests.domains.release import documents, line, write
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.checkpoints import resolve
+from evalkit.checkpoints.resolve import resolve
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.engines.vllm.engine import VllmEngine

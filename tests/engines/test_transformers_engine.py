@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evalkit.encoding import Encoder
+from evalkit.encoding.encoding import Encoder
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import Engine, EngineSettings
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.errors import CheckpointError, UsageError
-from evalkit.metrics import text_metrics
 from evalkit.records import GenerationSettings, Metric, Prompt
-from evalkit.rows import merge
-from evalkit.tokenizers import Tokenizer
+from evalkit.scoring.rows import merge
+from evalkit.statistics.metrics import text_metrics
 from tests.engines.models import checkpoint, plain_scores, random_model
 from tests.test_encoding import WORDS, make_tokenizer
 

@@ -8,14 +8,14 @@ from array import array
 import numpy as np
 
 from evalkit import api
-from evalkit.encoding import Encoder
+from evalkit.encoding.encoding import Encoder
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import Engine, StreamingEngine
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.engines.vllm.engine import VllmEngine
-from evalkit.plan import make_plan
 from evalkit.records import Checkpoint, GenerationSettings, Request
+from evalkit.scoring.plan import make_plan
 from evalkit.task import TaskOptions
-from evalkit.tokenizers import Tokenizer
 from tests.engines.conftest import Both
 from tests.engines.test_prefix_tree import distinct, mixed_requests, run
 

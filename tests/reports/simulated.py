@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.metrics import choice_metrics, suite_text_metrics, text_metrics
 from evalkit.records import Document, Metric, Prompt
-from evalkit.store import write_metrics
-from evalkit.tables import PromptFile, write_rows
+from evalkit.results.store import write_metrics
+from evalkit.results.tables import PromptFile, write_rows
+from evalkit.statistics.metrics import choice_metrics, suite_text_metrics, text_metrics
 from tests.reports import runs
 
 WORDS = [

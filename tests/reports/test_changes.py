@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.compare import compare_runs
+from evalkit.comparison.compare import compare_runs
 from evalkit.errors import UsageError
 from evalkit.reports import changes as changed
 from evalkit.reports import write_report
@@ -40,7 +40,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_the_planted_regression_is_named_first(sweep: list[Path]) -> None:
-    """Verdict, forest table and heat table agree with `evalkit.compare` about the one domain that fell."""
+    """Verdict, forest table and heat table agree with `evalkit.comparison.compare` about the one domain that fell."""
     comparison = compare_runs(sweep[-2:])
     page = Page(write_report(sweep[-2:], sweep[0].parent / "pair.html"))
     for sentence in comparison.verdict():

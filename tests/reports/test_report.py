@@ -342,7 +342,7 @@ def test_docstring_examples() -> None:
     """The examples in the docstrings hold."""
     import doctest
 
-    from evalkit import signs
     from evalkit.reports import words
+    from evalkit.system import signs
 
     assert doctest.testmod(words).failed == doctest.testmod(signs).failed == 0

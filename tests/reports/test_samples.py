@@ -15,7 +15,7 @@ from evalkit.errors import UsageError
 from evalkit.reports import write_report
 from evalkit.reports.samples import LEAST, gather, wanted
 from evalkit.reports.view import load_report
-from evalkit.store import load_run
+from evalkit.results.store import load_run
 from tests.reports import simulated
 from tests.reports.browser import Reader
 
@@ -189,7 +189,7 @@ HOSTILE = (
 def test_hostile_documents_are_text(browser: Any, tmp_path: Path) -> None:
     """Markup, quotes, bidi marks, escapes and a line of a megabyte in prompts, options and tokens: shown, never obeyed."""
     from evalkit.records import Document, Prompt
-    from evalkit.tables import PromptFile, write_rows
+    from evalkit.results.tables import PromptFile, write_rows
 
     run = simulated.write(tmp_path, simulated.Simulated(), questions=QUESTIONS[1:])
     name = "boolq:rc::olmes"

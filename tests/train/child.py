@@ -12,9 +12,10 @@ import trl  # noqa: F401
 from trl import DPOTrainer, SFTTrainer  # noqa: F401
 
 import evalkit
-from evalkit import api, compare, reports, runner  # noqa: F401
-from evalkit.checkpoints import resolve
-from evalkit.train import callbacks, loop, prepare, trainer  # noqa: F401
+from evalkit import api, reports  # noqa: F401
+from evalkit.checkpoints.resolve import resolve
+from evalkit.train import callbacks, prepare, trainer  # noqa: F401
+from evalkit.train import finetune as loop
 from evalkit.train.recipe import Recipe
 
 torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoTokenizer, OlmoConfig, OlmoForCausalLM
 
 from evalkit import registry
-from evalkit.checkpoints import resolve
+from evalkit.checkpoints.resolve import resolve
 from evalkit.train.recipe import Recipe, make_recipe
 
 TINY = Path(__file__).resolve().parents[2] / "evalkit" / "models" / "olmo-tiny" / "step1860-tokens16M"
@@ -132,7 +132,7 @@ def recipe(small_model: Path, chats: Path) -> Make:
 def prepare_run(recipe: Recipe) -> Any:
     """Rows and data card of a recipe, in its place."""
     from evalkit.train import setup
-    from evalkit.train.loop import DATA
+    from evalkit.train.finetune import DATA
     from evalkit.train.prepare import prepare
 
     (base,) = resolve(recipe.model)

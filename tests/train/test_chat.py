@@ -15,12 +15,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 import evalkit
-from evalkit.checkpoints import resolve
-from evalkit.encoding import Encoder, in_chat
+from evalkit.checkpoints.resolve import resolve
+from evalkit.encoding.encoding import Encoder, in_chat
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import CheckpointError, UsageError
-from evalkit.plan import encoder_protocol
 from evalkit.records import Prompt
-from evalkit.tokenizers import Tokenizer
+from evalkit.scoring.plan import encoder_protocol
 from evalkit.train.recipe import Recipe
 from evalkit.train.templates import Template
 from tests.train.conftest import TINY

@@ -15,7 +15,7 @@ from evalkit.domains.paragraphs import ParagraphIndex, segments
 from evalkit.errors import DataUnavailable, UsageError
 from evalkit.registry import parse_task_name
 from evalkit.task import TaskOptions
-from evalkit.train import invented
+from evalkit.train import builtin_sets as invented
 from evalkit.train.labels import IGNORED
 from evalkit.train.prepare import gather, prepare
 from evalkit.train.recipe import DataItem, Recipe
@@ -231,7 +231,7 @@ def test_evaluation_text_is_removed_and_counted(recipe: Make, tmp_path: Path) ->
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     made = recipe(data=str(file), held_out=0)
     index = ParagraphIndex([f"Chapter one\n{evaluated}"])
-    from evalkit.checkpoints import resolve
+    from evalkit.checkpoints.resolve import resolve
     from evalkit.train import setup
 
     (base,) = resolve(made.model)
@@ -306,7 +306,7 @@ def test_invented_sets_are_what_they_were() -> None:
 
 def test_held_out_texts_hold_any_line_separator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A held-out answer with U+2028, U+0085 or a form feed is read back as one document, to the letter."""
-    from evalkit.train.instructions import INSTRUCTIONS, Instructions, register_held_out
+    from evalkit.tasks.instructions import INSTRUCTIONS, Instructions, register_held_out
 
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
     answer = "one\u2028two\x85three\x0cfour\nfive"

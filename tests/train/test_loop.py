@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import evalkit
+from evalkit.checkpoints.registered import add_model
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.store import read_training
+from evalkit.results.store import read_training
+from evalkit.train.finetune import FineTuned
 from evalkit.train.grid import GridResult
-from evalkit.train.loop import FineTuned
-from evalkit.user_models import add_model
 from tests.train import child
 from tests.train.conftest import make_model, write_chats
 

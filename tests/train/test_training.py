@@ -17,9 +17,10 @@ import torch
 from safetensors.numpy import load_file
 
 import evalkit
+from evalkit.checkpoints.status import own_checkpoints
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.train import loop, setup
-from evalkit.train.finished import own_checkpoints
+from evalkit.train import finetune as loop
+from evalkit.train import setup
 from evalkit.train.labels import IGNORED
 from evalkit.train.recipe import Recipe
 from evalkit.train.trainer import Trained, make_trainer, read_log, train
@@ -218,7 +219,7 @@ def test_scores_in_between_change_nothing(recipe: Make, tiny_task: str) -> None:
 @pytest.fixture
 def tiny_task(tmp_path: Path) -> str:
     """Held-out answers as a task."""
-    from evalkit.train.instructions import register_held_out
+    from evalkit.tasks.instructions import register_held_out
 
     file = tmp_path / "held.jsonl"
     lines = [

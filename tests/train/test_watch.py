@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import evalkit
+from evalkit.checkpoints.status import mark_finished, unfinished
 from evalkit.errors import UsageError
-from evalkit.train.finished import mark_finished, unfinished
-from evalkit.train.instructions import register_held_out
-from evalkit.train.watch import watch
+from evalkit.tasks.instructions import register_held_out
+from evalkit.watch import watch
 
 
 @pytest.fixture

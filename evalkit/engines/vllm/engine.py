@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit.encoding import max_length_of
+from evalkit.encoding.encoding import max_length_of
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.endings import end_of_text, finish
 from evalkit.engines.vllm import adapters, batches, probe
@@ -18,7 +19,6 @@ from evalkit.engines.vllm.process import START_SECONDS, WorkerDied, WorkerProces
 from evalkit.engines.vllm.stream import Stream
 from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, RequestRefused, ScoringError, UsageError
 from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
-from evalkit.tokenizers import Tokenizer
 
 LEAST_BATCHED_TOKENS = 256
 GENERATION_JOB = 64

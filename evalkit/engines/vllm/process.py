@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evalkit import home
 from evalkit.errors import EvalkitError
+from evalkit.system import home
 
 START_SECONDS = 1800.0
 """A start may read many gigabytes over a network and compile; longer than this is taken for a hang."""

@@ -30,11 +30,11 @@ from typing import Any
 
 import numpy as np
 
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.endings import end_of_text, stops
 from evalkit.engines.vllm import paths
 from evalkit.engines.vllm.reasons import reason
 from evalkit.records import GenerationSettings
-from evalkit.tokenizers import Tokenizer
 
 ALIVE_SECONDS = 1.0
 

@@ -1,0 +1,129 @@
+"""A person's own models: names for folders and hub repositories, in one small JSON file under ``EVALKIT_HOME``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from evalkit import registry
+from evalkit.errors import UnknownName, UsageError
+from evalkit.registry import ModelEntry
+from evalkit.system.files import write_json, writing
+from evalkit.system.home import home
+
+SCHEMA_VERSION = 1
+NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
+
+
+def models_file() -> Path:
+    """The file that the registered models stand in."""
+    return home() / "models.json"
+
+
+def user_models() -> dict[str, ModelEntry]:
+    """The person's models by name. Raises `UsageError` for a damaged file, naming it."""
+    file = models_file()
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}.") from error
+    try:
+        return {
+            name: ModelEntry(
+                name,
+                str(about["source"]),
+                tokenizer=about.get("tokenizer"),
+                default_revision=about.get("default_revision"),
+                description=about.get("description", ""),
+                where=str(file),
+                extra=about.get("extra", {}),
+            )
+            for name, about in json.loads(text)["models"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file} is damaged. Mend it, or move it away and register your models again.") from error
+
+
+def add_model(
+    name: str,
+    source: str | Path,
+    *,
+    tokenizer: str | None = None,
+    default_revision: str | None = None,
+    description: str = "",
+    extra: Mapping[str, Any] | None = None,
+    replace: bool = False,
+) -> ModelEntry:
+    """Register a folder or a hub repository under a name, for this and every later process.
+
+    Raises `UsageError` for a name that is taken (a person's own one only without `replace`) or is no name.
+    """
+    if not NAME.match(name):
+        raise UsageError(f"'{name}' cannot be a model's name: use letters, digits and . _ + - (no slash, no @).")
+    folder = Path(source).expanduser()
+    text = str(folder.resolve()) if folder.is_dir() else str(source)
+    if not folder.is_dir() and (text.count("/") != 1 or text.startswith((".", "/", "~"))):
+        raise UsageError(f"{source} is neither a folder nor a hub repository (ORG/NAME).")
+    with _locked():
+        models = user_models()
+        if name in models and not replace:
+            raise UsageError(
+                f"The model '{name}' is registered already, for {models[name].source}. 'evalkit models rm {name}' forgets it."
+            )
+        if name not in models and name in registry.models:
+            raise UsageError(f"The model '{name}' comes with evalkit or a plugin. Choose another name.")
+        entry = ModelEntry(name, text, tokenizer, default_revision, description, str(models_file()), dict(extra or {}))
+        models[name] = entry
+        _write(models)
+    registry.models.remove(name)
+    return registry.models.add(entry)
+
+
+def remove_model(name: str) -> ModelEntry:
+    """Forget a registered model; its files stay. Raises `UnknownName` for a name that the person did not register."""
+    with _locked():
+        models = user_models()
+        if name not in models:
+            raise UnknownName("registered model", name, models, "'evalkit list models' shows all.")
+        entry = models.pop(name)
+        _write(models)
+    registry.models.remove(name)
+    return entry
+
+
+def _write(models: Mapping[str, ModelEntry]) -> None:
+    about = {
+        name: {
+            key: value
+            for key, value in (
+                ("source", entry.source),
+                ("tokenizer", entry.tokenizer),
+                ("default_revision", entry.default_revision),
+                ("description", entry.description),
+                ("extra", dict(entry.extra)),
+            )
+            if value
+        }
+        for name, entry in sorted(models.items())
+    }
+    write_json(models_file(), {"schema_version": SCHEMA_VERSION, "models": about})
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Two ``evalkit models add`` at once both count, where the file system can lock."""
+    file = home() / ".models.lock"
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stream = file.open("w")
+    with stream:
+        with contextlib.suppress(OSError):
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,196 @@
+"""The stored documents of a task as columns: what is compared between runs, without a Python object a document.
+
+The same numbers as `evalkit.statistics.metrics` makes row by row, for whole columns at once; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalkit.errors import EvalkitError
+from evalkit.results.tables import read_table
+from evalkit.statistics.estimates import Floats
+from evalkit.statistics.metrics import LENGTHS
+
+if TYPE_CHECKING:
+    from evalkit.results.store import Run
+
+LARGE = ("logprobs", "token_ids", "token_strings")
+"""Columns that a comparison does not need, and that are most of a file."""
+BITS = "bits_per_byte"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """One task of one run, a value a document ``[n]``, in the order of `index`."""
+
+    index: NDArray[np.int64]
+    """Row index in the split: what documents are paired by."""
+    native_id: list[Any]
+    clusters: list[Any] | None
+    """Labels of what goes together; None where no document has one."""
+    truncated: NDArray[np.bool_]
+    values: dict[str, Floats] = field(default_factory=dict)
+    """Of questions: metric to its value a document (right 1.0, wrong 0.0, unscored NaN; bits per byte of the gold option)."""
+    groups: list[tuple[str, str]] = field(default_factory=list)
+    """Of texts: source and domain."""
+    bits: Floats = field(default_factory=lambda: np.empty(0))
+    """Of texts: summed negative log-probability in bits; NaN where unscored."""
+    bytes: Floats = field(default_factory=lambda: np.empty(0))
+    windows: Floats = field(default_factory=lambda: np.empty(0))
+    signature: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    """``[n, k]``, what must be equal where two documents are the same: gold, options, bytes, characters (NaN: not known)."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) -> Columns:
+    """Read a task's documents. `metrics`: names that `metrics.json` has; those that are no accuracy of evalkit's are taken
+    from a column of that name, where the task wrote one.
+
+    Raises `EvalkitError` where the file is missing, damaged, or holds no usable documents.
+    """
+    table = read_table(run.documents_file(task), without=LARGE)
+    names = table.column_names
+    if "index" not in names:
+        raise EvalkitError(f"{run.documents_file(task)} has no column 'index', so its documents cannot be paired.")
+    index = _numbers(table, "index").astype(np.int64)
+    order = np.argsort(index, kind="stable")
+    if len(index) and (np.diff(index[order]) == 0).any():
+        raise EvalkitError(f"{run.documents_file(task)} has two documents of one index, so they cannot be paired.")
+    common: dict[str, Any] = {
+        "index": index[order],
+        "native_id": _objects(table, "native_id", order) or [None] * len(index),
+        "clusters": _clusters(table, order),
+        "truncated": _numbers(table, "truncated")[order] > 0,
+    }
+    if kind == "text":
+        sources, domains = _objects(table, "source", order), _objects(table, "domain", order)
+        groups = [
+            (str(s or ""), str(d or s or ""))
+            for s, d in zip(sources or [""] * len(index), domains or [""] * len(index), strict=True)
+        ]
+        lengths = _numbers(table, "bytes")[order]
+        return Columns(
+            **common,
+            groups=groups,
+            bits=-_numbers(table, "sum")[order] / math.log(2),
+            bytes=lengths,
+            windows=_numbers(table, "windows")[order],
+            signature=np.column_stack([lengths, *(_numbers(table, name)[order] for name in ("characters", "words"))]),
+        )
+    values, signature = _choices(table, metrics)
+    return Columns(
+        **common, values={name: column[order] for name, column in values.items()}, signature=signature[order]
+    )
+
+
+def _choices(table: Any, metrics: Iterable[str]) -> tuple[dict[str, Floats], Floats]:
+    """Each accuracy that the rows allow and the gold option's bits per byte; and the documents' signature."""
+    gold = _numbers(table, "gold")
+    values: dict[str, Floats] = {}
+    signature = [gold]
+    if "sums" in table.column_names:
+        sums, counts = _lists(table, "sums")
+        starts = np.cumsum(counts) - counts
+        scores = {"acc": sums}
+        for metric, column in LENGTHS.items():
+            lengths, own = _lists(table, column)
+            if np.array_equal(own, counts):
+                empty = lengths <= 0  # worth minus infinity, as in `metrics.option_scores`
+                scores[metric] = np.where(empty, -np.inf, sums / np.where(empty, 1.0, lengths))
+        twins, own = _lists(table, "unconditional_sums")
+        if np.array_equal(own, counts):
+            scores["acc_pmi"] = sums - twins
+        values = {metric: _hits(flat, counts, starts, gold) for metric, flat in scores.items()}
+        lengths, own = _lists(table, "bytes")
+        signature.append(counts.astype(np.float64))
+        if np.array_equal(own, counts):
+            known = ~np.isnan(gold) & (gold >= 0) & (gold < counts)
+            place = np.where(known, starts + np.where(known, gold, 0).astype(np.int64), 0)
+            bits, size = np.full(len(gold), math.nan), np.full(len(gold), math.nan)
+            bits[known], size[known] = -sums[place[known]] / math.log(2), lengths[place[known]]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values[BITS] = np.where(size > 0, bits / size, math.nan)
+            signature.append(_segment_sums(lengths, counts, starts))
+    elif "predicted" in table.column_names:
+        predicted = _numbers(table, "predicted")
+        known = ~np.isnan(gold) & (gold >= 0) & (predicted >= 0)
+        values["acc"] = np.where(known, (predicted == gold).astype(np.float64), math.nan)
+    for name in metrics:
+        if name not in values and name in table.column_names:
+            values[name] = _numbers(table, name)
+    return values, np.column_stack(signature)
+
+
+def _hits(scores: Floats, counts: NDArray[np.int64], starts: NDArray[np.int64], gold: Floats) -> Floats:
+    """1.0 where the largest score (of equals the first) is the gold option's, 0.0 where not, NaN where unscored."""
+    hits = np.full(len(counts), math.nan)
+    rows = np.flatnonzero(counts > 0)
+    if len(rows) == 0:
+        return hits
+    best = np.maximum.reduceat(scores, starts[rows])  # NaN wins: such a document is unscored
+    owner = np.repeat(np.arange(len(rows)), counts[rows])
+    equal = np.flatnonzero(scores == best[owner])
+    _, first = np.unique(owner[equal], return_index=True)
+    winners = equal[first]
+    chosen = np.full(len(rows), -1.0)
+    chosen[owner[winners]] = winners - starts[rows][owner[winners]]
+    known = ~np.isnan(best) & ~np.isnan(gold[rows]) & (gold[rows] >= 0)
+    hits[rows] = np.where(known, (chosen == gold[rows]).astype(np.float64), math.nan)
+    return hits
+
+
+def _segment_sums(flat: Floats, counts: NDArray[np.int64], starts: NDArray[np.int64]) -> Floats:
+    totals = np.zeros(len(counts))
+    rows = np.flatnonzero(counts > 0)
+    if len(rows):
+        totals[rows] = np.add.reduceat(flat, starts[rows])
+    return totals
+
+
+def _numbers(table: Any, name: str) -> Floats:
+    """A column as float64; NaN where a value, or the whole column, is missing."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, math.nan)
+    try:
+        return np.asarray(table[name].to_numpy(), dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full(table.num_rows, math.nan)
+
+
+def _lists(table: Any, name: str) -> tuple[Floats, NDArray[np.int64]]:
+    """A column of lists as one flat array and the length of each list; no lengths where it is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if name not in table.column_names or not pa.types.is_list(table.schema.field(name).type):
+        return np.empty(0), np.empty(0, dtype=np.int64)
+    array = table[name]
+    counts = np.asarray(pc.fill_null(pc.list_value_length(array), 0).to_numpy(), dtype=np.int64)
+    flat = pc.list_flatten(array).to_numpy()
+    return np.asarray(flat, dtype=np.float64), counts
+
+
+def _objects(table: Any, name: str, order: NDArray[np.int64]) -> list[Any]:
+    if name not in table.column_names:
+        return []
+    values = table[name].to_pylist()
+    return [values[i] for i in order.tolist()]
+
+
+def _clusters(table: Any, order: NDArray[np.int64]) -> list[Any] | None:
+    labels = _objects(table, "cluster", order)
+    return labels if any(label is not None for label in labels) else None
+
+
+def take(values: Sequence[Any] | None, places: NDArray[np.int64]) -> list[Any] | None:
+    """Those of a list at `places`."""
+    return None if values is None else [values[i] for i in places.tolist()]

@@ -1,0 +1,160 @@
+"""A comparison in words: the sentences that stand first on the terminal and on pages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evalkit.comparison.columns import BITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evalkit.comparison.compare import Comparison
+
+NAMED = 3
+"""Domains, or tasks, that a sentence names."""
+
+
+def signed(value: float, metric: str, *, unit: bool = True, places: int | None = None) -> str:
+    """A difference with its sign: accuracies in points (hundredths), bits per byte with three decimals or `places`.
+
+    >>> signed(-0.0234, "acc"), signed(-0.0123, "bits_per_byte", unit=False), signed(0.00004, "bits_per_byte")
+    ('−2.3 points', '−0.012', '+0.00004 bits per byte')
+    """
+    if math.isnan(value):
+        return "unknown"
+    word = ""
+    if metric == BITS:
+        text, word = f"{value:+.{decimals(value) if places is None else places}f}", " bits per byte"
+    elif metric.startswith("acc") or metric == "mean_of_primary":
+        text, word = f"{100 * value:+.1f}", " points"
+    else:
+        text = f"{value:+.4g}"
+    if not text.strip("+-0."):
+        text = text[1:]
+    return text.replace("-", "−") + (word if unit else "")
+
+
+def decimals(size: float) -> int:
+    """Decimals that show a first digit of `size`, three or more.
+
+    >>> decimals(0.012), decimals(0.0004), decimals(0.0)
+    (3, 4, 3)
+    """
+    return 3 if size == 0 or math.isnan(size) else min(9, max(3, -math.floor(math.log10(abs(size)))))
+
+
+def moved(line: Any, *, unit: bool = True) -> str:
+    """A line's difference with its interval: ``−0.012 bits per byte [−0.015, −0.009]``; all with the same decimals."""
+    value, low, high, metric = line["difference"], line["ci_low"], line["ci_high"], line["metric"]
+    if math.isnan(low) or math.isnan(high):
+        return signed(value, metric, unit=unit)
+    places = decimals((high - low) / 2 or value)
+    ends = (signed(end, metric, unit=False, places=places) for end in (low, high))
+    return f"{signed(value, metric, unit=unit, places=places)} [{', '.join(ends)}]"
+
+
+def place(line: Any) -> str:
+    """The name of what a line is about."""
+    if line["level"] == "domain":
+        return str(line["domain"] if line["domain"] == line["source"] else f"{line['source']}/{line['domain']}")
+    return str(line["source"] or line["task"]) if line["level"] == "source" else str(line["task"])
+
+
+def change(line: Any) -> str:
+    """``coqa/cnn +0.083 bits per byte [+0.071, +0.095]``."""
+    return f"{place(line)} {moved(line)}"
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """What changed, for each run against the baseline."""
+    base = comparison.labels[comparison.baseline]
+    found: list[str] = []
+    for number, label in enumerate(comparison.labels):
+        if number != comparison.baseline:
+            lines = comparison.table[comparison.table["run"] == label]
+            found += _of_one(lines, f"{label} against {base}", 1 - comparison.level)
+    return found
+
+
+def _of_one(lines: pd.DataFrame, who: str, alpha: float) -> Iterator[str]:
+    compared = lines[lines["comparable"]]
+    primary = compared[compared["primary"]]
+    level = f"{alpha:.3g}"
+    if len(primary) == 0:
+        yield f"{who}: nothing can be compared."
+    elif ((compared["difference"] == 0) & (compared["stderr"].fillna(0) == 0)).all():
+        own = primary[primary["level"].isin(("task", "domain"))]
+        yield f"{who}: no difference in any of {int(own['n'].sum()):,} shared documents."
+    else:
+        tasks, domains = primary[primary["level"] == "task"], primary[primary["level"] == "domain"]
+        suite = primary[(primary["level"] == "suite") & (primary["kind"] == "text")]
+        parts = []
+        if len(tasks):
+            up, down, rest = _counts(tasks)
+            word = "task" if up == 1 else "tasks"
+            parts.append(f"{up} {word} up, {down} down, {rest} unresolved (paired, Holm {level})")
+        for _, line in suite.iterrows():
+            parts.append(_macro(line))
+        yield f"{who}: {'; '.join(parts)}."
+        yield from _tasks(tasks)
+        yield from _domains(domains, level)
+    refused = lines[~lines["comparable"]]
+    if len(refused):
+        told = [f"{row['task']} ({row['reason']})" for _, row in refused.iterrows()]
+        yield f"Not compared: {_listed(told)}."
+
+
+def _macro(line: Any) -> str:
+    value = f"{line['task']} macro bits per byte {moved(line, unit=False)}"
+    if math.isnan(line["p"]):
+        return f"{value} (error unknown: too few documents)"
+    return value + ("" if line["resolved"] else " (unresolved)")
+
+
+def _counts(lines: pd.DataFrame) -> tuple[int, int, int]:
+    """Better, worse, unresolved."""
+    up = int((lines["resolved"] & (lines["better"] > 0)).sum())
+    down = int((lines["resolved"] & (lines["better"] < 0)).sum())
+    return up, down, len(lines) - up - down
+
+
+def _tasks(tasks: pd.DataFrame) -> Iterator[str]:
+    for word, sign in (("Worse", -1), ("Better", 1)):
+        own = _largest(tasks[tasks["resolved"] & (tasks["better"] == sign)])
+        if own:
+            yield f"{word}: {_listed(own)}."
+    open_ = tasks[~tasks["resolved"]]
+    known = open_["mde"].dropna()
+    if len(known):
+        low, high = (
+            signed(value, tasks["metric"].iloc[0], unit=False).lstrip("+") for value in (known.min(), known.max())
+        )
+        size = low if low == high else f"{low} to {high}"
+        yield f"Unresolved does not mean equal: a change of {size} points would have been found in 4 of 5 such comparisons."
+
+
+def _domains(domains: pd.DataFrame, level: str) -> Iterator[str]:
+    if len(domains) == 0:
+        return
+    up, down, rest = _counts(domains)
+    told = f"Of {len(domains):,} domains {up:,} better, {down:,} worse, {rest:,} unresolved"
+    alone = int((domains["p"].isna()).sum())
+    note = f"; {alone:,} of them hold too few documents to be tested" if alone else ""
+    yield f"{told} (paired, Benjamini-Hochberg {level}{note})."
+    for word, sign in (("Largest losses", -1), ("Largest gains", 1)):
+        own = _largest(domains[domains["resolved"] & (domains["better"] == sign)])
+        if own:
+            yield f"{word}: {_listed(own)}."
+
+
+def _largest(lines: pd.DataFrame) -> list[str]:
+    order = lines["difference"].abs().sort_values(ascending=False, kind="stable").index
+    return [change(lines.loc[i]) for i in order]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return "; ".join(names[:NAMED]) + (f"; and {more:,} more" if more > 0 else "")

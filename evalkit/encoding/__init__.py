@@ -1,0 +1,1 @@
+"""Strings to token ids: the split of context and continuation, prefix tokens, windows, tokenizers."""

@@ -1,0 +1,185 @@
+"""Rows and prompts as Parquet files, and back, without losing a bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evalkit.errors import EvalkitError
+from evalkit.records import Document, Prompt
+from evalkit.system.files import replacing
+from evalkit.task import Row
+
+if TYPE_CHECKING:
+    from evalkit.scoring.plan import TaskWork
+
+COMPRESSION = "zstd"
+PROMPT_SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("native_id", pa.string()),
+        ("prompt", pa.int32()),
+        ("option", pa.int32()),
+        ("unconditional", pa.bool_()),
+        ("encoding", pa.string()),
+        ("context", pa.string()),
+        ("continuation", pa.string()),
+    ]
+)
+"""One line a prompt: the document's row index and id, the prompt's position in it, and its strings."""
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write ``documents/<task>.parquet`` atomically. Floats keep their bits: sums float64, log-probabilities float32."""
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression=COMPRESSION)
+
+
+def _column(name: str, values: list[Any]) -> pa.Array:
+    if name in ("logprobs", "token_ids"):
+        leaf = pa.float32() if name == "logprobs" else pa.int32()
+        nested = any(value is not None and len(value) and hasattr(value[0], "__len__") for value in values)
+        return pa.array(values, type=pa.list_(pa.list_(leaf)) if nested else pa.list_(leaf))
+    if name == "native_id" and len({type(value) for value in values if value is not None}) > 1:
+        values = [None if value is None else str(value) for value in values]
+    return pa.array(values)
+
+
+def read_table(path: Path, *, without: Sequence[str] = ()) -> pa.Table:
+    """Read a Parquet file of a run, all columns but those named in `without`.
+
+    Raises `EvalkitError` naming a file that is missing or damaged.
+    """
+    if not path.is_file():
+        raise EvalkitError(f"{path} is missing. Run the same 'evalkit run' command again: it is made from the journal.")
+    try:
+        columns = [name for name in pq.read_schema(path).names if name not in without] if without else None
+        return pq.read_table(path, columns=columns, memory_map=False, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
+        raise EvalkitError(
+            f"{path} is damaged ({reason}). Run the same 'evalkit run' command again: it is made from the journal."
+        ) from error
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows as the task made them; what a row did not have is absent again."""
+    return [
+        {name: value for name, value in row.items() if value is not None or name == "native_id"}
+        for row in read_table(path).to_pylist()
+    ]
+
+
+class PromptFile:
+    """Writes ``<output>/prompts/<protocol>.parquet`` little by little; it appears whole, at `close`."""
+
+    GROUP = 4096
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._replacing = replacing(path)
+        self._temporary = self._replacing.__enter__()
+        self._writer = pq.ParquetWriter(self._temporary, PROMPT_SCHEMA, compression=COMPRESSION)
+        self._lines: list[dict[str, Any]] = []
+
+    def add(self, document: Document, prompts: Iterable[Prompt]) -> None:
+        """Note one document's prompts."""
+        native = None if document.native_id is None else str(document.native_id)
+        for position, prompt in enumerate(prompts):
+            self._lines.append(
+                {
+                    "index": document.index,
+                    "native_id": native,
+                    "prompt": position,
+                    "option": prompt.option,
+                    "unconditional": prompt.unconditional,
+                    "encoding": prompt.encoding,
+                    "context": _text(prompt.context),
+                    "continuation": _text(prompt.continuation),
+                }
+            )
+        if len(self._lines) >= self.GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._writer.write_table(pa.Table.from_pylist(self._lines, schema=PROMPT_SCHEMA))
+            self._lines = []
+
+    def close(self) -> None:
+        """Write what is left and put the file in its place."""
+        try:
+            self._flush()
+            self._writer.close()
+        except BaseException as error:
+            self.abandon(error)
+            raise
+        self._replacing.__exit__(None, None, None)
+
+    def abandon(self, error: BaseException) -> None:
+        """Remove the unfinished file."""
+        self._replacing.__exit__(type(error), error, error.__traceback__)
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode() if not text.isascii() else text
+
+
+def jsonable(value: Any) -> Any:
+    """A value as strict JSON: NaN and infinities become null, numpy's numbers plain ones."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(inner) for inner in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if hasattr(value, "item"):
+        return jsonable(value.item())
+    return str(value)
+
+
+class Prompts:
+    """The prompt files of a plan: each protocol's once, skipped where it is there already, none where `folder` is None.
+
+    A context manager: files appear when it ends well.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._files: dict[str, PromptFile | None] = {}
+
+    def __enter__(self) -> Prompts:
+        return self
+
+    def add(self, work: TaskWork, document: Document, prompts: Sequence[Prompt]) -> None:
+        """A `evalkit.scoring.plan.PromptSink`."""
+        if self.folder is None:
+            return
+        name = work.protocol_hash
+        if name not in self._files:
+            path = self.folder / f"{name}.parquet"
+            self._files[name] = None if path.is_file() else PromptFile(path)
+        file = self._files[name]
+        if file is not None:
+            file.add(document, prompts)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            if file is not None and error is None:
+                file.close()
+            elif file is not None and error is not None:
+                file.abandon(error)

@@ -1,0 +1,1 @@
+"""From requests to stored rows: plan, journal, runner, and what is written down about a run."""

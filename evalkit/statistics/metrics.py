@@ -1,0 +1,416 @@
+"""Metrics of choices and of texts: pure functions of rows (`evalkit.task.Row`), also of rows read back from Parquet.
+
+A value that is missing is NaN, "unscored": it is left out of the value and of n, and never becomes 0. Sums are natural
+logarithms; bits appear only in what is reported. Where a row's lengths come from (with or without the space before an
+option) is the regime's affair and not known here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evalkit.records import Metric
+from evalkit.statistics import estimates
+from evalkit.statistics.estimates import Estimate, Floats
+
+Row = Mapping[str, Any]
+
+LENGTHS = {"acc_norm": "characters", "acc_bytes": "bytes", "acc_per_token": "tokens"}
+"""Accuracies that divide an option's sum by one of its lengths."""
+ACCURACIES = ("acc", *LENGTHS, "acc_pmi")
+CHOICE_METRICS = (*ACCURACIES, "bits_per_byte")
+TEXT_METRICS = ("bits_per_byte", "token_perplexity", "byte_perplexity", "word_perplexity")
+
+
+def option_scores(row: Row, by: str = "acc") -> Floats:
+    """What the accuracy `by` compares, one value an option, ``[options]``.
+
+    ``acc``: the sums (nats). ``acc_norm``, ``acc_bytes``, ``acc_per_token``: sum / characters, bytes, tokens
+    (lm-evaluation-harness ``ConfigurableTask.process_results``; OLMES; Catwalk). ``acc_pmi``: the sum minus the sum of the
+    unconditional twin, a difference of logarithms (OLMES, arXiv 2406.08446, section 3.3). An empty option (length 0) is
+    worth −∞ under a length, as in lm-evaluation-harness.
+    """
+    sums = _floats(row, "sums")
+    if by == "acc":
+        return sums
+    if by == "acc_pmi":
+        return sums - _floats(row, "unconditional_sums", len(sums))
+    if by not in LENGTHS:
+        raise ValueError(f"'{by}' is no accuracy; there are {', '.join(ACCURACIES)}")
+    lengths = _floats(row, LENGTHS[by], len(sums))
+    empty = lengths <= 0
+    return np.where(empty, -np.inf, sums / np.where(empty, 1.0, lengths))
+
+
+def predict(row: Row, by: str = "acc") -> int:
+    """Position of the option that the accuracy `by` chooses: the largest `option_scores`, of equals the first.
+
+    -1 where an option is unscored (NaN), so that such a document is neither right nor wrong by accident.
+    """
+    scores = option_scores(row, by)
+    return -1 if len(scores) == 0 or np.isnan(scores).any() else int(np.argmax(scores))
+
+
+def gold_bits_per_byte(row: Row) -> float:
+    """``−sum / (bytes · ln 2)`` of the gold option; NaN where the row has no gold or the gold option no bytes."""
+    gold = _gold(row)
+    if gold is None:
+        return math.nan
+    length = float(_floats(row, "bytes")[gold])
+    return -float(_floats(row, "sums")[gold]) / (length * math.log(2)) if length > 0 else math.nan
+
+
+def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], primary: str) -> list[Metric]:
+    """One `Metric` a name (of `CHOICE_METRICS`), in the order of `names`.
+
+    Accuracies: mean over documents, with the n−1 standard error and Wilson's interval. ``bits_per_byte``: the mean over
+    documents of the gold option's bits per byte (so OLMES, ``bits_per_byte_corr``; not the ratio of sums that texts
+    have), with Student's t interval. Clustered where rows have a ``cluster``. Chance is the mean of 1 / options over the
+    scored documents.
+    """
+    if primary not in names:
+        raise ValueError(f"the primary metric '{primary}' is not among {', '.join(names)}")
+    clusters = _clusters(rows)
+    metrics = []
+    for name in names:
+        chance: float | None = None
+        if name == "bits_per_byte":
+            estimate = estimates.estimate_mean([gold_bits_per_byte(row) for row in rows], clusters)
+        else:
+            hits = np.array([_hit(row, name) for row in rows], dtype=np.float64)
+            estimate = estimates.estimate_rate(hits, clusters)
+            guesses = [1 / len(row["sums"]) for row, hit in zip(rows, hits, strict=True) if not math.isnan(hit)]
+            chance = math.fsum(guesses) / len(guesses) if guesses else None
+        metric = replace(base, metric=name, primary=name == primary, higher_is_better=name != "bits_per_byte")
+        metrics.append(_filled(replace(metric, chance=chance), estimate))
+    return metrics
+
+
+# --------------------------------------------------------------------------------------------------------------- texts
+
+_DENOMINATORS = ("tokens", "bytes", "words")
+_NATS = 0
+Group = tuple[str, str]
+"""Source and domain."""
+Ordinary = Callable[[str, str], bool]
+"""Whether a domain of a source counts in ordinary perplexity."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The sums of one or more documents and of their bootstrap resamples: nats, tokens, bytes, words."""
+
+    n: int
+    units: int
+    """Independent units (documents or clusters) that were resampled."""
+    totals: Floats
+    """``[4]``."""
+    draws: Floats
+    """``[draws, 4]``."""
+
+
+def text_metrics(
+    rows: Sequence[Row],
+    *,
+    base: Metric,
+    primary: str = "bits_per_byte",
+    ordinary: Ordinary | None = None,
+) -> list[Metric]:
+    """Perplexities and bits per byte a domain, and their aggregates.
+
+    A domain: ``token_perplexity = exp(−Σ ll / Σ tokens)`` (Paloma, arXiv 2312.10523, section 3.1: weighted by tokens, never
+    a mean over documents), ``bits_per_byte = −Σ ll / (Σ bytes · ln 2)``, ``byte_perplexity`` and ``word_perplexity``
+    likewise (lm-evaluation-harness), and the counts ``tokens``, ``bytes`` and ``windows``. Errors and intervals are
+    bootstraps of these ratios over documents, or over clusters where rows have a ``cluster``; clusters that reach over
+    several domains of a source are resampled in all of them at once.
+
+    Aggregates have an empty domain. A source: ``macro_`` (mean of its domains' values), ``median_``, ``outliers`` and the
+    totals of its counts. All sources together (empty source; only where there are several): the same over all domains,
+    and ``ordinary_``, the ratio of all documents pooled for which ``ordinary(source, domain)`` holds (all, by default).
+    The error of an aggregate is that of sampling documents, the domains given; it is unknown where a domain has a single
+    document. `suite_text_metrics` does the same for sources that are tasks of their own.
+
+    Exactly one row is primary: the widest ``macro_`` of `primary`.
+    """
+    if primary not in ("bits_per_byte", "token_perplexity"):
+        raise ValueError("the primary text metric is bits_per_byte or token_perplexity")
+    pools = _pools(rows, base.task)
+    windows = _windows(rows)
+    sources = list(dict.fromkeys(source for source, _ in pools))
+    metrics: list[Metric] = []
+    for source in sources:
+        own = {group: pool for group, pool in pools.items() if group[0] == source}
+        for group, pool in own.items():
+            metrics += _domain_metrics(pool, windows[group], replace(base, source=source, domain=group[1]))
+        metrics += _aggregates(own, windows, replace(base, source=source, domain=""))
+    if len(sources) > 1:
+        metrics += _overall(pools, windows, replace(base, source="", domain=""), ordinary)
+    widest = max((i for i, m in enumerate(metrics) if m.metric == f"macro_{primary}"), default=None)
+    return [replace(metric, primary=i == widest) for i, metric in enumerate(metrics)]
+
+
+def suite_text_metrics(
+    parts: Sequence[tuple[str, Sequence[Row], Ordinary | None]],
+    *,
+    base: Metric,
+    primary: str = "bits_per_byte",
+    shares: Mapping[Group, float] | None = None,
+) -> list[Metric]:
+    """What stands over several text tasks: the aggregates over all domains of `parts`, each a task's name, its rows and
+    its rule of what is ordinary. As in `text_metrics`, with the same resamples; of the rows ``macro_`` of `primary` is
+    primary. With `shares` (of domains, summing to 1) also ``reweighted_``."""
+    pools: dict[Group, _Pool] = {}
+    windows: dict[Group, float] = {}
+    rules: dict[Group, Ordinary | None] = {}
+    for task, rows, rule in parts:
+        own = _pools(rows, task)
+        pools |= own
+        windows |= _windows(rows)
+        rules |= dict.fromkeys(own, rule)
+
+    def ordinary(source: str, domain: str) -> bool:
+        rule = rules[source, domain]
+        return rule is None or rule(source, domain)
+
+    metrics = _overall(pools, windows, replace(base, source="", domain=""), ordinary)
+    if shares:
+        metrics += _reweighted(pools, shares, replace(base, source="", domain=""))
+    return [replace(metric, primary=metric.metric == f"macro_{primary}") for metric in metrics]
+
+
+def _overall(
+    pools: Mapping[Group, _Pool], windows: Mapping[Group, float], base: Metric, ordinary: Ordinary | None
+) -> list[Metric]:
+    """The aggregates over all domains, and what is ordinary pooled."""
+    metrics = _aggregates(pools, windows, base)
+    chosen = [pool for group, pool in pools.items() if pool.n and (ordinary is None or ordinary(*group))]
+    if chosen:
+        pooled = _Pool(
+            sum(pool.n for pool in chosen),
+            min(pool.units for pool in chosen),
+            np.sum([pool.totals for pool in chosen], axis=0),
+            np.sum([pool.draws for pool in chosen], axis=0),
+        )
+        for name in ("bits_per_byte", "token_perplexity"):
+            metrics.append(_ratio_metric(pooled, name, replace(base, metric=f"ordinary_{name}")))
+    return metrics
+
+
+def _reweighted(pools: Mapping[Group, _Pool], shares: Mapping[Group, float], base: Metric) -> list[Metric]:
+    """``exp(Σ α_d NLL_d)`` with NLL in nats a token (Paloma, arXiv 2312.10523), and ``Σ α_d`` bits per byte likewise.
+
+    Unscored where a domain that has a share is: another mixture would be another number.
+    """
+    metrics = []
+    for name in ("bits_per_byte", "token_perplexity"):
+        metric = replace(base, metric=f"reweighted_{name}", primary=False, higher_is_better=False, chance=None)
+        there = [pools[group] for group in shares if group in pools and pools[group].n]
+        if len(there) < len(shares):
+            metrics.append(_filled(metric, Estimate(math.nan, 0)))
+            continue
+        weights = np.array(list(shares.values()))
+        values = np.array([float(_ratio(pool.totals, name)) for pool in there])
+        draws = np.array([_ratio(pool.draws, name) for pool in there])
+        if name == "token_perplexity":
+            values, draws = np.log(values), np.log(draws)
+        value, drawn = float((weights * values).sum()), (weights[:, None] * draws).sum(axis=0)
+        if name == "token_perplexity":
+            value, drawn = math.exp(value), np.exp(drawn)
+        n, units = sum(pool.n for pool in there), min(pool.units for pool in there)
+        metrics.append(_filled(metric, estimates.estimate_draws(value, n, drawn, units)))
+    return metrics
+
+
+def _domain_metrics(pool: _Pool, windows: float, base: Metric) -> list[Metric]:
+    metrics = [_ratio_metric(pool, name, replace(base, metric=name)) for name in TEXT_METRICS]
+    for name, value in _counts([pool], [windows]).items():
+        metrics.append(replace(base, metric=name, value=value, n=pool.n, primary=False, chance=None))
+    return metrics
+
+
+def _counts(pools: Sequence[_Pool], windows: Sequence[float]) -> dict[str, float]:
+    """Tokens, bytes and (where every row told them) windows."""
+    counts = {
+        name: float(sum(pool.totals[1 + _DENOMINATORS.index(name)] for pool in pools)) for name in ("tokens", "bytes")
+    }
+    total = math.fsum(windows)
+    return counts if math.isnan(total) else {**counts, "windows": total}
+
+
+def _windows(rows: Sequence[Row]) -> dict[Group, float]:
+    """Windows a domain; NaN where a row does not tell them."""
+    windows: dict[Group, float] = {}
+    for row in rows:
+        windows[_group(row)] = windows.get(_group(row), 0.0) + _float(row.get("windows"))
+    return windows
+
+
+def _group(row: Row) -> Group:
+    return str(row.get("source") or ""), str(row.get("domain") or row.get("source") or "")
+
+
+def _ratio_metric(pool: _Pool, name: str, base: Metric) -> Metric:
+    estimate = Estimate(math.nan, pool.n)
+    value = float(_ratio(pool.totals, name))
+    if pool.n and not math.isnan(value):
+        estimate = estimates.estimate_draws(value, pool.n, _ratio(pool.draws, name), pool.units)
+    return _filled(replace(base, primary=False, higher_is_better=False, chance=None), estimate)
+
+
+def _aggregates(pools: Mapping[Group, _Pool], windows: Mapping[Group, float], base: Metric) -> list[Metric]:
+    """``macro_`` and ``median_`` of bits per byte and token perplexity over domains, the number of `outliers` among the
+    perplexities, and totals of the counts; unscored domains are left out."""
+    metrics = []
+    n = 0
+    for name in ("bits_per_byte", "token_perplexity"):
+        scored = [pool for pool in pools.values() if pool.n and not math.isnan(float(_ratio(pool.totals, name)))]
+        values = np.array([float(_ratio(pool.totals, name)) for pool in scored])
+        draws = np.array([_ratio(pool.draws, name) for pool in scored])
+        n, units = sum(pool.n for pool in scored), min((pool.units for pool in scored), default=0)
+        for kind, middle in (("macro", np.mean), ("median", np.median)):
+            estimate = Estimate(math.nan, 0)
+            if scored:
+                estimate = estimates.estimate_draws(float(middle(values)), n, middle(draws, axis=0), units)
+            metric = replace(base, metric=f"{kind}_{name}", primary=False, higher_is_better=False, chance=None)
+            metrics.append(_filled(metric, estimate))
+        if name == "token_perplexity":
+            count = replace(base, value=float(len(outliers(values))), n=n, primary=False, higher_is_better=False)
+            metrics.append(replace(count, metric="outliers", chance=None))
+    totals = _counts(list(pools.values()), [windows[group] for group in pools])
+    for name, value in totals.items():
+        metrics.append(replace(base, metric=f"total_{name}", value=value, n=n, primary=False, chance=None))
+    return metrics
+
+
+def outliers(perplexities: ArrayLike) -> list[int]:
+    """Positions of the domains whose perplexity is far above the others': its logarithm is above the third quartile by
+    more than 1.5 interquartile ranges (Tukey 1977). One of them can swamp a mean (Paloma, arXiv 2312.10523, saw 391,171),
+    so their number stands beside every macro average."""
+    values = np.log(np.asarray(perplexities, dtype=np.float64))
+    if values.size == 0:
+        return []
+    low, high = np.quantile(values, [0.25, 0.75])
+    return [int(i) for i in np.flatnonzero(values > high + 1.5 * (high - low))]
+
+
+def _ratio(sums: Floats, name: str) -> Floats:
+    """A text metric of the last axis (nats, tokens, bytes, words); NaN where its denominator is 0."""
+    count = {
+        "bits_per_byte": "bytes",
+        "byte_perplexity": "bytes",
+        "token_perplexity": "tokens",
+        "word_perplexity": "words",
+    }
+    denominator = sums[..., 1 + _DENOMINATORS.index(count[name])]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rate = np.where(denominator > 0, -sums[..., _NATS] / denominator, np.nan)
+        return rate / math.log(2) if name == "bits_per_byte" else np.exp(rate)
+
+
+def _pools(rows: Sequence[Row], task: str) -> dict[Group, _Pool]:
+    """Rows to one pool a domain, in order of first appearance, with the bootstrap of all its sums."""
+    columns = np.array([[_float(row.get(name)) for name in ("sum", *_DENOMINATORS)] for row in rows]).reshape(-1, 4)
+    groups = [_group(row) for row in rows]
+    clusters = _clusters(rows) or [None] * len(rows)
+    unscored = np.isnan(columns[:, :3]).any(axis=1)  # words may be missing: then only their perplexity is
+    members: dict[Group, list[int]] = {group: [] for group in groups}
+    for i, group in enumerate(groups):
+        if not unscored[i]:
+            members[group].append(i)
+    pools: dict[Group, _Pool] = {}
+    for stratum in _strata(members, clusters):
+        indices = [i for group in stratum for i in members[group]]
+        codes = estimates.cluster_codes(
+            (groups[i][0], clusters[i]) if clusters[i] is not None else None for i in indices
+        )
+        column = {group: j for j, group in enumerate(stratum)}
+        place = np.array([column[groups[i]] for i in indices], dtype=np.int64)
+        units = np.zeros((int(codes.max(initial=-1)) + 1, len(stratum), 4))
+        np.add.at(units, (codes, place), columns[indices])
+        seed = estimates.seed_of(task, *(name for group in stratum for name in group))
+        draws = estimates.bootstrap_sums(units.reshape(len(units), 4 * len(stratum)), seed=seed).reshape(
+            -1, len(stratum), 4
+        )
+        for group, j in column.items():
+            own = len(np.unique(codes[place == j]))
+            totals = np.array([math.fsum(columns[members[group], k]) for k in range(4)])
+            pools[group] = _Pool(len(members[group]), own, totals, draws[:, j])
+    return {group: pools[group] for group in members}
+
+
+def _strata(members: Mapping[Group, Sequence[int]], clusters: Sequence[Hashable]) -> list[list[Group]]:
+    """Domains that are resampled together: those of a source that share clusters; every other one alone."""
+    parent = {group: group for group in members}
+
+    def root(group: Group) -> Group:
+        while parent[group] != group:
+            group = parent[group]
+        return group
+
+    first: dict[tuple[str, Hashable], Group] = {}
+    for group, indices in members.items():
+        for i in indices:
+            if clusters[i] is not None:
+                parent[root(group)] = root(first.setdefault((group[0], clusters[i]), group))
+    strata: dict[Group, list[Group]] = {}
+    for group in members:
+        strata.setdefault(root(group), []).append(group)
+    return list(strata.values())
+
+
+# ---------------------------------------------------------------------------------------------------------------- rows
+
+
+def _filled(metric: Metric, estimate: Estimate) -> Metric:
+    """The metric with an estimate's numbers; what is unknown becomes None (the value itself stays NaN)."""
+    return replace(
+        metric,
+        value=estimate.value,
+        n=estimate.n,
+        stderr=_known(estimate.stderr),
+        ci_low=_known(estimate.low),
+        ci_high=_known(estimate.high),
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _hit(row: Row, name: str) -> float:
+    """1.0 right, 0.0 wrong, NaN unscored (no gold, or an option without a score)."""
+    gold, chosen = _gold(row), predict(row, name)
+    return math.nan if gold is None or chosen < 0 else float(chosen == gold)
+
+
+def _gold(row: Row) -> int | None:
+    gold = _float(row.get("gold"))
+    return None if math.isnan(gold) or gold < 0 else int(gold)
+
+
+def _float(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _floats(row: Row, name: str, length: int | None = None) -> Floats:
+    """A list of a row as float64; None entries become NaN. Raises ValueError where the row lacks the list."""
+    value = row.get(name)
+    if value is None or isinstance(value, float):  # a float: pandas writes NaN for a missing list
+        raise ValueError(f"the row of document {row.get('index')} has no '{name}'")
+    array = np.asarray(value, dtype=np.float64)
+    if length is not None and len(array) != length:
+        raise ValueError(f"the row of document {row.get('index')} has {len(array)} '{name}' for {length} options")
+    return array
+
+
+def _clusters(rows: Sequence[Row]) -> list[Hashable] | None:
+    """The rows' cluster labels, None where a row has none; None altogether where no row has one."""
+    labels = [row.get("cluster") for row in rows]
+    labels = [None if isinstance(label, float) and math.isnan(label) else label for label in labels]
+    return labels if any(label is not None for label in labels) else None

@@ -1,0 +1,1 @@
+"""Files, processes, places and signs: what the operating system and the terminal ask for."""

@@ -1,0 +1,211 @@
+"""``instructions/NAME`` and ``preferences/NAME``: held-out examples of a training run, scored like any other task.
+
+Training writes them, rendered by its template, as one JSON object a line; they lie in the person's home, so that any
+model can be scored on them. An instruction is a text whose scored part is the answers with their end tokens; a pair is
+a question of two options. The answers follow their context as they do when a model generates: encoded apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from evalkit.errors import DataUnavailable, ScoringError, UnknownName, UsageError
+from evalkit.records import Document, Metric, Prompt, Scores
+from evalkit.registry import task
+from evalkit.system.files import replacing
+from evalkit.system.home import home
+from evalkit.task import Row, TaskName, TaskOptions
+
+INSTRUCTIONS, PREFERENCES = "instructions", "preferences"
+VERSION = 1
+
+
+def place(family: str, name: str) -> Path:
+    """Where the held-out examples of a run lie."""
+    return home() / family / f"{name}.jsonl"
+
+
+def register_held_out(family: str, name: str, file: Path) -> str:
+    """Keep a run's held-out examples under a name, and give the task's name. A file that is there is replaced."""
+    target = place(family, name)
+    with replacing(target) as temporary:
+        shutil.copyfile(file, temporary)
+    return f"{family}/{name}"
+
+
+class _HeldOut:
+    """What both kinds share: documents out of a file."""
+
+    max_length: int | None = None
+    plain_prompts = True
+    """The prompts hold a chat template already, so ``--apply-chat-template`` leaves them."""
+    family = ""
+
+    def __init__(self, name: TaskName, options: TaskOptions) -> None:
+        if options.shots:
+            raise UsageError(f"{name} takes no --shots.")
+        if options.limit is not None and options.limit < 1:
+            raise UsageError("--limit is 1 or more.")
+        self.name, self.options = name, options
+        _, _, self.part = name.base.partition("/")
+
+    @cached_property
+    def _file(self) -> bytes:
+        known = sorted(file.stem for file in (home() / self.family).glob("*.jsonl"))
+        if self.part not in known:
+            raise UnknownName(
+                f"set of {self.family}", self.part, known, "Training with --held-out makes one, called as the model."
+            )
+        try:
+            return place(self.family, self.part).read_bytes()
+        except OSError as error:
+            raise DataUnavailable(
+                f"{place(self.family, self.part)} cannot be read: {error.strerror or error}."
+            ) from error
+
+    @cached_property
+    def _all(self) -> list[Document]:
+        documents = []
+        try:
+            # split at line feeds alone: texts may hold the other signs that str.splitlines takes for an end
+            for index, line in enumerate(self._file.decode("utf-8").rstrip("\n").split("\n")):
+                item = json.loads(line)
+                turns = tuple((str(context), str(answer)) for context, answer in item["turns"])
+                fields: dict[str, Any] = {
+                    "source": self.family,
+                    "domain": str(item["domain"]),
+                    "turns": turns,
+                    "end": str(item["end"]),
+                }
+                if "rejected" in item:
+                    fields |= {"question": turns[0][0], "options": [turns[0][1], str(item["rejected"])], "gold": 0}
+                else:
+                    fields["text"] = "".join(answer for _, answer in turns)
+                documents.append(Document(index, str(item["id"]), fields))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataUnavailable(
+                f"{place(self.family, self.part)} is damaged. Run the training's command again: it writes the file anew."
+            ) from error
+        return documents
+
+    def documents(self) -> list[Document]:
+        return self._all[: self.options.limit]
+
+    @property
+    def limited(self) -> bool:
+        return len(self.documents()) < len(self._all)
+
+    def protocol(self) -> Mapping[str, Any]:
+        documents = self.documents()
+        sha256 = hashlib.sha256(self._file).hexdigest()
+        return {
+            "task": self.name.base,
+            "version": VERSION,
+            "split": "held_out",
+            "documents": len(documents),
+            "limit": len(documents) if self.limited else None,
+            "encoding": "separate",
+            "primary": self.primary,
+            "data": {"source": "training", "name": self.part, "sha256": sha256},
+        }
+
+    primary = ""
+
+    def _base(self) -> Metric:
+        return Metric(self.name.base, "", math.nan, 0, split="held_out")
+
+
+@task(
+    INSTRUCTIONS,
+    description="Held-out examples of a training run: the loss on answers alone (instructions/NAME)",
+    parts=True,
+)
+class Instructions(_HeldOut):
+    """Bits per byte of answers, end tokens included in what is scored and not in the bytes. A data set is a domain."""
+
+    kind: Literal["choice", "text"] = "text"
+    family = INSTRUCTIONS
+    primary = "bits_per_byte"
+
+    def prompts(self, document: Document) -> Sequence[Prompt]:
+        return [Prompt(context, answer, "separate") for context, answer in document.fields["turns"]]
+
+    def score(self, document: Document, scores: Sequence[Scores]) -> Row:
+        turns, end = document.fields["turns"], document.fields["end"]
+        if len(scores) != len(turns):
+            raise ScoringError(f"{len(scores)} scores for the {len(turns)} answers of document {document.index}.")
+        answers = [answer.removesuffix(end) for _, answer in turns]
+        row: Row = {
+            "index": document.index,
+            "native_id": document.native_id,
+            "source": document.fields["source"],
+            "domain": document.fields["domain"],
+            "sum": math.fsum(one.sum for one in scores),
+            "tokens": sum(one.tokens for one in scores),
+            "characters": sum(map(len, answers)),
+            "bytes": sum(len(answer.encode("utf-8")) for answer in answers),
+            "words": sum(len(answer.split()) for answer in answers),
+            "windows": len(scores),
+            "truncated": sum(one.truncated for one in scores),
+        }
+        if all(one.logprobs is not None and one.token_ids is not None for one in scores):
+            row["logprobs"] = [value for one in scores for value in one.logprobs.tolist()]  # type: ignore[union-attr]
+            row["token_ids"] = [value for one in scores for value in one.token_ids.tolist()]  # type: ignore[union-attr]
+        return row
+
+    def metrics(self, rows: Sequence[Row]) -> list[Metric]:
+        from evalkit.statistics.metrics import text_metrics
+
+        return text_metrics(rows, base=self._base())
+
+
+@task(
+    PREFERENCES,
+    description="Held-out pairs of a training run: is the better answer the likelier one (preferences/NAME)",
+    parts=True,
+)
+class Preferences(_HeldOut):
+    """Accuracy by the summed log-probability of each answer, and bits per byte of the better one."""
+
+    kind: Literal["choice", "text"] = "choice"
+    family = PREFERENCES
+    primary = "acc"
+
+    def prompts(self, document: Document) -> Sequence[Prompt]:
+        context = document.fields["question"]
+        return [Prompt(context, option, "separate", place) for place, option in enumerate(document.fields["options"])]
+
+    def score(self, document: Document, scores: Sequence[Scores]) -> Row:
+        from evalkit.statistics.metrics import predict
+
+        end = document.fields["end"]
+        answers = [option.removesuffix(end) for option in document.fields["options"]]
+        row: Row = {
+            "index": document.index,
+            "native_id": document.native_id,
+            "gold": document.fields["gold"],
+            "sums": [one.sum for one in scores],
+            "tokens": [one.tokens for one in scores],
+            "characters": [len(answer) for answer in answers],
+            "bytes": [len(answer.encode("utf-8")) for answer in answers],
+            "is_greedy": [one.is_greedy for one in scores],
+            "truncated": sum(one.truncated for one in scores),
+        }
+        if all(one.logprobs is not None and one.token_ids is not None for one in scores):
+            row["logprobs"] = [one.logprobs.tolist() for one in scores if one.logprobs is not None]
+            row["token_ids"] = [one.token_ids.tolist() for one in scores if one.token_ids is not None]
+        row["predicted"] = predict(row, self.primary)
+        return row
+
+    def metrics(self, rows: Sequence[Row]) -> list[Metric]:
+        from evalkit.statistics.metrics import choice_metrics
+
+        names = ["acc", "acc_norm", "acc_per_token", "bits_per_byte"]
+        return choice_metrics(rows, base=self._base(), names=names, primary=self.primary)
