@@ -1,7 +1,7 @@
 """What the revisions learned, domain by domain: from finished runs on ``paloma-mini-full``, without a model.
 
     evalkit run --model olmo-tiny --revisions '*' --suite paloma-mini-full
-    python -m bench.olmo_tiny.progress results/olmo-tiny/paloma-mini-full
+    python -m bench.progress results/olmo-tiny/paloma-mini-full
 
 Each revision is set against the one before: a domain is better where the 95 % interval of the difference in bits per byte,
 a paired bootstrap over documents (over clusters where documents share a problem), lies below zero. At least 80 % of the

@@ -1,7 +1,7 @@
 """Readers: from the files of an unpacked Debian package to documents, each a list of paragraphs.
 
 Every reader takes the raw bytes of one file and yields documents. They strip markup (HTML, DocBook, dict, WML, troff-like text, R data,
-SWORD modules, gettext catalogues) and leave judgement about what is prose to :mod:`bench.olmo_tiny.prose`.
+SWORD modules, gettext catalogues) and leave judgement about what is prose to :mod:`tools.olmo_tiny.prose`.
 """
 
 from __future__ import annotations

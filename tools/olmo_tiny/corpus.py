@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.olmo_tiny.extract import READERS
-from bench.olmo_tiny.ngrams import clean_runs, evaluation_index, evaluation_strings, shared_ngrams
-from bench.olmo_tiny.prose import is_prose, pieces, tidy
+from tools.olmo_tiny.extract import READERS
+from tools.olmo_tiny.ngrams import clean_runs, evaluation_index, evaluation_strings, shared_ngrams
+from tools.olmo_tiny.prose import is_prose, pieces, tidy
 
 SEED = 20
 

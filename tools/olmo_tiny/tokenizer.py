@@ -18,7 +18,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from bench.olmo_tiny.corpus import packages
+from tools.olmo_tiny.corpus import packages
 
 END, PAD, VOCABULARY, WINDOW, SEED = "<|endoftext|>", "<|padding|>", 4096, 2048, 21
 

@@ -1,6 +1,6 @@
 """Step 4: write revisions (bfloat16 safetensors, tokenizer, configuration) from kept weights.
 
-``python -m bench.olmo_tiny.export --work DIR --out evalkit/models/olmo-tiny step60-tokens1M …``
+``python -m tools.olmo_tiny.export --work DIR --out evalkit/models/olmo-tiny step60-tokens1M …``
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, OlmoForCausalLM, PreTrainedTokenizerFast
 
-from bench.olmo_tiny.tokenizer import END, PAD, WINDOW
-from bench.olmo_tiny.train import config
+from tools.olmo_tiny.tokenizer import END, PAD, WINDOW
+from tools.olmo_tiny.train import config
 
 
 def export(weights: Path, tokenizer: Path, out: Path) -> None:
