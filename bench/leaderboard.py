@@ -74,7 +74,7 @@ def measure(folder: Path, runs: int, tasks: int, keep: Path | None = None) -> di
 def sort_times(page: Path, times: int = 9) -> list[list[float]] | None:
     """For several clicks on headings: milliseconds until the script is done, the page laid out, the frame painted; and
     those that the page's thread had the processor, which other programs move less."""
-    from tests.reports.browser import CHROMIUM, chromium
+    from tests.made.browser import CHROMIUM, chromium
 
     if CHROMIUM is None:
         return None

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from evalkit.reports import write_report
-from tests.reports import simulated
+from tests.made import simulated_sweeps as simulated
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def invented(output: Path) -> None:
 def main() -> int:
     """Make the page and photograph it."""
     from docs.make_report_pictures import make_small
-    from tests.reports.browser import CHROMIUM, WHY_NOT, chromium
+    from tests.made.browser import CHROMIUM, WHY_NOT, chromium
 
     if CHROMIUM is None:
         print(WHY_NOT, file=sys.stderr)

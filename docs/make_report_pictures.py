@@ -14,7 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evalkit.reports import write_report
-from tests.reports import simulated
+from tests.made import simulated_sweeps as simulated
 
 IMAGES = Path(__file__).with_name("img")
 LOOKS: dict[str, dict[str, Any]] = {
@@ -97,7 +97,7 @@ def photograph(tab: Any, file: Path, part: str = "") -> None:
 
 def main() -> int:
     """Make the pages and photograph them."""
-    from tests.reports.browser import CHROMIUM, WHY_NOT, chromium
+    from tests.made.browser import CHROMIUM, WHY_NOT, chromium
 
     if CHROMIUM is None:
         print(WHY_NOT, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +19,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def bundle() -> Bundle:
     """The offline bundle, fetched by evalkit's own code into the person's cache (once a machine)."""
     return Bundle.open()
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own folder as the working folder, with a home of its own and without a hub."""
+    monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A folder named ``tiny`` for the fake engine: one token a byte, 64 positions."""
+    from tests.made import small
+
+    return small.make_checkpoint(tmp_path / "tiny")

@@ -1,4 +1,4 @@
-"""A checkpoint for the fake engine, and a home of its own where a test asks for it."""
+"""A checkpoint for the fake engine, made once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core import small
-
-
-@pytest.fixture
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The test's folder, with a home of its own and without a hub."""
-    monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from tests.made import small
 
 
 @pytest.fixture(scope="session")

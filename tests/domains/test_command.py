@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evalkit import cli
-from tests.domains.release import documents, line, write
+from tests.made.paloma_release import documents, line, write
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ from evalkit.errors import DataUnavailable, UnknownName, UsageError
 from evalkit.registry import make_task, suite_entry
 from evalkit.results.store import Run, read_metrics, recompute_metrics
 from evalkit.task import TaskOptions
-from tests.domains import release
-from tests.domains.release import line, write
+from tests.made import paloma_release as release
+from tests.made.paloma_release import line, write
 
 
 def score(checkpoint: Path, **options: Any) -> Run:

@@ -16,7 +16,7 @@ from evalkit.errors import DataUnavailable, EvalkitError, UnknownName, UsageErro
 from evalkit.registry import make_task, suites
 from evalkit.results.store import Run, read_metrics, recompute_metrics
 from evalkit.task import TaskOptions
-from tests.domains import release
+from tests.made import paloma_release as release
 
 SIXTEEN = [source for source in manifest.sources().values() if source.redistributable]
 

@@ -16,7 +16,7 @@ from evalkit.errors import UsageError
 from evalkit.records import Prompt, Scores
 from evalkit.task import Task
 from evalkit.tasks.show import show_prompts
-from tests.tasks.invented import make
+from tests.made.invented_data import make
 
 
 def test_the_texts(bundle: Bundle) -> None:

@@ -14,8 +14,8 @@ from evalkit import cli
 from evalkit.errors import UnknownName, UsageError
 from evalkit.results.store import read_metrics, recompute_metrics
 from evalkit.statistics.domain_weights import read_weights, shares
-from tests.domains import release
-from tests.domains.release import documents, line, write
+from tests.made import paloma_release as release
+from tests.made.paloma_release import documents, line, write
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.engines.vllm.settings import installed
 from evalkit.records import Checkpoint
-from tests.engines.models import checkpoint, random_model
-from tests.test_encoding import make_tokenizer
+from tests.encoding.test_encoding import make_tokenizer
+from tests.made.random_models import checkpoint, random_model
 
 Both = tuple[VllmEngine, TransformersEngine, Checkpoint]
 

@@ -17,7 +17,7 @@ from evalkit.engines.prefix_tree import layout as trees
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.errors import ScoringError
 from evalkit.records import Batch, Request, Scores
-from tests.engines.models import ARCHITECTURES, checkpoint, plain_scores, random_model
+from tests.made.random_models import ARCHITECTURES, checkpoint, plain_scores, random_model
 
 TREE = {"olmo", "olmo2", "olmo3", "gpt_neox", "gpt2", "llama", "mistral", "gemma2"}
 

@@ -13,11 +13,11 @@ from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.errors import CheckpointError
 from evalkit.records import Checkpoint
+from tests.encoding.test_encoding import make_tokenizer
 from tests.engines.conftest import Both, save
-from tests.engines.models import checkpoint, random_model
 from tests.engines.test_prefix_tree import distinct, mixed_requests, run
 from tests.engines.test_vllm import assert_equal
-from tests.test_encoding import make_tokenizer
+from tests.made.random_models import checkpoint, random_model
 
 
 def test_three_revisions_in_one_engine(tiny: Both) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.reports import browser as browsers
+from tests.made import browser as browsers
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.reports import write_report
-from tests.reports import runs
+from tests.made import report_runs as runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

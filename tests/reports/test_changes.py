@@ -21,7 +21,8 @@ from evalkit.reports.figures import figures, parse_formats, write_figures
 from evalkit.reports.story import tell
 from evalkit.reports.view import load_report
 from evalkit.reports.whisker import spark
-from tests.reports import runs, simulated
+from tests.made import report_runs as runs
+from tests.made import simulated_sweeps as simulated
 from tests.reports.test_report import Page
 
 SMALL = tuple(simulated.Question(q.name, 80, q.ease, q.options) for q in simulated.QUESTIONS[:3])

@@ -14,7 +14,7 @@ from evalkit.reports.charts.pareto import front
 from evalkit.reports.leaderboard import Options, build
 from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.scores import ranks_from_errors
-from tests.reports.boards import NO_BASELINES, cell, column, olmo1, score, value
+from tests.made.boards import NO_BASELINES, cell, column, olmo1, score, value
 
 
 def test_runs_of_one_checkpoint_are_one_row(tmp_path: Path) -> None:

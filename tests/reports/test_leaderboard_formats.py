@@ -14,7 +14,7 @@ from bench import board_runs as made
 from evalkit.errors import UsageError
 from evalkit.reports.leaderboard import Options, build, rendered, write_leaderboard
 from evalkit.reports.leaderboard.formats import tex
-from tests.reports.boards import olmo1
+from tests.made.boards import olmo1
 
 HOSTILE = "<script>alert(1)</script>|\"'&amp;\u202egnp\x1b[31m\ud800_{}$^~#%\\=*`[x](y)中"
 

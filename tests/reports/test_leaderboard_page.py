@@ -15,8 +15,8 @@ import pytest
 
 from bench import board_runs as made
 from evalkit.reports.leaderboard import Options, build, write_leaderboard
-from tests.reports.boards import olmo1
-from tests.reports.browser import Reader
+from tests.made.boards import olmo1
+from tests.made.browser import Reader
 from tests.reports.test_leaderboard_formats import HOSTILE
 
 ROWS = "#board tbody tr:not([hidden]):not([data-later]) th bdi"

@@ -11,7 +11,7 @@ import pytest
 from bench import board_runs as made
 from evalkit.reports.leaderboard import Options, build
 from evalkit.results.tables import write_rows
-from tests.reports.boards import score
+from tests.made.boards import score
 
 DOCUMENTS = 400
 

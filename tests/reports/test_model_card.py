@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from bench import board_runs as made
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.reports.model_card import write_model_card
-from tests.cli.conftest import Command, evalkit
+from tests.commands.conftest import Command, evalkit
 from tests.reports.test_leaderboard_formats import HOSTILE
 
 __all__ = ["evalkit"]

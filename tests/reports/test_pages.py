@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from evalkit.reports import write_report
-from tests.reports import simulated
-from tests.reports.browser import Reader
+from tests.made import simulated_sweeps as simulated
+from tests.made.browser import Reader
 
 QUESTIONS = simulated.QUESTIONS[:3]
 KINDS = ("one", "pair", "sweep", "tuned", "models")

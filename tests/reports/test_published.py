@@ -10,7 +10,7 @@ import pytest
 from bench import board_runs as made
 from evalkit.errors import UnknownName, UsageError
 from evalkit.reports.leaderboard import Options, build
-from tests.reports.boards import cell, column, olmo1, score, value
+from tests.made.boards import cell, column, olmo1, score, value
 
 
 def test_published_numbers_stand_beside_their_regime(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.reports import terminal_table, write_report
-from tests.reports import runs
+from tests.made import report_runs as runs
 
 VOID = {"meta", "br", "circle", "line", "link", "input", "img", "hr"}
 

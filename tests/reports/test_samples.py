@@ -16,8 +16,8 @@ from evalkit.reports import write_report
 from evalkit.reports.samples import LEAST, gather, wanted
 from evalkit.reports.view import load_report
 from evalkit.results.store import load_run
-from tests.reports import simulated
-from tests.reports.browser import Reader
+from tests.made import simulated_sweeps as simulated
+from tests.made.browser import Reader
 
 QUESTIONS = (simulated.Question("arc_easy", 120, 0.9), simulated.Question("boolq", 60, 0.5, 2))
 

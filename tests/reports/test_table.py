@@ -12,8 +12,8 @@ import pytest
 
 from evalkit.reports import write_report
 from evalkit.reports.tables import best_of
-from tests.reports import runs
-from tests.reports.browser import Reader
+from tests.made import report_runs as runs
+from tests.made.browser import Reader
 
 SCORES = {
     "zebra": 0.31,

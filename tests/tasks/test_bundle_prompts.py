@@ -14,7 +14,7 @@ import pytest
 
 from evalkit.data import Bundle
 from evalkit.tasks.show import show_prompts
-from tests.tasks.invented import make
+from tests.made.invented_data import make
 
 ARC_VARIANTS = ["mc_5shot", "rc_0shot", "rc_5shot", "test_mc_5shot", "test_rc_5shot", "val_mc_5shot", "val_rc_5shot"]
 HELLASWAG_VARIANTS = ["mc_5shot", "rc_0shot", "rc_5shot", "val_mc_5shot", "val_rc_5shot"]

@@ -13,7 +13,7 @@ from evalkit.errors import DataUnavailable, ScoringError, UsageError
 from evalkit.records import Prompt, Scores
 from evalkit.tasks import regimes
 from evalkit.tasks.hellaswag import mc_question
-from tests.tasks.invented import ARC, HELLASWAG, make, write_folder
+from tests.made.invented_data import ARC, HELLASWAG, make, write_folder
 
 
 @pytest.fixture(scope="module")

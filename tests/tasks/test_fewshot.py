@@ -13,7 +13,7 @@ from evalkit.data import Bundle
 from evalkit.errors import DataUnavailable, UsageError
 from evalkit.tasks import fewshot
 from evalkit.tasks.fewshot import importer
-from tests.tasks.invented import ARC, HELLASWAG, make, write_folder
+from tests.made.invented_data import ARC, HELLASWAG, make, write_folder
 
 PACKAGE = Path(evalkit.__file__).parent
 OPENS_CONTEXT = re.compile(r"""\[\s*["']request["']\s*\]|\.get\(\s*["']request["']""")

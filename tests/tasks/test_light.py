@@ -13,7 +13,7 @@ from evalkit.registry import parse_task_name, suites, tasks
 from evalkit.task import Task, TaskOptions
 from evalkit.tasks.show import show_prompts
 from evalkit.tasks.suites import read_suite
-from tests.tasks.invented import ARC, HELLASWAG, make, write_folder
+from tests.made.invented_data import ARC, HELLASWAG, make, write_folder
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "pyarrow", "numpy", "scipy", "huggingface_hub")
 

@@ -14,7 +14,7 @@ from evalkit.data import Bundle
 from evalkit.records import Scores
 from evalkit.tasks.arc import ArcEasy
 from evalkit.tasks.hellaswag import HellaSwag
-from tests.tasks.invented import ARC, FOLDERS, HELLASWAG, make, write_folder
+from tests.made.invented_data import ARC, FOLDERS, HELLASWAG, make, write_folder
 
 lm_eval_tasks = pytest.importorskip("lm_eval.tasks")
 datasets = pytest.importorskip("datasets")

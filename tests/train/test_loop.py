@@ -19,11 +19,11 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.results.store import read_training
 from evalkit.train.finetune import FineTuned
 from evalkit.train.grid import GridResult
-from tests.train import child
+from tests.made import training_child as child
 from tests.train.conftest import make_model, write_chats
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.train.child"])
+CONTEXT.set_forkserver_preload(["tests.made.training_child"])
 
 
 @pytest.fixture(autouse=True)

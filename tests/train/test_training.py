@@ -24,12 +24,12 @@ from evalkit.train import setup
 from evalkit.train.labels import IGNORED
 from evalkit.train.recipe import Recipe
 from evalkit.train.trainer import Trained, make_trainer, read_log, train
-from tests.train import child
+from tests.made import training_child as child
 from tests.train.conftest import prepare_run
 
 Make = Callable[..., Recipe]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.train.child"])
+CONTEXT.set_forkserver_preload(["tests.made.training_child"])
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,124 @@
+"""``evalkit compare`` and ``evalkit trend`` as a person meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands.conftest import Command
+from tests.made.invented_runs import choice_rows, text_rows, write_run
+
+HITS = np.random.default_rng(0).integers(0, 2, 120).astype(float)
+WORSE = np.where(np.arange(120) < 40, 0.0, HITS)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Three checkpoints of `m` on the suite `made`, the last one worse at questions and at nothing else."""
+    sizes = [100 + i for i in range(12)]
+    for step, (hits, bits) in enumerate(((HITS, 1.2), (HITS, 1.1), (WORSE, 1.0)), start=1):
+        noise = np.random.default_rng(step).normal(0, 0.01, 12)
+        tasks = {
+            "arc_easy:rc::olmes": ("choice", choice_rows(hits.tolist())),
+            "t/s": ("text", text_rows("s", {"x": (bits + noise, sizes), "y": (bits - noise, sizes)})),
+        }
+        about = {"step": step}
+        write_run(tmp_path / f"results/m/made/step{step}", tasks, revision=f"step{step}", checkpoint=about)
+    return tmp_path / "results"
+
+
+def test_a_comparison_begins_with_its_verdict(evalkit: Command, results: Path) -> None:
+    """Words first, then what differs, then the tables; runs are found by model and suite."""
+    shown = evalkit("compare", "m@step1", "m@step3")
+    assert shown.code == 0, shown.err
+    lines = shown.out.splitlines()
+    assert lines[0].startswith("step3 against step1: 0 tasks up, 1 down, 0 unresolved (paired, Holm 0.05); made macro")
+    assert lines[1].startswith("Worse: arc_easy:rc::olmes −")
+    assert any(line.startswith("arc_easy:rc::olmes") and line.rstrip().endswith("worse") for line in lines)
+    assert any(line.startswith("s/x") and "better" in line for line in lines)
+    paths = evalkit("compare", results / "m/made/step1", results / "m/made/step3")
+    assert paths.out == shown.out
+
+
+def test_gates_leave_with_three(evalkit: Command, results: Path) -> None:
+    """A rule that fires is named with its reason; one that does not leaves 0; one that is not understood 2."""
+    closed = evalkit("compare", "m@step1", "m@step3", "--fail-if", "any task worse resolved")
+    assert "'any task worse resolved' fired for step3: arc_easy:rc::olmes −" in closed.fails(3)
+    assert "step3 against step1" in closed.out
+    assert evalkit("compare", "m@step1", "m@step2", "--fail-if", "any task worse resolved").code == 0
+    wrong = evalkit("compare", "m@step1", "m@step2", "--fail-if", "any task bad")
+    assert "not understood at 'bad'" in wrong.fails(2)
+
+
+def test_json_is_for_scripts(evalkit: Command, results: Path) -> None:
+    """Everything on stdout as JSON, also where a gate fires."""
+    shown = evalkit("compare", "m@step1", "m@step3", "--json", "--fail-if", "any primary worse resolved")
+    assert shown.code == 3
+    value = json.loads(shown.out)
+    assert value["fired"][0]["rule"] == "any primary worse resolved"
+    assert {line["level"] for line in value["table"]} == {"task", "source", "domain", "suite"}
+
+
+def test_the_baseline_can_be_any_run(evalkit: Command, results: Path) -> None:
+    """--baseline names one of the runs, or another one."""
+    shown = evalkit("compare", "m@step1", "m@step3", "--baseline", "m@step3")
+    assert shown.out.startswith("step1 against step3: 1 task up")
+    added = evalkit("compare", "m@step1", "m@step2", "--baseline", "m@step3")
+    assert "step1 against step3" in added.out
+    assert "step2 against step3" in added.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["m@step1"], "two runs or more"),
+        (["m", "m@step1"], "m has runs of several revisions: write m@REVISION, with one of step1, step2, step3"),
+        (["m@step1", "m@step9"], "There is no run of the revision 'step9'. Did you mean"),
+        (["m@step1", "n"], "There is no run 'n'."),
+        (["m@step1", "m@step2", "--suite", "olmes"], "There is no suite 'olmes'. m has runs of made"),
+    ],
+)
+def test_runs_that_are_not_found_are_said(evalkit: Command, results: Path, words: list[str], message: str) -> None:
+    """One or two sentences that name what there is."""
+    assert message in evalkit("compare", *words).fails(2)
+
+
+def test_a_trend_names_the_best_checkpoint(evalkit: Command, results: Path) -> None:
+    """By model or by folder: the best of each task with what is not distinguishable, and what fell."""
+    shown = evalkit("trend", "m")
+    assert shown.code == 0, shown.err
+    assert "1 of 1 task did not only get better (Holm 0.05): arc_easy:rc::olmes −" in shown.out
+    (row,) = [line for line in shown.out.splitlines() if line.startswith("made")]
+    assert "step3" in row
+    assert row.split()[-1] == "yes"
+    assert evalkit("trend", results / "m" / "made").out == shown.out
+    value = json.loads(evalkit("trend", "m", "--json").out)
+    assert {line["level"] for line in value["table"]} == {"task", "source", "domain", "suite"}
+
+
+def test_names_of_strangers_are_cleaned(evalkit: Command, tmp_path: Path) -> None:
+    """A domain's name with escape sequences and markup reaches the terminal as text."""
+    for step in (1, 2):
+        rows = text_rows("s", {"\x1b[31m[bold]evil": ([1.0 * step, 1.1 * step, 1.05 * step], [100, 110, 120])})
+        write_run(tmp_path / f"results/m/made/step{step}", {"t/s": ("text", rows)}, revision=f"step{step}")
+    for command in (["compare", "m@step1", "m@step2"], ["trend", "m"]):
+        shown = evalkit(*command)
+        assert "\x1b" not in shown.out
+        assert "\\x1b[31m[bold]evil" in shown.out
+
+
+def test_a_model_alone_is_its_default_revision(evalkit: Command, results: Path, tmp_path: Path) -> None:
+    """A name without a revision means in a comparison what it means when it is scored: of a folder of revisions the last."""
+    for step in (1, 2, 3):
+        (tmp_path / f"weights/step{step}").mkdir(parents=True)
+        (tmp_path / f"weights/step{step}/config.json").write_text("{}")
+    assert evalkit("models", "add", "m", str(tmp_path / "weights")).code == 0
+    try:
+        shown = evalkit("compare", "m@step1", "m")
+    finally:
+        evalkit("models", "rm", "m")
+    assert shown.code == 0, shown.err
+    assert shown.out.startswith("step3 against step1:")

@@ -1,0 +1,144 @@
+"""The rules of --fail-if: how they are read, when they fire, and what is said of those that cannot be judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evalkit.comparison.compare import Comparison, compare_runs
+from evalkit.comparison.gates import Rule, check, parse
+from evalkit.errors import EvalkitError, UnknownName, UsageError
+from tests.made.invented_runs import choice_rows, text_rows, write_run
+
+HITS = np.random.default_rng(0).integers(0, 2, 200).astype(float)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """B against A: arc_easy 8 points worse, hellaswag half a point better, wikihow's gardens 0.2 bits worse; and a task of
+    other shots."""
+    folder = tmp_path_factory.mktemp("runs")
+    worse = HITS.copy()
+    worse[np.flatnonzero(HITS == 1)[:16]] = 0
+    better = HITS.copy()
+    better[np.flatnonzero(HITS == 0)[0]] = 1
+    sizes, noise = [100 + i for i in range(20)], np.random.default_rng(1).normal(0, 0.02, (2, 20))
+    texts = [{"Home & Garden": (1 + noise[i] + 0.2 * i, sizes), "Food": (1 - noise[i], sizes)} for i in range(2)]
+    runs: list[Path] = []
+    for i, (easy, swag) in enumerate(((HITS, HITS), (worse, better))):
+        tasks = {
+            "arc_easy:rc::olmes": ("choice", choice_rows(easy.tolist())),
+            "hellaswag": ("choice", choice_rows(swag.tolist())),
+            "shots": ("choice", choice_rows(HITS.tolist())),
+            "t/wikihow": ("text", text_rows("wikihow", texts[i])),
+        }
+        runs.append(write_run(folder / str(i), tasks, revision=f"step{i}", protocols={"shots": {"shots": i}}))
+    return compare_runs(runs)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("any primary worse resolved", {"any": "primary", "sign": "worse", "resolved": True}),
+        ("any domain worse by 0.05", {"any": "domain", "sign": "worse", "number": 0.05}),
+        ("macro(bits_per_byte) > +0.01", {"macro": "bits_per_byte", "sign": ">", "number": 0.01}),
+        ("macro(acc)>=.5", {"macro": "acc", "sign": ">=", "number": 0.5}),
+        (
+            "arc_easy.acc_norm < -0.02 resolved",
+            {"name": "arc_easy", "metric": "acc_norm", "sign": "<", "number": -0.02, "resolved": True},
+        ),
+        ("arc_easy:mc::olmes better", {"name": "arc_easy:mc::olmes", "sign": "better"}),
+        ('"wikihow/Home & Garden" worse', {"name": "wikihow/Home & Garden", "sign": "worse"}),
+        ("x < −1e-3", {"name": "x", "sign": "<", "number": -0.001}),
+    ],
+)
+def test_rules_are_read(text: str, rule: dict[str, object]) -> None:
+    """Each form of the language."""
+    assert parse(text) == Rule(text, **rule)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at its end: it is empty"),
+        ("any thing worse", "at 'thing': after 'any' comes one of primary, task, source, domain"),
+        ("any", "at its end: after 'any' comes"),
+        ("arc_easy", "at its end: here comes worse, better, or"),
+        ("arc_easy is bad", "at 'is': here comes worse, better, or"),
+        ("arc_easy < much", "at 'much': after '<' comes a number"),
+        ("arc_easy <", "at its end: after '<' comes a number"),
+        ("any task worse by -1", "at '-1': after 'by' comes a size"),
+        ("any task worse surely", "at 'surely': only 'resolved' may follow"),
+        ("macro(bits", "at 'macro(bits': a mean is written macro(METRIC)"),
+        ("worse", "at 'worse': a rule begins with"),
+        ("> 3", "at '>': a rule begins with"),
+        ('"open worse', "has a quote that is not closed"),
+    ],
+)
+def test_rules_that_are_not_understood_say_where(text: str, message: str) -> None:
+    """The place and what may stand there, in one sentence, as an error of the command line."""
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("any primary worse resolved", "wikihow/Home & Garden +0.19"),
+        ("any task worse", "arc_easy:rc::olmes −8.0 points"),
+        ("any task worse by 0.07", "arc_easy:rc::olmes −8.0 points"),
+        ("any source worse", "wikihow +0.10"),
+        ("any task better", "hellaswag +0.5 points"),
+        ("macro(bits_per_byte) > 0.05", "macro bits_per_byte +0.10"),
+        ("macro(bits_per_byte) worse resolved", "macro bits_per_byte +0.10"),
+        ("macro(acc) < -0.03", "macro acc −3.8 points"),
+        ("arc_easy < -0.05 resolved", "arc_easy:rc::olmes −8.0 points"),
+        ("arc_easy.bits_per_byte > 0.1", "arc_easy:rc::olmes +0."),
+        ('"wikihow/Home & Garden" worse by 0.1 resolved', "wikihow/Home & Garden +0.19"),
+        ("wikihow > 0", "wikihow +0.10"),
+        ("hellaswag better", "hellaswag +0.5 points"),
+    ],
+)
+def test_rules_fire(comparison: Comparison, text: str, first: str) -> None:
+    """What holds is named, the largest change first."""
+    (fired,) = check(comparison, [parse(text)])
+    assert fired.because[0].startswith(first)
+    assert str(fired).startswith(f"'{text}' fired for step1: {first}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hellaswag better resolved",
+        "any task worse by 0.08",
+        "any task > 0.01",
+        "any domain worse by 0.3",
+        "macro(bits_per_byte) > 0.2",
+        "macro(bits_per_byte) better",
+        "macro(acc) > 0",
+        "macro(acc) better",
+        "arc_easy < -0.2",
+        "wikihow/Food worse resolved",
+    ],
+)
+def test_rules_do_not_fire(comparison: Comparison, text: str) -> None:
+    """What does not hold, or holds but not surely, is silent."""
+    assert check(comparison, [parse(text)]) == []
+
+
+def test_a_gate_that_cannot_close_is_an_error(comparison: Comparison) -> None:
+    """Unknown names, unknown metrics, and tasks that do not compare: never taken for a pass."""
+    with pytest.raises(UnknownName, match="Did you mean 'hellaswag'"):
+        check(comparison, [parse("helaswag worse")])
+    with pytest.raises(UnknownName, match="no metric 'acc_pmi'"):
+        check(comparison, [parse("hellaswag.acc_pmi worse")])
+    with pytest.raises(UnknownName, match="no mean 'acc_pmi'"):
+        check(comparison, [parse("macro(acc_pmi) worse")])
+    with pytest.raises(
+        EvalkitError, match=r"cannot be judged for step1: nothing to compare. shots: shots: 1 against 0"
+    ):
+        check(comparison, [parse("shots worse")])

@@ -1,0 +1,227 @@
+"""The run folder read back: tables, names, and what damaged or missing files say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evalkit
+from evalkit import registry
+from evalkit.engines.base import EngineSettings
+from evalkit.engines.fake import FakeEngine
+from evalkit.errors import EvalkitError, UnknownName, UsageError
+from evalkit.records import Checkpoint
+from evalkit.results.store import Run, find_runs, load_run, options_from_json, options_to_json, run_folder, safe_name
+from evalkit.results.tables import jsonable, read_rows, write_rows
+from evalkit.system.files import TEMPORARY, replacing
+from evalkit.task import TaskOptions
+from tests.made import small
+
+
+@pytest.fixture
+def run(checkpoint: Path) -> Run:
+    """A finished run of both tasks."""
+    (one,) = evalkit.run(str(checkpoint), suite="test_both", engine="fake", report=False)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("allenai/OLMo-1B-hf", "allenai--OLMo-1B-hf"),
+        ("a b:c", "a_b_c"),
+        ("..", "_.."),
+        ("olmo-tiny", "olmo-tiny"),
+        ("../../etc", "..--..--etc"),
+    ],
+)
+def test_names_become_folders(name: str, folder: str) -> None:
+    """A name is one folder, and never a way out of the output."""
+    assert safe_name(name) == folder
+
+
+def test_run_folders() -> None:
+    """``<output>/<model>/<suite>[~what is not default]/<revision>``."""
+    assert run_folder(Path("r"), "a/b", "paloma", ["limit10", "bf16"], "step1") == Path(
+        "r/a--b/paloma~limit10,bf16/step1"
+    )
+    assert run_folder(Path("r"), "m", "s", [], "") == Path("r/m/s/main")
+
+
+def test_options_survive() -> None:
+    """Task options go through run.json and come back equal."""
+    options = TaskOptions(split="test", shots=0, data=Path("/x"), bundle=Path("y.whl"))
+    assert options_to_json(options) == {"split": "test", "shots": 0, "data": "/x", "bundle": "y.whl"}
+    assert options_from_json({**options_to_json(options), "of a later version": 1}) == options
+
+
+def test_rows_survive(tmp_path: Path) -> None:
+    """Sums keep 64 bits, log-probabilities 32, what a row lacks is absent, ids of two kinds become text."""
+    rows = [
+        {
+            "index": 0,
+            "native_id": 7,
+            "sums": [0.1, -1e-300],
+            "logprobs": [np.float32([0.1, -3]), np.float32([])],
+            "cluster": "a",
+        },
+        {"index": 1, "native_id": "x", "sums": [1 / 3], "logprobs": [np.float32([-2])]},
+        {"index": 2, "native_id": None, "sums": []},
+    ]
+    write_rows(tmp_path / "rows.parquet", rows)
+    one, two, three = read_rows(tmp_path / "rows.parquet")
+    assert one["sums"] == [0.1, -1e-300]
+    assert one["logprobs"] == [[float(np.float32(0.1)), -3.0], []]
+    assert (one["native_id"], two["native_id"], three["native_id"]) == ("7", "x", None)
+    assert "cluster" not in two
+    assert "logprobs" not in three
+
+
+def test_tables_of_a_run(run: Run) -> None:
+    """Frames with the documented columns; a short task name is enough."""
+    assert {"task", "metric", "value", "stderr", "ci_low", "n", "limited"} <= set(run.metrics.columns)
+    assert run.metrics["value"].dtype == "float64"
+    frame = run.documents("test_sums")
+    assert len(frame) == 40
+    assert {"index", "native_id", "sums", "logprobs", "token_ids", "token_strings"} <= set(frame.columns)
+    texts = run.documents("test_texts")
+    assert texts["logprobs"].notna().sum() == 8
+    assert len(run.prompts("test_texts")) == 8
+    with pytest.raises(UnknownName, match="test_sums"):
+        run.documents("test_sum")
+    assert "test_both" in repr(run)
+
+
+def test_finding_runs(run: Run) -> None:
+    """A path that holds none says which lie below it."""
+    assert list(find_runs(Path("results"))) == [run.path]
+    with pytest.raises(UsageError, match="Runs below it"):
+        load_run("results")
+    with pytest.raises(UsageError, match="no run in"):
+        load_run("nowhere")
+    assert load_run(run.path / "run.json").path == run.path
+
+
+def test_damaged_files_are_named(run: Run) -> None:
+    """Each broken or missing file is one sentence with its path and what to do; running again mends it."""
+    documents = run.path / "documents" / "test_sums.parquet"
+    documents.write_bytes(documents.read_bytes()[:-20])
+    with pytest.raises(EvalkitError, match=r"test_sums\.parquet is damaged"):
+        run.rows("test_sums")
+    documents.unlink()
+    with pytest.raises(EvalkitError, match=r"test_sums\.parquet is missing"):
+        evalkit.recompute_metrics(run.path)
+    (run.path / "metrics.json").write_text("[{")
+    with pytest.raises(EvalkitError, match=r"metrics\.json is damaged"):
+        _ = load_run(run.path).metrics
+    (run.path / "metrics.json").unlink()
+    with pytest.raises(EvalkitError, match=r"metrics\.json is missing"):
+        _ = load_run(run.path).metrics
+    (run.path / "run.json").write_text('{"schema_version": 1')
+    with pytest.raises(EvalkitError, match=r"run\.json is damaged"):
+        load_run(run.path)
+    (again,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False)
+    assert again.info["counts"]["batches_scored"] == 0
+    assert len(again.rows("test_sums")) == 40
+    (run.path / "run.json").write_text(json.dumps({**again.info, "schema_version": 99}))
+    with pytest.raises(EvalkitError, match="newer evalkit"):
+        load_run(run.path)
+
+
+def test_other_weights_leave_no_old_metrics(run: Run, checkpoint: Path) -> None:
+    """Metrics of former weights never stand beside the run.json of new ones, even where the new run fails."""
+    small.make_checkpoint(checkpoint, seed=9)
+    with pytest.raises(EvalkitError):
+        evalkit.run("tiny", suite="test_both", engine="fake", report=False, engine_args={"fits": "3"})
+    assert load_run(run.path).status == "failed"
+    assert not (run.path / "metrics.json").exists()
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    """A write that fails leaves the old file and nothing else."""
+    file = tmp_path / "a.json"
+    file.write_text("old")
+
+    def fail() -> None:
+        with replacing(file) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert file.read_text() == "old"
+    assert not list(tmp_path.glob(f"{TEMPORARY}*"))
+
+
+def test_json_has_no_nan() -> None:
+    """NaN and infinities become null; numpy's numbers plain ones."""
+    assert jsonable({"a": float("nan"), "b": (np.float64(1.5), np.int32(2)), "c": float("inf")}) == {
+        "a": None,
+        "b": [1.5, 2],
+        "c": None,
+    }
+
+
+def test_importing_is_light() -> None:
+    """``import evalkit`` and opening a run import neither torch nor pandas nor transformers."""
+    code = (
+        "import sys, evalkit; evalkit.load_run; from evalkit.checkpoints import registered, resolve, revisions; "
+        "from evalkit.scoring import journal; "
+        "print([name for name in ('torch', 'pandas', 'transformers', 'datasets', 'huggingface_hub') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+class Adopting(FakeEngine):
+    """A fake engine that takes models in memory."""
+
+    def adopt(self, model: object, checkpoint: Checkpoint) -> None:
+        self.load(checkpoint)
+
+
+class Config:
+    max_position_embeddings = 64
+
+    def to_dict(self) -> dict[str, int]:
+        return {"max_position_embeddings": 64}
+
+
+class Model:
+    """What a transformers model looks like from outside."""
+
+    config = Config()
+
+    def parameters(self) -> list[np.ndarray]:
+        class Parameter:
+            def numel(self) -> int:
+                return 5
+
+        return [Parameter(), Parameter()]  # type: ignore[list-item]
+
+    def __call__(self) -> None: ...
+
+
+def test_a_model_in_memory() -> None:
+    """It is scored with its tokenizer, and nothing of it enters a journal."""
+
+    def factory(settings: EngineSettings) -> Adopting:
+        return Adopting(settings)
+
+    registry.engines.load()
+    registry.engines.remove("adopting")
+    registry.engines.add(registry.EngineEntry("adopting", factory, where="tests"))
+    (run,) = evalkit.run(Model(), tokenizer=small.byte_tokenizer(), task="test_sums", engine="adopting", report=False)
+    assert run.status == "done"
+    assert run.info["checkpoint"]["parameters"] == 10
+    assert not Path("results/journal").exists()
+    with pytest.raises(UsageError, match="needs its tokenizer"):
+        evalkit.run(Model(), task="test_sums", engine="adopting")
+    with pytest.raises(UsageError, match="cannot score a model in memory"):
+        evalkit.run(Model(), tokenizer=small.byte_tokenizer(), task="test_sums", engine="fake")
