@@ -26,11 +26,11 @@ import evalkit
 from bench.models import random_olmo
 from evalkit.checkpoints.resolve import resolve
 from evalkit.data import Bundle
-from evalkit.encoding.encoding import Encoder, Window
+from evalkit.encoding.encoding import Encoder
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.transformers_engine import TransformersEngine
-from evalkit.records import Checkpoint, Prompt, Scores
+from evalkit.records import Checkpoint, Prompt, Scores, Window
 from evalkit.scoring.rows import merge
 
 SETS = {

@@ -63,7 +63,8 @@ def _text(text: str) -> str:
 
 def _option(option: Any) -> str:
     value = "" if option.is_flag else f" {option.metavar}"
-    return f"`{', '.join(option.opts)}{_cell(value, before=' ')}`"
+    names = [*option.opts, *option.secondary_opts]
+    return f"`{', '.join(names)}{_cell(value, before=' ')}`"
 
 
 def _help(option: Any) -> str:

@@ -14,14 +14,14 @@ from evalkit.domains.texts import MAX_LENGTH, check_options, text_row
 from evalkit.errors import UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.registry import task
-from evalkit.task import DomainLine, Row, TaskName, TaskOptions
+from evalkit.task import DomainLine, Row, TaskBase, TaskName, TaskOptions
 
 PER_DOMAIN = 8
 DATA_SETS = ("boolq", "coqa", "squad", "wikihow")
 
 
 @task("quickstart_texts", description="Perplexity of a few texts from BoolQ, CoQA, SQuAD and WikiHow")
-class QuickstartTexts:
+class QuickstartTexts(TaskBase):
     """The first eight texts of each data set by their sha256; a data set is a domain. Always from the offline bundle."""
 
     kind: Literal["choice", "text"] = "text"

@@ -19,7 +19,7 @@ from evalkit.domains.files import Look, look_at, read_texts
 from evalkit.domains.layout import TextSource
 from evalkit.errors import ScoringError, UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
-from evalkit.task import DomainLine, Row, TaskName, TaskOptions
+from evalkit.task import DomainLine, Row, TaskBase, TaskName, TaskOptions
 
 MAX_LENGTH = 2048
 """Tokens a window at most, as in Paloma (arXiv 2312.10523), also for models that could take more."""
@@ -67,7 +67,7 @@ def check_options(name: TaskName, options: TaskOptions) -> None:
         raise UsageError("--limit is 1 or more.")
 
 
-class TextTask:
+class TextTask(TaskBase):
     """Perplexity of one source. A kind of source says in `open_source` where its files are."""
 
     kind: Literal["choice", "text"] = "text"
@@ -75,8 +75,6 @@ class TextTask:
     max_length: int | None = MAX_LENGTH
     clusters = False
     """Whether a document's own ``cluster`` groups it with others (a problem in several languages)."""
-    may_be_empty = False
-    """True where a source that is missing leaves the other sources of a suite standing, with a warning."""
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         check_options(name, options)
@@ -93,10 +91,6 @@ class TextTask:
         """Where the data come from, for the protocol, as ``source`` and ``name``."""
         raise NotImplementedError
 
-    def expected(self) -> Sequence[str] | None:
-        """The domains that the source must have; None where it may have any."""
-        return None
-
     def wanted(self, domain: str) -> bool:
         """Whether a domain was asked for."""
         return True
@@ -104,10 +98,6 @@ class TextTask:
     def place(self, domain: str) -> str:
         """The domain that a document counts in."""
         return domain
-
-    def ordinary(self, source: str, domain: str) -> bool:
-        """Whether a domain counts in ordinary perplexity, the one pooled over everything."""
-        return True
 
     # ------------------------------------------------------------------------------------------------------- the task
 
@@ -214,10 +204,6 @@ class TextTask:
                     )
                 )
         return metrics
-
-    def source_name(self) -> str:
-        """The source's name, without looking at the data."""
-        return self.name.base.partition("/")[2]
 
     def listing(self) -> list[DomainLine]:
         """Every domain, and how many documents it has in the files."""

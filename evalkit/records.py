@@ -20,6 +20,11 @@ Encoding = Literal["joint", "separate", "rolling", "rolling_lm_eval"]
 """How strings become ids: ``joint`` (lm-eval, OLMES), ``separate`` (Catwalk), ``rolling`` (whole texts, as domains are
 scored), ``rolling_lm_eval`` (whole texts exactly as lm-eval does it, special tokens and windows included)."""
 
+Window = Literal["strict", "catwalk"]
+"""How texts longer than the context are split: see `evalkit.encoding.encoding`."""
+PrefixPolicy = Literal["eos", "bos"]
+"""The token that stands before a text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

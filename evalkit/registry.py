@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from evalkit.errors import UnknownName, UsageError
-from evalkit.task import Task, TaskName, TaskOptions
+from evalkit.task import TaskBase, TaskName, TaskOptions
 
 if TYPE_CHECKING:
     from evalkit.engines.base import Engine, EngineSettings
 
 DEFAULT_REGIME = "lm-eval"
 
-TaskFactory = Callable[[TaskName, TaskOptions], Task]
+TaskFactory = Callable[[TaskName, TaskOptions], TaskBase]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +233,17 @@ def _listed(names: Any) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def make_task(text: str, options: TaskOptions | None = None) -> Task:
-    """The task of that name, configured."""
+def make_task(text: str, options: TaskOptions | None = None) -> TaskBase:
+    """The task of that name, configured. Raises `UsageError` for one that is no whole `TaskBase`."""
     name = parse_task_name(text)
-    return task_family(name.base).factory(name, options or TaskOptions())
+    entry = task_family(name.base)
+    missing = sorted(getattr(entry.factory, "__abstractmethods__", ()))
+    if missing:
+        raise UsageError(f"The task '{entry.name}' ({entry.where}) lacks {', '.join(missing)}.")
+    made = entry.factory(name, options or TaskOptions())
+    if not isinstance(made, TaskBase):
+        raise UsageError(f"The task '{entry.name}' ({entry.where}) does not derive from evalkit.task.TaskBase.")
+    return made
 
 
 def load_folder(folder: Path) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from evalkit.records import Document, Metric, Prompt, Scores
 
@@ -74,39 +75,67 @@ class TaskName:
         return name if safe == name else f"{safe}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-@runtime_checkable
-class Task(Protocol):
-    """A task knows no tokenizer and no engine. The runner calls, for each document in order, `prompts`, then later
-    `score` with one `Scores` a prompt, and at the end `metrics` with all rows."""
+class TaskBase(ABC):
+    """A task: it makes prompts from documents, and rows and metrics from scores, and knows no tokenizer and no engine.
+
+    The runner calls, for each document in order, `prompts`, then later `score` with one `Scores` a prompt, and at the end
+    `metrics` with all rows. A task says the abstract methods; the rest has defaults that fit most.
+    """
 
     name: TaskName
-    kind: Literal["choice", "text"]
-    max_length: int | None
+    kind: Literal["choice", "text"] = "choice"
+    max_length: int | None = None
     """Most positions that the regime feeds; None for as many as the model takes."""
+    plain_prompts: bool = False
+    """True where prompts hold a chat template already, so that ``--apply-chat-template`` leaves them as they are."""
+    may_be_empty: bool = False
+    """True where having no documents is a warning and not an error."""
+    gated: bool = False
+    """True where the data set's text may not be passed on: reports hold none of it unless they are asked to."""
 
+    @abstractmethod
     def protocol(self) -> Mapping[str, Any]:
         """Everything that makes the prompts, as JSON values: version, split, sample, shots, limit, encoding, data …
         The runner adds what the encoder makes of them (window, prefix token, tokenizer hash)."""
 
-    @property
-    def limited(self) -> bool:
-        """True where fewer documents are asked than the regime wants."""
-
+    @abstractmethod
     def documents(self) -> Iterable[Document]:
         """The documents to be asked, in order (sampled and limited already). May be called more than once, and gives
         the same each time; may stream."""
 
+    @abstractmethod
     def prompts(self, document: Document) -> Sequence[Prompt]:
         """The prompts of one document: options in data order, then their unconditional twins."""
 
+    @abstractmethod
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
         """One row. Has at least ``index, native_id, truncated``."""
 
-    # A task may have more: ``warnings() -> list[str]``, what stands in ``run.json`` about its data; ``ordinary(source,
-    # domain) -> bool``, which domains count in ordinary perplexity; ``may_be_empty``, True where no document is no error;
-    # ``listing() -> list[DomainLine]``, the domains of a text task; ``gated``, True where the data set's text may not be
-    # passed on: reports hold none of it unless they are asked to;
-    # ``plain_prompts``, True where prompts are asked as they are whatever chat template is to be applied.
-
+    @abstractmethod
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         """Metrics with standard errors and intervals; a pure function of rows (also of rows read back from disk)."""
+
+    @property
+    def limited(self) -> bool:
+        """True where fewer documents are asked than the regime wants."""
+        return False
+
+    def warnings(self) -> list[str]:
+        """What ``run.json`` says about the task's data, in sentences."""
+        return []
+
+    def listing(self) -> list[DomainLine]:
+        """The domains of a text task."""
+        return []
+
+    def expected(self) -> Sequence[str] | None:
+        """The domains that a source of texts must have; None where it may have any."""
+        return None
+
+    def source_name(self) -> str:
+        """The name of a source of texts, without looking at the data."""
+        return self.name.base.partition("/")[2]
+
+    def ordinary(self, source: str, domain: str) -> bool:
+        """Whether a domain counts in ordinary perplexity, the one pooled over everything."""
+        return True

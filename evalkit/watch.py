@@ -5,21 +5,21 @@ Nothing in the folder is changed or removed. What was scored is known from the r
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit import api
+from evalkit.api import run_options, write_sweep_reports
 from evalkit.checkpoints.resolve import find, resolve
 from evalkit.checkpoints.status import QUIET_SECONDS, WRITTEN, checkpoint_folders, marked_step, unfinished
 from evalkit.errors import EvalkitError, UsageError
+from evalkit.options import RunOptions
 from evalkit.progress import Progress, Silent
-from evalkit.registry import suite_entry
+from evalkit.registry import parse_task_name, suite_entry
 from evalkit.results.store import Run, load_run, safe_name
-from evalkit.scoring.runner import TASKS_SUITE
+from evalkit.scoring.settings import TASKS_SUITE
 
 STOP = "STOP"
 """A file of this name in the watched folder ends the watch."""
@@ -41,8 +41,6 @@ class Watched:
 def watch(
     name: str | Path,
     *,
-    suites: Sequence[str] = (),
-    tasks: Sequence[str] = (),
     once: bool = False,
     idle: float = 3600.0,
     poll: float = 10.0,
@@ -54,32 +52,20 @@ def watch(
     """Score every finished checkpoint in a folder (or of a registered model that is one), and wait for more.
 
     Ends with `once` when none is left to score; else when nothing appeared for `idle` seconds, when evalkit's own
-    training there is finished, or when a file called ``STOP`` is in the folder. `options` are those of `evalkit.run`.
+    training there is finished, or when a file called ``STOP`` is in the folder. `poll`: seconds between two looks; `quiet`:
+    seconds without a change after which a foreign trainer's folder is finished. `options` are those of `evalkit.run`.
     """
-    progress = progress or Silent()
     folder, model = _folder(name)
-    if not suites and not tasks:
+    chosen = RunOptions.make(options, command="evalkit.watch")
+    if not chosen.suite and not chosen.task:
         raise UsageError("Nothing to score is named. --suite or --task says what; 'evalkit list suites' shows all.")
-    result = Watched()
+    watching = _Watch(folder, model, chosen, quiet, progress or Silent())
     last = time.monotonic()
-    said: dict[str, str] = {}
     while True:
         finished = marked_step(folder) is not None
-        result.waiting = {}
-        for checkpoint in checkpoint_folders(folder):
-            if (folder / STOP).exists():
-                break
-            if checkpoint.name in result.runs or checkpoint.name in result.failed:
-                continue
-            why = unfinished(checkpoint, own=(folder / WRITTEN).is_file(), quiet=quiet)
-            if why:
-                result.waiting[checkpoint.name] = why
-                if said.get(checkpoint.name) != why and not why.startswith("it changed"):
-                    progress.note(f"{checkpoint.name} is left for later: {why}")
-                    said[checkpoint.name] = why
-                continue
+        if watching.look():
             last = time.monotonic()
-            _score(result, model, checkpoint, suites, tasks, options, progress)
+        result = watching.result
         if (folder / STOP).exists():
             result.reason = f"there is a file {STOP} in {folder}"
         elif once:
@@ -93,6 +79,54 @@ def watch(
         sleep(poll)
 
 
+class _Watch:
+    """A folder, and what was done with its checkpoints."""
+
+    def __init__(self, folder: Path, model: str, options: RunOptions, quiet: float, progress: Progress) -> None:
+        self.folder, self.model, self.options, self.quiet, self.progress = folder, model, options, quiet, progress
+        self.result = Watched()
+        self._noted: dict[str, str] = {}
+
+    def look(self) -> bool:
+        """Score what is finished and not scored yet; whether there was any."""
+        result, own = self.result, (self.folder / WRITTEN).is_file()
+        result.waiting = {}
+        found = False
+        for checkpoint in checkpoint_folders(self.folder):
+            if (self.folder / STOP).exists():
+                break
+            if checkpoint.name in result.runs or checkpoint.name in result.failed:
+                continue
+            why = unfinished(checkpoint, own=own, quiet=self.quiet)
+            if why:
+                result.waiting[checkpoint.name] = why
+                if self._noted.get(checkpoint.name) != why and not why.startswith("it changed"):
+                    self.progress.note(f"{checkpoint.name} is left for later: {why}")
+                    self._noted[checkpoint.name] = why
+                continue
+            found = True
+            self._score(checkpoint)
+        return found
+
+    def _score(self, checkpoint: Path) -> None:
+        options = self.options.model_copy(update={"model": (f"{self.model}@{checkpoint.name}",)})
+        try:
+            runs = _scored(options)
+            if runs is None:
+                runs = run_options(options, progress=self.progress)
+            else:
+                self.progress.note(f"{checkpoint.name} is scored already")
+        except UsageError:
+            raise
+        except (EvalkitError, OSError) as error:
+            self.result.failed[checkpoint.name] = str(error)
+            self.progress.note(f"{checkpoint.name} failed: {error}")
+            return
+        self.result.runs[checkpoint.name] = runs
+        if options.report:
+            write_sweep_reports([run for made in self.result.runs.values() for run in made], options, self.progress)
+
+
 def _folder(name: str | Path) -> tuple[Path, str]:
     """The folder to watch, and the model's name that its checkpoints are revisions of."""
     path = Path(name).expanduser()
@@ -104,39 +138,12 @@ def _folder(name: str | Path) -> tuple[Path, str]:
     return source.folder, str(name)
 
 
-def _score(
-    result: Watched,
-    model: str,
-    checkpoint: Path,
-    suites: Sequence[str],
-    tasks: Sequence[str],
-    options: Mapping[str, Any],
-    progress: Progress,
-) -> None:
-    name = f"{model}@{checkpoint.name}"
-    try:
-        runs = _scored(name, suites, tasks, options)
-        if runs is None:
-            runs = api.run(name, suite=suites, task=tasks, progress=progress, **options)
-        else:
-            progress.note(f"{checkpoint.name} is scored already")
-    except UsageError:
-        raise
-    except (EvalkitError, OSError) as error:
-        result.failed[checkpoint.name] = str(error)
-        progress.note(f"{checkpoint.name} failed: {error}")
-        return
-    result.runs[checkpoint.name] = runs
-    _report(result)
-
-
-def _scored(name: str, suites: Sequence[str], tasks: Sequence[str], options: Mapping[str, Any]) -> list[Run] | None:
+def _scored(options: RunOptions) -> list[Run] | None:
     """The finished runs of a checkpoint with the same weights and settings, where all are there."""
-    (checkpoint,) = resolve(
-        name, tokenizer=options.get("tokenizer"), trust_remote_code=bool(options.get("trust_remote_code"))
-    )
-    place = Path(options.get("output", "results")) / safe_name(checkpoint.model)
-    wanted = [suite_entry(suite).name for suite in suites] + ([TASKS_SUITE] if tasks else [])
+    (checkpoint,) = resolve(options.model[0], tokenizer=options.tokenizer, trust_remote_code=options.trust_remote_code)
+    place = options.output / safe_name(checkpoint.model)
+    wanted = [suite_entry(suite).name for suite in options.suite] + ([TASKS_SUITE] if options.task else [])
+    tasks = {str(parse_task_name(task)) for task in options.task}
     found: dict[str, Run] = {}
     for file in place.glob(f"*/{safe_name(checkpoint.revision)}/run.json"):
         try:
@@ -146,40 +153,8 @@ def _scored(name: str, suites: Sequence[str], tasks: Sequence[str], options: Map
         if (
             run.status == "done"
             and run.info["checkpoint"]["fingerprint"] == checkpoint.fingerprint
-            and _same(run, options)
+            and options.same_question(run.info.get("settings", {}))
+            and (run.suite != TASKS_SUITE or tasks <= set(run.tasks))
         ):
-            if run.suite == TASKS_SUITE and not {_full(task) for task in tasks} <= set(run.tasks):
-                continue
             found[run.suite] = run
     return [found[suite] for suite in wanted] if all(suite in found for suite in wanted) else None
-
-
-def _full(task: str) -> str:
-    from evalkit.registry import parse_task_name
-
-    return str(parse_task_name(task))
-
-
-def _same(run: Run, options: Mapping[str, Any]) -> bool:
-    """Whether a run was made with these options, as far as they move a score."""
-    defaults: dict[str, Any] = {
-        "split": None, "shots": None, "limit": None, "window": "strict", "prefix_token": "eos", "max_length": None,
-        "apply_chat_template": False, "engine": "auto", "dtype": "auto", "data_source": None,
-    }  # fmt: skip
-    settings = run.info.get("settings", {})
-    return all(
-        json.dumps(settings.get(key, default), default=str) == json.dumps(options.get(key, default), default=str)
-        for key, default in defaults.items()
-    )
-
-
-def _report(result: Watched) -> None:
-    """One report over all checkpoints of a suite, beside their runs."""
-    from evalkit.reports import write_report
-
-    folders: dict[Path, list[Path]] = {}
-    for runs in result.runs.values():
-        for run in runs:
-            folders.setdefault(run.path.parent, []).append(run.path)
-    for folder, paths in folders.items():
-        write_report(paths, folder / "report.html")

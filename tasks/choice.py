@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from evalkit.data import DataSet, Source, open_source
 from evalkit.errors import DataUnavailable, ScoringError, UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
-from evalkit.task import Row, TaskName, TaskOptions
+from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 from evalkit.tasks import fewshot, regimes, shots
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"lm-eval": ("rc",), "olmes": ("rc", "mc"), "olmo1": ("rc",)}
 """Forms of each regime: ``rc`` scores the options' texts, ``mc`` shows them and scores their letters."""
 
 
-class ChoiceTask:
-    """A multiple-choice task in one regime and form. See `evalkit.task.Task` for what each method owes."""
+class ChoiceTask(TaskBase):
+    """A multiple-choice task in one regime and form. See `evalkit.task.TaskBase` for what each method owes."""
 
-    kind: Literal["choice", "text"] = "choice"
     version: ClassVar[int] = 1
     """Raised whenever a prompt or a row of the task changes."""
     data: ClassVar[DataSet]

@@ -21,7 +21,7 @@ from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.registry import task
 from evalkit.system.files import replacing
 from evalkit.system.home import home
-from evalkit.task import Row, TaskName, TaskOptions
+from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 
 INSTRUCTIONS, PREFERENCES = "instructions", "preferences"
 VERSION = 1
@@ -40,7 +40,7 @@ def register_held_out(family: str, name: str, file: Path) -> str:
     return f"{family}/{name}"
 
 
-class _HeldOut:
+class _HeldOut(TaskBase):
     """What both kinds share: documents out of a file."""
 
     max_length: int | None = None

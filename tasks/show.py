@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from evalkit.task import Task
+from evalkit.task import TaskBase
 
 TWIN_OFFSET = 1_000_000
 """Added to the position of a document to number its unconditional twins, as Ai2's request files do."""
 
 
-def show_prompts(task: Task, limit: int | None = None) -> Iterator[dict[str, Any]]:
+def show_prompts(task: TaskBase, limit: int | None = None) -> Iterator[dict[str, Any]]:
     """One dictionary a prompt, in the order of Ai2's request files.
 
     Choice tasks: ``doc_id`` (position in the run's order), ``native_id, context, continuation, label``; all conditional

@@ -75,8 +75,9 @@ class DataItem(BaseModel):
         return re.sub(r"\.(jsonl|json|parquet)(\.gz|\.zst)?$", "", name) or name
 
 
-def _field(default: Any, panel: str, text: str, **more: Any) -> Any:
-    return Field(default, description=text, json_schema_extra={"panel": panel}, **more)
+def _field(default: Any, panel: str, text: str, option: str = "", **limits: Any) -> Any:
+    extra: dict[str, Any] = {"panel": panel, **({"option": option} if option else {})}
+    return Field(default, description=text, json_schema_extra=extra, **limits)
 
 
 WHAT, HOW, LORA, DPO, MACHINE, SCORE = (
@@ -192,8 +193,8 @@ class Recipe(BaseModel):
         False, MACHINE, "Run the Python code that a checkpoint brings. Only for checkpoints that you trust."
     )
 
-    suites: list[str] = _field([], SCORE, "A suite to score before and after. May be repeated.")
-    tasks: list[str] = _field([], SCORE, "A task to score before and after. May be repeated.")
+    suites: list[str] = _field([], SCORE, "A suite to score before and after. May be repeated.", option="--suite")
+    tasks: list[str] = _field([], SCORE, "A task to score before and after. May be repeated.", option="--task")
     apply_chat_template: bool | None = _field(
         None, SCORE, "Whether questions are asked inside the chat template, before and after alike."
     )

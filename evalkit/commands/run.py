@@ -10,210 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalkit.commands.options import (
-    ApplyChatTemplate,
-    Bundle,
-    Data,
-    DataSource,
-    Debug,
-    DomainWeights,
-    Every,
-    Json,
-    Limit,
-    MaxPoints,
-    Samples,
-    Shots,
-    Split,
-    Stage,
-    Suites,
-    Tasks,
-    TasksDir,
-)
+from evalkit.commands.model_options import add_options, given
+from evalkit.commands.options import Debug, Json
 from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import SomeFailed, UsageError
+from evalkit.options import RunOptions
 
 if TYPE_CHECKING:
-    from evalkit.commands.run_config import RunOptions
     from evalkit.results.store import Run
-
-_NOT_OPTIONS = {"config", "debug", "as_json"}
 
 
 def run(
-    context: typer.Context,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            metavar="M[@REV]",
-            help="A registered name, a Hugging Face repository, or a folder, with or without @REVISION. May be repeated.",
-            rich_help_panel="What is scored",
-        ),
-    ] = None,
-    revisions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--revisions",
-            metavar="GLOB",
-            help="Score every revision whose name fits: 'step*', '*-tokens84B', '*'. May be repeated.",
-            rich_help_panel="What is scored",
-        ),
-    ] = None,
-    every: Every = None,
-    max_points: MaxPoints = None,
-    stage: Stage = None,
-    adapter: Annotated[
-        Path | None,
-        typer.Option(
-            "--adapter",
-            metavar="DIR",
-            help="A LoRA adapter as PEFT writes it, merged into the model before scoring.",
-            rich_help_panel="What is scored",
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer",
-            metavar="T",
-            help="A folder, hub repository or tokenizer.json, where the checkpoint has no tokenizer of its own.",
-            rich_help_panel="What is scored",
-        ),
-    ] = None,
-    suite: Suites = None,
-    task: Tasks = None,
-    split: Split = None,
-    shots: Shots = None,
-    limit: Limit = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            "--window",
-            metavar="strict|catwalk",
-            help="How long texts are cut into windows (docs/scoring.md tells the difference).",
-            show_default="strict",
-            rich_help_panel="How",
-        ),
-    ] = None,
-    prefix_token: Annotated[
-        str | None,
-        typer.Option(
-            "--prefix-token",
-            metavar="eos|bos",
-            help="The token that stands before a text.",
-            show_default="eos",
-            rich_help_panel="How",
-        ),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            "--max-length",
-            metavar="N",
-            min=1,
-            help="Positions to use, in place of the model's own number.",
-            rich_help_panel="How",
-        ),
-    ] = None,
-    apply_chat_template: ApplyChatTemplate = False,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            "--engine",
-            metavar="NAME",
-            help="What runs the model; 'evalkit list engines' shows all.",
-            show_default="auto",
-            rich_help_panel="How",
-        ),
-    ] = None,
-    engine_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--engine-arg",
-            metavar="K=V",
-            help="A setting in the engine's own words. May be repeated.",
-            rich_help_panel="How",
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device", metavar="D", help="cpu, cuda, cuda:1, or auto.", show_default="auto", rich_help_panel="How"
-        ),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            "--dtype",
-            metavar="T",
-            help="float32, bfloat16, float16, or auto: float32 on a CPU, the checkpoint's own on CUDA.",
-            show_default="auto",
-            rich_help_panel="How",
-        ),
-    ] = None,
-    batch_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-tokens",
-            metavar="N",
-            min=1,
-            help="Tokens in one batch. Without it the engine chooses; it is halved when memory runs out.",
-            rich_help_panel="How",
-        ),
-    ] = None,
-    cross_check: Annotated[
-        int | None,
-        typer.Option(
-            "--cross-check",
-            metavar="N",
-            min=1,
-            help="Score N requests again on the other engine (transformers or vllm), and report how far the two are apart.",
-            rich_help_panel="How",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", metavar="DIR", help="The folder of results.", show_default="results", rich_help_panel="Results"
-        ),
-    ] = None,
-    data: Data = None,
-    data_source: DataSource = None,
-    bundle: Bundle = None,
-    tasks_dir: TasksDir = None,
-    save_tokens: Annotated[
-        bool,
-        typer.Option(
-            "--save-tokens",
-            help="Keep the log-probability of every token of every text, not of a sample of texts alone.",
-            rich_help_panel="Results",
-        ),
-    ] = False,
-    domain_weights: DomainWeights = None,
-    samples: Samples = None,
-    no_report: Annotated[
-        bool, typer.Option("--no-report", help="Write no report.html.", rich_help_panel="Results")
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print what would be scored, without loading the model.", rich_help_panel="How"),
-    ] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Score again what is already there.", rich_help_panel="How"),
-    ] = False,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Read every byte of the weights for the fingerprint.", rich_help_panel="How"),
-    ] = False,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Run the Python code that a checkpoint brings. Only for checkpoints that you trust.",
-            rich_help_panel="What is scored",
-        ),
-    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -224,6 +31,7 @@ def run(
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
+    **fields: Any,
 ) -> None:
     """Score checkpoints on suites and tasks, and write a folder of results with a report.
 
@@ -241,12 +49,7 @@ def run(
     """
     from evalkit.commands.run_config import read
 
-    given = {
-        name: context.params[name]
-        for name in context.params
-        if name not in _NOT_OPTIONS and _on_command_line(context, name)
-    }
-    options = read(config, given)
+    options = read(config, given(fields))
     if not options.model:
         raise UsageError("No model is named. --model takes a registered name, a hub repository or a folder.")
     if not options.suite and not options.task:
@@ -267,38 +70,14 @@ def silence_bars() -> None:
         enable_progress_bars()
 
 
-def _on_command_line(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
-
-
-def engine_arguments(pairs: list[str]) -> dict[str, str]:
-    """``["delay=0.1"]`` as a dict; `UsageError` where there is no ``=``."""
-    arguments = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not sign or not key.strip():
-            raise UsageError(f"--engine-arg takes KEY=VALUE, not '{pair}'.")
-        arguments[key.strip()] = value.strip()
-    return arguments
-
-
 def _score(options: RunOptions, as_json: bool) -> None:
     from evalkit import api
     from evalkit.commands.progress import Drawn
 
-    chosen = options.model_dump(exclude={"engine_arg", "no_report"})
     failed: SomeFailed | None = None
     runs: Sequence[Run]
     try:
-        runs = api.run(
-            chosen.pop("model"),
-            **{**chosen, "revisions": options.revisions or None},
-            engine_args=engine_arguments(options.engine_arg),
-            report=not options.no_report,
-            command=shlex.join(["evalkit", *sys.argv[1:]]),
-            progress=Drawn(),
-        )
+        runs = api.run_options(options, command=shlex.join(["evalkit", *sys.argv[1:]]), progress=Drawn())
     except SomeFailed as error:
         failed, runs = error, error.runs
     if as_json:
@@ -385,3 +164,10 @@ def _as_json(run: Run) -> dict[str, Any]:
         "warnings": run.info.get("warnings", []),
         "metrics": [] if run.status == "planned" else read_metrics(run.path),
     }
+
+
+add_options(
+    run,
+    RunOptions,
+    first=("model", "revisions", "every", "max_points", "stage", "adapter", "tokenizer", "suite", "task"),
+)

@@ -15,7 +15,7 @@ from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from evalkit.task import Task
+    from evalkit.task import TaskBase
 
 SHOWN = 3
 """Documents shown to a person who names no --limit; --json prints all."""
@@ -78,7 +78,7 @@ def show(
         _show_prompts(made, None if limit is not None else SHOWN)
 
 
-def _prompts(task: Task, first: int | None) -> Iterator[dict[str, Any]]:
+def _prompts(task: TaskBase, first: int | None) -> Iterator[dict[str, Any]]:
     from evalkit.tasks.show import show_prompts
 
     return show_prompts(task, limit=first)
@@ -89,7 +89,7 @@ def _print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
         print(json.dumps(line, ensure_ascii=False))
 
 
-def _show_prompts(task: Task, first: int | None) -> None:
+def _show_prompts(task: TaskBase, first: int | None) -> None:
     """Prompts for eyes: a document's context once, its continuations below it, the right one marked."""
     console = stdout()
     for (doc_id, context), prompts in groupby(
@@ -111,7 +111,7 @@ def _show_prompts(task: Task, first: int | None) -> None:
         say(f"These are the first {first} documents of {task.name}; --json prints all, --limit N asks for N.")
 
 
-def _show_requests(task: Task, model: str, first: int | None, as_json: bool) -> None:
+def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool) -> None:
     """Requests as an engine sees them: ids, token strings, and which of them are scored."""
     from itertools import islice
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from pydantic.fields import FieldInfo
 
+from evalkit.commands.model_options import add_options
 from evalkit.commands.options import Debug, Json
 from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
 from evalkit.errors import EvalkitError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from evalkit.train.grid import Grid, GridResult
     from evalkit.train.inspect_data import Look
 
-SINGULAR = {"suites": "--suite", "tasks": "--task"}
-NO_OPTION = ("description", "sources", "data")
 LISTS = ("suites", "tasks", "report_to")
 
 
@@ -275,32 +274,14 @@ def _dry_run(grid: Grid) -> None:
 # -------------------------------------------------------------------------------------------------------------- options
 
 
-def _with_fields() -> inspect.Signature:
-    """The command's own parameters, and one for every field of a recipe."""
-    own = inspect.signature(train, eval_str=True)
-    fixed = [parameter for parameter in own.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
-    made = []
-    for name, field in Recipe.model_fields.items():
-        if name in NO_OPTION:
-            continue
-        flag = field.annotation is bool or bool in get_args(field.annotation)
-        option = SINGULAR.get(name, "--" + name.replace("_", "-"))
-        more: dict[str, Any] = {} if flag else {"metavar": _metavar(name, field.annotation)}
-        panel = (field.json_schema_extra or {}).get("panel") if isinstance(field.json_schema_extra, dict) else None
-        default = field.default
-        shown = str(default).lower() if isinstance(default, bool) else str(default)
-        kind: Any = bool | None if flag else list[str] | None
-        info = typer.Option(
-            f"{option}/--no-{option[2:]}" if flag else option,
-            help=field.description,
-            show_default=shown if default not in (None, "", [], False) else False,
-            rich_help_panel=str(panel) if panel else None,
-            **more,
-        )
-        made.append(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info])
-        )
-    return own.replace(parameters=[*fixed, *made])
+def _describe(name: str) -> dict[str, Any]:
+    """Flags have both forms, since a recipe may say either."""
+    return {"paired": True, "metavar": _metavar(name, Recipe.model_fields[name].annotation)}
+
+
+def _kind(field: FieldInfo) -> Any:
+    """Every option may be repeated: a list of values is an axis of a grid. The recipe checks the types."""
+    return bool | None if bool in (field.annotation, *get_args(field.annotation)) else list[str] | None
 
 
 def _metavar(name: str, kind: Any) -> str:
@@ -314,6 +295,4 @@ def _metavar(name: str, kind: Any) -> str:
     return "N" if int in kinds else "NAME"
 
 
-signature = _with_fields()
-train.__signature__ = signature  # type: ignore[attr-defined]  # typer reads both
-train.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+add_options(train, Recipe, skip=("description", "sources", "data"), describe=_describe, kind=_kind)

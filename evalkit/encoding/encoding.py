@@ -10,14 +10,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import ScoringError, UsageError
-from evalkit.records import Prompt, Request
+from evalkit.records import PrefixPolicy, Prompt, Request, Window
 
-Window = Literal["strict", "catwalk"]
-PrefixPolicy = Literal["eos", "bos"]
 Ids = list[int]
 
 UNLIMITED = 10**15

@@ -19,7 +19,7 @@ from evalkit.errors import ScoringError
 from evalkit.records import Batch, Document, Prompt, Request
 from evalkit.scoring.request_table import RequestTable
 from evalkit.system.files import canonical_json
-from evalkit.task import Task, TaskOptions
+from evalkit.task import TaskBase, TaskOptions
 
 SEGMENT_TOKENS = 1_000_000
 """Texts are planned and scored in segments of about so many tokens; all choice tasks together are one segment, so that
@@ -41,7 +41,7 @@ PromptSink = Callable[["TaskWork", Document, Sequence[Prompt]], None]
 class TaskWork:
     """One task of a run with everything that its prompts became. Prompts are numbered through all documents."""
 
-    task: Task
+    task: TaskBase
     options: TaskOptions
     protocol: dict[str, Any]
     protocol_hash: str
@@ -147,7 +147,7 @@ def encoder_protocol(encoder: Encoder) -> dict[str, Any]:
     return protocol
 
 
-def task_protocol(task: Task, encoder: Encoder) -> tuple[dict[str, Any], str]:
+def task_protocol(task: TaskBase, encoder: Encoder) -> tuple[dict[str, Any], str]:
     """All that makes a task's requests, and 16 hex digits that stand for it. Results compare where these are equal."""
     protocol = {"task": dict(task.protocol()), "encoder": encoder_protocol(encoder)}
     if is_plain(task):
@@ -172,7 +172,7 @@ def sampled_texts(documents: Iterator[Document]) -> set[int]:
 
 
 def make_plan(
-    tasks: Sequence[tuple[Task, TaskOptions]],
+    tasks: Sequence[tuple[TaskBase, TaskOptions]],
     encoder: Encoder,
     *,
     save_tokens: bool = False,
@@ -208,29 +208,24 @@ def make_plan(
                 segment.pieces[-1] = (work, segment.pieces[-1][1] + len(chunk))
             else:
                 segment.pieces.append((work, len(chunk)))
-        if position == 0 and not getattr(work.task, "may_be_empty", False):
+        if position == 0 and not work.task.may_be_empty:
             raise ScoringError(f"The task '{work.name}' has no documents to ask.")
     if not plan.documents:
-        told = [sentence for work in works for sentence in task_warnings(work.task)]
+        told = [sentence for work in works for sentence in work.task.warnings()]
         raise ScoringError(" ".join(["There are no documents to ask.", *told[:1]]))
     return plan
 
 
-def is_plain(task: Task) -> bool:
+def is_plain(task: TaskBase) -> bool:
     """Whether a task's prompts never go into a chat template: texts, and prompts that hold one already."""
-    return task.kind == "text" or bool(getattr(task, "plain_prompts", False))
-
-
-def task_warnings(task: Task) -> list[str]:
-    """What a task says about its data, where it says anything."""
-    return list(getattr(task, "warnings", list)())
+    return task.kind == "text" or task.plain_prompts
 
 
 def _has_choices(segment: Segment) -> bool:
     return any(work.task.kind == "choice" for work, _ in segment.pieces)
 
 
-def _chunks(task: Task) -> Iterator[list[Document]]:
+def _chunks(task: TaskBase) -> Iterator[list[Document]]:
     chunk: list[Document] = []
     characters = 0
     for document in task.documents():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,8 @@ from evalkit.errors import EvalkitError
 from evalkit.records import Checkpoint, Metric
 from evalkit.results.store import SCHEMA_VERSION, load_run, options_to_json, read_metrics
 from evalkit.scoring.journal import Journal
-from evalkit.scoring.plan import TaskWork, WorkPlan, protocol_data, task_warnings
+from evalkit.scoring.plan import TaskWork, WorkPlan, protocol_data
+from evalkit.scoring.settings import RunSettings
 from evalkit.system import environment
 from evalkit.system.files import sweep, writing
 from evalkit.system.processes import this_process
@@ -29,11 +31,10 @@ def describe(
     suite: str,
     aggregation: str,
     variation: Sequence[str],
-    command: str | None,
-    choices: Mapping[str, Any],
+    settings: RunSettings,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The lasting part of ``run.json``. `choices`: the person's own, as they are; `notes`: what the engine has to say."""
+    """The lasting part of ``run.json``. `notes`: what the engine has to say."""
     encoder = plan.encoder
     identity = dict(journal.identity)
     warnings: list[str] = []
@@ -41,7 +42,7 @@ def describe(
     if limited:
         warnings.append(f"Limited: fewer documents than the regime asks for in {', '.join(limited)}.")
     for work in works:
-        warnings += task_warnings(work.task)
+        warnings += work.task.warnings()
     warnings += notes
     if encoder.chat:
         warnings.append("Questions are asked in the checkpoint's chat template; runs without it do not compare.")
@@ -50,7 +51,7 @@ def describe(
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "running",
-        "command": command,
+        "command": settings.command,
         "model": checkpoint.model,
         "suite": suite,
         "aggregation": aggregation,
@@ -81,8 +82,8 @@ def describe(
         "identity": identity,
         "identity_hash": journal.hash,
         "tasks": {work.name: _about(work) for work in works},
-        "settings": dict(choices),
-        "data_source": choices.get("data_source"),
+        "settings": {**settings.options.settings(), "engine_chosen": dataclasses.asdict(settings.chosen)},
+        "data_source": settings.options.data_source,
         "guidelines": _guidelines(works, encoder, identity, checkpoint.training),
         "seeds": {"note": "Sampling and shots are fixed by each task's protocol; scoring draws nothing."},
         "versions": environment.versions(),
@@ -101,7 +102,7 @@ def _about(work: TaskWork) -> dict[str, Any]:
         "protocol_hash": work.protocol_hash,
         "options": options_to_json(work.options),
         "limited": work.task.limited,
-        "gated": bool(getattr(work.task, "gated", False)),
+        "gated": work.task.gated,
         "documents": len(work.prompts),
         "prompts": len(work.windows),
         "requests": len(work.requests),

@@ -10,13 +10,12 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalkit.engines.base import Engine, StreamingEngine
 from evalkit.errors import EvalkitError, OutOfMemory, RequestRefused, ScoringError
-from evalkit.progress import Progress, Silent
 from evalkit.records import Batch, Checkpoint, Metric, Request, Scores
 from evalkit.results.store import (
     Run,
@@ -36,39 +35,11 @@ from evalkit.scoring.journal import BadScore, Journal
 from evalkit.scoring.plan import Segment, WorkPlan
 from evalkit.scoring.rows import Reader, TokenStrings
 from evalkit.scoring.run_info import carry_over, describe, note_truncated, take_over, when
-from evalkit.statistics.domain_weights import Weights
+from evalkit.scoring.settings import TASKS_SUITE, Group, RunSettings
 from evalkit.task import Row
 
 INFO_SECONDS = 20.0
 """While scoring, ``run.json`` is written anew at most this often."""
-TASKS_SUITE = "tasks"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """What one run folder holds: a suite's name and its tasks (positions in the plan)."""
-
-    suite: str
-    works: tuple[int, ...]
-    variation: tuple[str, ...] = ()
-    """What is not default, as it stands in the folder's name."""
-    aggregation: str = "macro"
-    weights: Weights | None = None
-    """Of domains, where the group is a suite of texts."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """What the runner needs beside plan, engine and checkpoint."""
-
-    output: Path
-    force: bool = False
-    dry_run: bool = False
-    save_tokens: bool = False
-    command: str | None = None
-    choices: Mapping[str, Any] = field(default_factory=dict)
-    """The person's choices, written to ``run.json`` as they are."""
-    progress: Progress = field(default_factory=Silent)
 
 
 @dataclass(slots=True)
@@ -93,8 +64,9 @@ def run_checkpoint(
     Raises `EvalkitError` (the runs' status is then ``failed``) and `KeyboardInterrupt` (``partial``); every batch that
     was committed stays. A dry run writes nothing and gives runs of status ``planned``.
     """
-    identity = _likely_identity(checkpoint, engine, settings.output) if settings.dry_run else engine.identity()
-    journal = Journal(settings.output / "journal", identity, force=settings.force)
+    options = settings.options
+    identity = _likely_identity(checkpoint, engine, options.output) if options.dry_run else engine.identity()
+    journal = Journal(options.output / "journal", identity, force=options.force)
     try:
         return _Scoring(checkpoint, plan, groups, engine, journal, settings).run()
     finally:
@@ -133,7 +105,9 @@ class _Scoring:
         self.scoring_seconds = 0.0
         self.infos: list[dict[str, Any]] = []
         self.folders = [
-            run_folder(settings.output, checkpoint.model, self._suite(group), group.variation, checkpoint.revision)
+            run_folder(
+                settings.options.output, checkpoint.model, self._suite(group), group.variation, checkpoint.revision
+            )
             for group in groups
         ]
         self.expected: float | None = None
@@ -156,8 +130,7 @@ class _Scoring:
                 suite=self._suite(group),
                 aggregation=group.aggregation,
                 variation=group.variation,
-                command=self.settings.command,
-                choices=self.settings.choices,
+                settings=self.settings,
                 notes=getattr(self.engine, "notes", ()),
             )
             for group in self.groups
@@ -166,7 +139,7 @@ class _Scoring:
             if group.weights is not None:
                 info["domain_weights"] = dict(group.weights)
         self.progress.plan(self.checkpoint.name, {**self._counts(), "expected_seconds": self._expect()})
-        if self.settings.dry_run:
+        if self.settings.options.dry_run:
             return self._runs("planned")
         try:
             for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
@@ -206,7 +179,7 @@ class _Scoring:
         """Seconds that scoring will take, from how fast this machine was before; None where nothing is known."""
         counts = self.counts
         self._kind = speed.kind_of(
-            self.checkpoint, self.engine.name, self.settings.choices, counts.tree_tokens, counts.head_rows
+            self.checkpoint, self.engine.name, self.settings.options, counts.tree_tokens, counts.head_rows
         )
         rate, left = speed.remembered(self._kind), counts.tree_tokens - counts.found_tokens
         self.expected = left / rate if rate is not None else None if left else 0.0

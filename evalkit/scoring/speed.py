@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.options import ScoringOptions
 from evalkit.records import Checkpoint
 from evalkit.system import home
 from evalkit.system.files import canonical_json, write_json
@@ -27,7 +28,7 @@ SECONDS = 2.0
 
 
 def kind_of(
-    checkpoint: Checkpoint, engine: str, choices: Mapping[str, Any], tree_tokens: int, head_rows: int
+    checkpoint: Checkpoint, engine: str, options: ScoringOptions, tree_tokens: int, head_rows: int
 ) -> dict[str, Any] | None:
     """What a rate is remembered for; None where the model's size is not known."""
     if not checkpoint.parameters:
@@ -36,9 +37,9 @@ def kind_of(
         "model_type": checkpoint.config.get("model_type"),
         "parameters": checkpoint.parameters,
         "engine": engine,
-        "device": choices.get("device", "auto"),
-        "dtype": choices.get("dtype", "auto"),
-        "engine_args": dict(choices.get("engine_args") or {}),
+        "device": options.device,
+        "dtype": options.dtype,
+        "engine_args": dict(options.engine_args),
         "host": socket.gethostname(),
         "texts": 2 * head_rows > tree_tokens,
     }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from evalkit.errors import UsageError
+from evalkit.options import LeaderboardOptions
 from evalkit.reports.leaderboard import published
 from evalkit.reports.leaderboard.board import Board, Column, Row, Score, with_best
 from evalkit.reports.leaderboard.columns import task_columns
@@ -16,9 +17,6 @@ from evalkit.reports.leaderboard.document_ranks import DocumentRanks
 from evalkit.reports.leaderboard.entries import Entry, entries_of, read_runs
 from evalkit.reports.leaderboard.guidelines import controls_of
 from evalkit.reports.leaderboard.scores import suite_scores
-
-GroupBy = Literal["none", "model", "size", "stage", "engine", "tokenizer"]
-Ranks = Literal["auto", "documents", "errors", "none"]
 
 SIZES = (
     (500e6, "under 0.5 B"),
@@ -30,30 +28,12 @@ SIZES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a person can choose about a leaderboard."""
-
-    suites: tuple[str, ...] = ()
-    """Globs; empty: all."""
-    tasks: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
-    """In place of each task's primary metric."""
-    baselines: tuple[str, ...] = ()
-    """Names, files, or ``none``; empty: all that ship."""
-    group_by: GroupBy = "none"
-    ranks: Ranks = "auto"
-    title: str = ""
-
-
-def build(folders: Sequence[Path | str], options: Options | None = None) -> Board:
+def build(folders: Sequence[Path | str], options: LeaderboardOptions | None = None) -> Board:
     """The leaderboard of every run at or below the folders.
 
     Raises `UsageError` where there is no run with scores, and for choices that do not exist.
     """
-    chosen = options or Options()
-    _check(chosen)
+    chosen = options or LeaderboardOptions()
     paths = [Path(folder) for folder in folders]
     for path in paths:
         if not path.is_dir():
@@ -101,15 +81,6 @@ def build(folders: Sequence[Path | str], options: Options | None = None) -> Boar
         folder=paths[0] if len(paths) == 1 else None,
     )
     return _ordered(board)
-
-
-def _check(options: Options) -> None:
-    for name, value, allowed in (
-        ("--group-by", options.group_by, get_args(GroupBy)),
-        ("--ranks", options.ranks, get_args(Ranks)),
-    ):
-        if value not in allowed:
-            raise UsageError(f"{name} takes {', '.join(allowed)}, not '{value}'.")
 
 
 def _without_empty(entries: list[Entry], columns: Sequence[Column]) -> tuple[list[Entry], list[Column]]:

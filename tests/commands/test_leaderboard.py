@@ -33,7 +33,7 @@ def test_wrong_choices_are_sentences(evalkit: Command) -> None:
     assert "no folder nowhere" in evalkit("leaderboard", "nowhere").fails(2)
     made.many(Path("results"), 1, 1)
     assert "--format takes html" in evalkit("leaderboard", "--format", "pdf").fails(2)
-    assert "--group-by takes" in evalkit("leaderboard", "--group-by", "colour").fails(2)
+    assert "--group-by cannot be 'colour'" in evalkit("leaderboard", "--group-by", "colour").fails(2)
     assert "OLMo-1B" in evalkit("leaderboard", "--baselines", "OLMo-1").fails(2)
 
 

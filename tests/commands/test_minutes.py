@@ -9,6 +9,7 @@ import pytest
 
 from evalkit.checkpoints.resolve import resolve
 from evalkit.commands import progress
+from evalkit.options import ScoringOptions
 from evalkit.scoring import speed
 from tests.commands.conftest import Command
 from tests.made import small
@@ -61,17 +62,17 @@ def test_the_first_run_tells_and_later_plans_know(
 def test_rates_are_kept_by_what_moves_them(many: Path) -> None:
     """Other sizes, engines, dtypes and kinds of work have rates of their own; damaged files and moments are no rates."""
     one, two = resolve(str(many), "*")
-    kind = speed.kind_of(one, "fake", {"dtype": "float32"}, 1000, 900)
-    assert kind == speed.kind_of(two, "fake", {"dtype": "float32"}, 10, 9)
+    kind = speed.kind_of(one, "fake", ScoringOptions(dtype="float32"), 1000, 900)
+    assert kind == speed.kind_of(two, "fake", ScoringOptions(dtype="float32"), 10, 9)
     assert speed.remembered(kind) is None
     speed.remember(kind, 5000, speed.SECONDS / 2)
     assert speed.remembered(kind) is None
     speed.remember(kind, 5000, 10.0)
     assert speed.remembered(kind) == 500
     for other in (
-        speed.kind_of(one, "fake", {"dtype": "bfloat16"}, 1000, 900),
-        speed.kind_of(one, "transformers", {"dtype": "float32"}, 1000, 900),
-        speed.kind_of(one, "fake", {"dtype": "float32"}, 1000, 100),
+        speed.kind_of(one, "fake", ScoringOptions(dtype="bfloat16"), 1000, 900),
+        speed.kind_of(one, "transformers", ScoringOptions(dtype="float32"), 1000, 900),
+        speed.kind_of(one, "fake", ScoringOptions(dtype="float32"), 1000, 100),
         None,
     ):
         assert speed.remembered(other) is None

@@ -14,7 +14,7 @@ from evalkit.domains.bundle_texts import Text
 from evalkit.domains.texts import count_words
 from evalkit.errors import UsageError
 from evalkit.records import Prompt, Scores
-from evalkit.task import Task
+from evalkit.task import TaskBase
 from evalkit.tasks.show import show_prompts
 from tests.made.invented_data import make
 
@@ -23,7 +23,7 @@ def test_the_texts(bundle: Bundle) -> None:
     """Eight a domain, four domains, no text twice, no more than 40,000 characters: a first run stays short."""
     task = make("quickstart_texts")
     documents = list(task.documents())
-    assert isinstance(task, Task)
+    assert isinstance(task, TaskBase)
     assert [d.fields["domain"] for d in documents[::8]] == ["boolq", "coqa", "squad", "wikihow"]
     assert len({d.fields["text"] for d in documents}) == len(documents) == 32
     assert sum(len(d.fields["text"]) for d in documents) < 40_000

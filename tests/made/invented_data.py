@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.registry import parse_task_name, tasks
-from evalkit.task import Task, TaskOptions
+from evalkit.task import TaskBase, TaskOptions
 
 Row = dict[str, Any]
 
@@ -81,7 +81,7 @@ def write_folder(root: Path, task: str, **splits: list[Row]) -> Path:
     return root
 
 
-def make(name: str, **options: Any) -> Task:
+def make(name: str, **options: Any) -> TaskBase:
     """The task of a name with options, through the registry as every command makes it."""
     parsed = parse_task_name(name)
     return tasks.get(parsed.base).factory(parsed, TaskOptions(**options))

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from evalkit import registry
 from evalkit.records import Document, Metric, Prompt, Scores
-from evalkit.task import Row, TaskName, TaskOptions
+from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 
 EOS = "<|endoftext|>"
 CONFIG = {
@@ -54,7 +54,7 @@ def make_checkpoint(folder: Path, seed: int = 0, tokenizer: bool = True, **confi
     return folder
 
 
-class Sums:
+class Sums(TaskBase):
     """Questions `a + b = ?` with three options; `n` of them."""
 
     kind: Literal["choice", "text"] = "choice"
@@ -62,8 +62,11 @@ class Sums:
 
     def __init__(self, name: TaskName, options: TaskOptions, n: int = 40) -> None:
         self.name, self.options = name, options
-        self.n = min(n, options.limit or n)
-        self.limited = self.n < n
+        self.all, self.n = n, min(n, options.limit or n)
+
+    @property
+    def limited(self) -> bool:
+        return self.n < self.all
 
     def protocol(self) -> Mapping[str, Any]:
         return {"version": 1, "n": self.n, "shots": self.options.shots or 0}
@@ -106,12 +109,11 @@ class Sums:
         ]
 
 
-class Texts:
+class Texts(TaskBase):
     """Texts of very different lengths in two domains; windows of 64 tokens."""
 
     kind: Literal["choice", "text"] = "text"
     max_length: int | None = 64
-    limited = False
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         self.name = name

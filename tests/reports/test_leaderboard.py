@@ -330,7 +330,7 @@ def test_nothing_to_show_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--task"):
         build([tmp_path], Options(tasks=("zzz*",)))
     with pytest.raises(UsageError, match="--group-by"):
-        build([tmp_path], Options(group_by="colour"))  # type: ignore[arg-type]
+        Options.make({"group_by": "colour"}, command="evalkit leaderboard")
 
 
 def test_filters(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from evalkit.errors import UsageError
 from evalkit.registry import parse_task_name, suites, tasks
-from evalkit.task import Task, TaskOptions
+from evalkit.task import TaskBase, TaskOptions
 from evalkit.tasks.show import show_prompts
 from evalkit.tasks.suites import read_suite
 from tests.made.invented_data import ARC, HELLASWAG, make, write_folder
@@ -62,7 +62,7 @@ def test_tasks_fit_the_protocol_and_repeat_themselves(tmp_path: Path) -> None:
     for entry in (tasks.get(name) for name in ("arc_easy", "arc_challenge", "hellaswag")):
         for name in entry.names():
             task = make(str(name), data_source=str(tmp_path), shots=0)
-            assert isinstance(task, Task)
+            assert isinstance(task, TaskBase)
             assert [d.index for d in task.documents()] == [d.index for d in task.documents()]
             data = task.protocol()["data"]
             assert data["source"] == "folder"

@@ -108,7 +108,7 @@ def test_once(run_folder: Callable[..., Path], task: str, tmp_path: Path) -> Non
     damage(run_folder(30), "weights cut short")
     place = tmp_path / "runs" / "other"
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
-    watched = watch(place, tasks=[task], once=True)
+    watched = watch(place, task=[task], once=True)
     assert list(watched.runs) == ["checkpoint-2", "checkpoint-10"]
     assert watched.waiting == {"checkpoint-30": "model.safetensors is not whole yet"}
     assert [run.info["checkpoint"]["step"] for runs in watched.runs.values() for run in runs] == [2, 10]
@@ -117,7 +117,7 @@ def test_once(run_folder: Callable[..., Path], task: str, tmp_path: Path) -> Non
         for runs in watched.runs.values()
         for run in runs
     }
-    again = watch(place, tasks=[task], once=True)
+    again = watch(place, task=[task], once=True)
     assert list(again.runs) == ["checkpoint-2", "checkpoint-10"]
     assert {file: file.stat().st_mtime_ns for file in files} == files
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
@@ -140,7 +140,7 @@ def test_as_they_appear(run_folder: Callable[..., Path], task: str, tmp_path: Pa
         else:
             (place / "STOP").touch()
 
-    watched = watch(place, tasks=[task], poll=7, sleep=sleep)
+    watched = watch(place, task=[task], poll=7, sleep=sleep)
     assert list(watched.runs) == ["checkpoint-1", "checkpoint-2"]
     assert naps == [7, 7, 7]
     assert "STOP" in watched.reason
@@ -151,7 +151,7 @@ def test_idle_and_failures(run_folder: Callable[..., Path], task: str, tmp_path:
     run_folder(1)
     (run_folder(2) / "config.json").write_text('{"model_type": "nonsense"}')
     touch(tmp_path / "runs" / "other" / "checkpoint-2", 100)
-    watched = watch(tmp_path / "runs" / "other", tasks=[task], idle=0.0, sleep=lambda seconds: None)
+    watched = watch(tmp_path / "runs" / "other", task=[task], idle=0.0, sleep=lambda seconds: None)
     assert list(watched.runs) == ["checkpoint-1"]
     assert list(watched.failed) == ["checkpoint-2"]
     assert "no checkpoint appeared" in watched.reason
@@ -171,7 +171,7 @@ def test_of_evalkits_own_training(small_model: Path, chats: Path, task: str) -> 
         held_out=0,
         threads=1,
     )
-    watched = watch("mine", tasks=[task], sleep=lambda seconds: pytest.fail("nothing is left to wait for"))
+    watched = watch("mine", task=[task], sleep=lambda seconds: pytest.fail("nothing is left to wait for"))
     assert list(watched.runs) == ["checkpoint-2", "checkpoint-4"]
     assert [run.model for runs in watched.runs.values() for run in runs] == ["mine@checkpoint-2", "mine@checkpoint-4"]
     assert "finished" in watched.reason
@@ -182,4 +182,4 @@ def test_nothing_to_score(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--suite"):
         watch(tmp_path)
     with pytest.raises(UsageError, match="hub"):
-        watch("allenai/OLMo-1B-hf", suites=["quickstart"])
+        watch("allenai/OLMo-1B-hf", suite=["quickstart"])

@@ -1,0 +1,45 @@
+"""The plan of the checkpoint at hand; checkpoints of one tokenizer and length share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evalkit.encoding.encoding import Encoder, max_length_of
+from evalkit.options import RunOptions
+from evalkit.progress import Progress
+from evalkit.results.tables import Prompts
+from evalkit.scoring.plan import WorkPlan, make_plan
+from evalkit.scoring.targets import Target
+from evalkit.task import TaskBase, TaskOptions
+
+
+class PlanCache:
+    """Makes the plan of a target anew only where its tokens may differ from those of the target before."""
+
+    def __init__(self, tasks: Sequence[tuple[TaskBase, TaskOptions]], options: RunOptions, progress: Progress) -> None:
+        self._tasks, self._options, self._progress = tasks, options, progress
+        self._key: tuple[Any, ...] = ()
+        self._plan: WorkPlan | None = None
+
+    def plan(self, target: Target) -> WorkPlan:
+        """Every request of the run for a target's tokenizer and length; stores the prompts unless it is a dry run."""
+        options, tokenizer = self._options, target.open_tokenizer()
+        config = dict(target.checkpoint.config)
+        length = max_length_of(config, tokenizer, options.max_length)
+        template = tokenizer.chat_template if options.apply_chat_template else None
+        key = (tokenizer.hash, length, config.get("model_type"), str(config.get("architectures")), template)
+        if self._plan is None or key != self._key:
+            encoder = Encoder(
+                tokenizer,
+                length,
+                window=options.window,
+                prefix=options.prefix_token,
+                chat=options.apply_chat_template,
+            )
+            with Prompts(None if options.dry_run else options.output / "prompts") as prompts:
+                self._plan = make_plan(
+                    self._tasks, encoder, save_tokens=options.save_tokens, sink=prompts.add, note=self._progress.note
+                )
+            self._key = key
+        return self._plan
