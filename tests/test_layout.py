@@ -18,7 +18,7 @@ LONGEST_MODULE = 500
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "records", "task", "progress", "system"),
-    ("registry", "encoding", "statistics"),
+    ("options", "registry", "encoding", "statistics"),
     ("checkpoints", "engines", "data", "models", "results"),
     ("tasks", "domains"),
     ("scoring", "comparison"),
