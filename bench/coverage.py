@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.results.store import load_run
+from evalkit.results.reading import load_run
 from evalkit.statistics import estimates
 from evalkit.statistics.estimates import Floats
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from evalkit.checkpoints.revisions import parse_revision
 from evalkit.registry import make_task
-from evalkit.results.store import Run, find_runs, load_run, options_from_json
+from evalkit.results.reading import Run, find_runs, load_run
+from evalkit.results.recompute import options_from_json
 from evalkit.statistics import estimates
 from evalkit.statistics.estimates import Estimate
 

@@ -25,7 +25,8 @@ from evalkit.domains.layout import TextSource, find_source, split_name
 from evalkit.domains.texts import TextTask
 from evalkit.errors import DataUnavailable, UsageError
 from evalkit.registry import TaskEntry, tasks
-from evalkit.results.store import folder_lock, safe_name
+from evalkit.results.layout import safe_name
+from evalkit.results.writing import folder_lock
 from evalkit.system.home import cache
 from evalkit.task import DomainLine, TaskName, TaskOptions
 

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from evalkit.api import run
     from evalkit.comparison.compare import Comparison, compare_runs
     from evalkit.comparison.trends import trend_table
-    from evalkit.results.store import Run, Runs, load_run, load_runs, recompute_metrics
+    from evalkit.results.reading import Run, Runs, load_run, load_runs
+    from evalkit.results.recompute import recompute_metrics
     from evalkit.train.tuning import fine_tune
 
 __version__ = "0.1.0"
@@ -33,11 +34,11 @@ _WHERE = {
     "compare_runs": "evalkit.comparison.compare",
     "fine_tune": "evalkit.train.tuning",
     "trend_table": "evalkit.comparison.trends",
-    "Run": "evalkit.results.store",
-    "Runs": "evalkit.results.store",
-    "load_run": "evalkit.results.store",
-    "load_runs": "evalkit.results.store",
-    "recompute_metrics": "evalkit.results.store",
+    "Run": "evalkit.results.reading",
+    "Runs": "evalkit.results.reading",
+    "load_run": "evalkit.results.reading",
+    "load_runs": "evalkit.results.reading",
+    "recompute_metrics": "evalkit.results.recompute",
 }
 
 

@@ -13,7 +13,8 @@ from evalkit.engines.choice import DEFAULT as DEFAULT_ENGINE
 from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringError, SomeFailed, UsageError
 from evalkit.options import RunOptions, with_options
 from evalkit.progress import Progress, Silent
-from evalkit.results.store import Run, Runs, load_run, recompute_metrics
+from evalkit.results.reading import Run, Runs, load_run
+from evalkit.results.recompute import recompute_metrics
 from evalkit.scoring import cross_check, engine_choice
 from evalkit.scoring.collect import collect, weighted
 from evalkit.scoring.plan_cache import PlanCache

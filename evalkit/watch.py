@@ -18,7 +18,8 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.options import RunOptions
 from evalkit.progress import Progress, Silent
 from evalkit.registry import parse_task_name, suite_entry
-from evalkit.results.store import Run, load_run, safe_name
+from evalkit.results.layout import safe_name
+from evalkit.results.reading import Run, load_run
 from evalkit.scoring.settings import TASKS_SUITE
 
 STOP = "STOP"

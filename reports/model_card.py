@@ -15,7 +15,8 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.reports.view import full_name, metric_of
 from evalkit.reports.words import UNIT_WORDS, metric_title, unit_of, visible
-from evalkit.results.store import PART, Run, load_run, read_metrics
+from evalkit.results.layout import PART
+from evalkit.results.reading import Run, load_run, read_metrics
 from evalkit.system.files import write_bytes
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.words import Unit, unit_of
-from evalkit.results.store import load_run, read_metrics, spoken_suite, status_of
+from evalkit.results.layout import display_suite_name
+from evalkit.results.reading import load_run, read_metrics, status_of
 from evalkit.task import TaskName
 
 _FIELDS = {item.name for item in fields(Metric)}
@@ -53,7 +54,7 @@ class RunView:
         """The suite's name as it may be said: a limited run of texts is a part of it and has no right to the name (Paloma's
         guideline G3)."""
         name = str(self.info.get("suite") or "")
-        return spoken_suite(name, str(self.info.get("aggregation", "")), self.limited) if name else name
+        return display_suite_name(name, str(self.info.get("aggregation", "")), self.limited) if name else name
 
     @property
     def status(self) -> str:

@@ -17,7 +17,7 @@ import yaml
 
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Checkpoint
-from evalkit.results.store import Run
+from evalkit.results.reading import Run
 from evalkit.system.files import write_bytes, writing
 from evalkit.train import scoring, setup
 from evalkit.train.export import check_name, export, register
@@ -48,7 +48,7 @@ class FineTuned:
     report: Path | None = None
     """The report of before and after."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What `evalkit.results.store.write_training` wrote."""
+    """What `evalkit.results.writing.write_training` wrote."""
 
     @property
     def model(self) -> str:

@@ -11,7 +11,8 @@ from evalkit import api
 from evalkit.domains.paragraphs import ParagraphIndex
 from evalkit.errors import EvalkitError
 from evalkit.records import Checkpoint, Document
-from evalkit.results.store import Run, write_training
+from evalkit.results.reading import Run
+from evalkit.results.writing import write_training
 from evalkit.system.files import write_bytes
 from evalkit.task import TaskOptions
 from evalkit.tasks.instructions import INSTRUCTIONS, PREFERENCES, register_held_out
@@ -143,7 +144,7 @@ def read_evals(place: Path) -> list[dict[str, Any]]:
 
 
 def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict[str, Any]:
-    """Everything of a finished training that its report shows (`evalkit.results.store.write_training` names the keys)."""
+    """Everything of a finished training that its report shows (`evalkit.results.writing.write_training` names the keys)."""
     log = read_log(recipe.place)
     hyper = {
         name: getattr(recipe, name)

@@ -53,7 +53,7 @@ def recipe_of_run(path: str | Path) -> tuple[dict[str, Any], str]:
         folder = folder.parent
     if (folder / WRITTEN).is_file():
         return read_fields(folder / WRITTEN), str(folder / WRITTEN)
-    from evalkit.results.store import read_training
+    from evalkit.results.reading import read_training
 
     training = read_training(folder)
     if training is None:

@@ -350,7 +350,7 @@ def list_runs(
 
       evalkit list runs --output results --suite 'paloma*' --status failed
     """
-    from evalkit.results.store import find_runs, status_of
+    from evalkit.results.reading import find_runs, status_of
 
     rows = []
     for folder in find_runs(output):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from evalkit.checkpoints.revisions import parse_revision
 from evalkit.errors import EvalkitError, UnknownName, UsageError
-from evalkit.results.store import Run, load_run, safe_name
+from evalkit.results.layout import safe_name
+from evalkit.results.reading import Run, load_run
 
 
 def find_run(name: str, output: Path, suite: str | None) -> Run:

@@ -60,7 +60,7 @@ def report(
     from evalkit.errors import UsageError
     from evalkit.reports import write_report
     from evalkit.reports.figures import parse_formats, write_figures
-    from evalkit.results.store import load_run
+    from evalkit.results.reading import load_run
 
     if how not in ("html", "model-card"):
         raise UsageError(f"--format takes html or model-card, not '{how}'.")
@@ -110,7 +110,8 @@ def metrics(
     """Compute the metrics of runs again from the stored scores; needs no model."""
     from evalkit import registry
     from evalkit.reports import terminal_table
-    from evalkit.results.store import load_run, recompute_metrics
+    from evalkit.results.reading import load_run
+    from evalkit.results.recompute import recompute_metrics
     from evalkit.statistics.domain_weights import read_weights
 
     if tasks_dir is not None:

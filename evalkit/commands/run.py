@@ -17,7 +17,7 @@ from evalkit.errors import SomeFailed, UsageError
 from evalkit.options import RunOptions
 
 if TYPE_CHECKING:
-    from evalkit.results.store import Run
+    from evalkit.results.reading import Run
 
 
 def run(
@@ -150,7 +150,7 @@ def _report_of(run: Run) -> Path | None:
 
 def _as_json(run: Run) -> dict[str, Any]:
     """What a program wants to know of a run: where it is, how it went, and its metrics."""
-    from evalkit.results.store import read_metrics
+    from evalkit.results.reading import read_metrics
 
     report = _report_of(run)
     return {

@@ -157,7 +157,7 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
 
 def _show_document(folder: Path, doc: str, task: str | None, as_json: bool) -> None:
     """One document of a run: its prompts, and what the model made of each option."""
-    from evalkit.results.store import load_run
+    from evalkit.results.reading import load_run
 
     run = load_run(folder)
     if task is None and len(run.tasks) > 1:

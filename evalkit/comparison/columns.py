@@ -19,7 +19,7 @@ from evalkit.statistics.estimates import Floats
 from evalkit.statistics.metrics import LENGTHS
 
 if TYPE_CHECKING:
-    from evalkit.results.store import Run
+    from evalkit.results.reading import Run
 
 LARGE = ("logprobs", "token_ids", "token_strings")
 """Columns that a comparison does not need, and that are most of a file."""

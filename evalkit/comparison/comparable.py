@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.comparison.columns import Columns, take
-from evalkit.results.store import Run
+from evalkit.results.reading import Run
 
 EXTENT = ("documents", "limit", "sample", "domains")
 """Keys of a protocol that say how much was asked, not how."""

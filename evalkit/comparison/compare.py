@@ -18,7 +18,8 @@ from evalkit.comparison import verdict
 from evalkit.comparison.columns import BITS, Columns, read_columns, take
 from evalkit.comparison.comparable import Pairing, Protocols, compare_protocols, pair, run_marks, unshared
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.results.store import TEXTS, Run, load_run
+from evalkit.results.layout import TEXTS
+from evalkit.results.reading import Run, load_run
 from evalkit.results.tables import jsonable
 from evalkit.statistics.estimates import DRAWS, LEVEL, Floats
 from evalkit.statistics.macro import DomainDifferences, combined, domain_differences, macro_difference

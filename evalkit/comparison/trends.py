@@ -23,7 +23,7 @@ from evalkit.comparison.columns import BITS, Columns, read_columns, take
 from evalkit.comparison.comparable import compare_protocols, pair
 from evalkit.comparison.compare import primary_metric, rising, short_labels
 from evalkit.errors import UsageError
-from evalkit.results.store import Run, load_run
+from evalkit.results.reading import Run, load_run
 from evalkit.statistics import estimates, macro
 from evalkit.statistics.estimates import DRAWS, LEVEL, Floats
 from evalkit.statistics.metrics import ACCURACIES

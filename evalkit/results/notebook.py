@@ -17,7 +17,7 @@ from evalkit.system.signs import visible
 
 if TYPE_CHECKING:
     from evalkit.comparison.compare import Comparison
-    from evalkit.results.store import Run
+    from evalkit.results.reading import Run
 
 MOST = 40
 """Lines of a table; the rest is counted."""
@@ -31,9 +31,7 @@ def run_html(run: Run) -> str:
     facts.append(_amount(checkpoint.get("tokens"), "tokens seen"))
     lines: list[tuple[str, ...]] = []
     try:
-        from evalkit.results.store import read_metrics
-
-        records = [record for record in read_metrics(run.path) if record.get("primary")]
+        records = [record for record in run.metric_records() if record.get("primary")]
         lines = [_metric(record) for record in records]
     except (EvalkitError, KeyError, TypeError, ValueError):
         facts.append("no metrics yet")
@@ -44,12 +42,10 @@ def run_html(run: Run) -> str:
 
 def runs_html(runs: Sequence[Run]) -> str:
     """Several runs: a line each, a column a task's primary metric where they are few."""
-    from evalkit.results.store import read_metrics
-
     values: list[dict[str, str]] = []
     for run in runs:
         try:
-            records = [record for record in read_metrics(run.path) if record.get("primary")]
+            records = [record for record in run.metric_records() if record.get("primary")]
             values.append({f"{_task(record)} {_title(record)}": _score(record) for record in records})
         except (EvalkitError, KeyError, TypeError, ValueError):
             values.append({})

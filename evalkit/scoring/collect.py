@@ -9,7 +9,7 @@ from typing import Any
 from evalkit import registry
 from evalkit.errors import UsageError
 from evalkit.registry import SuiteEntry
-from evalkit.results.store import TEXTS
+from evalkit.results.layout import TEXTS
 from evalkit.scoring.settings import TASKS_SUITE, Group
 from evalkit.statistics.domain_weights import shares
 from evalkit.task import TaskBase, TaskOptions

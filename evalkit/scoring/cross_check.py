@@ -16,7 +16,8 @@ import numpy as np
 from evalkit.engines.base import Engine
 from evalkit.errors import EvalkitError
 from evalkit.records import Checkpoint, Request, Scores
-from evalkit.results.store import load_run, write_info
+from evalkit.results.reading import load_run
+from evalkit.results.writing import write_info
 from evalkit.scoring.journal import Journal
 from evalkit.scoring.plan import WorkPlan
 

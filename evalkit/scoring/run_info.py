@@ -12,7 +12,9 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.records import Checkpoint, Metric
-from evalkit.results.store import SCHEMA_VERSION, load_run, options_to_json, read_metrics
+from evalkit.results.layout import SCHEMA_VERSION
+from evalkit.results.reading import load_run, read_metrics
+from evalkit.results.recompute import options_to_json
 from evalkit.scoring.journal import Journal
 from evalkit.scoring.plan import TaskWork, WorkPlan, protocol_data
 from evalkit.scoring.settings import RunSettings

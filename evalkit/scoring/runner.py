@@ -17,19 +17,11 @@ from typing import Any
 from evalkit.engines.base import Engine, StreamingEngine
 from evalkit.errors import EvalkitError, OutOfMemory, RequestRefused, ScoringError
 from evalkit.records import Batch, Checkpoint, Metric, Request, Scores
-from evalkit.results.store import (
-    Run,
-    folder_lock,
-    load_run,
-    run_folder,
-    spoken_suite,
-    suite_metrics,
-    task_file,
-    task_metrics,
-    write_info,
-    write_metrics,
-)
+from evalkit.results.layout import display_suite_name, run_folder, task_file
+from evalkit.results.reading import Run, load_run
+from evalkit.results.recompute import suite_metrics, task_metrics
 from evalkit.results.tables import write_rows
+from evalkit.results.writing import folder_lock, write_info, write_metrics
 from evalkit.scoring import speed
 from evalkit.scoring.journal import BadScore, Journal
 from evalkit.scoring.plan import Segment, WorkPlan
@@ -117,7 +109,7 @@ class _Scoring:
     def _suite(self, group: Group) -> str:
         """The name that the group's run may bear."""
         limited = any(self.plan.works[number].task.limited for number in group.works)
-        return spoken_suite(group.suite, group.aggregation, limited)
+        return display_suite_name(group.suite, group.aggregation, limited)
 
     def run(self) -> list[Run]:
         self._count()

@@ -16,7 +16,7 @@ from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.view import full_name
 from evalkit.reports.words import unit_of
-from evalkit.results.store import PART
+from evalkit.results.layout import PART
 
 
 @dataclass(slots=True)

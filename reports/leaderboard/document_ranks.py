@@ -15,7 +15,8 @@ from evalkit.errors import EvalkitError
 from evalkit.reports.leaderboard.board import Column, Standing
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.leaderboard.scores import Recipe, best_of
-from evalkit.results.store import TEXTS, Run
+from evalkit.results.layout import TEXTS
+from evalkit.results.reading import Run
 from evalkit.statistics.estimates import seed_of
 
 if TYPE_CHECKING:

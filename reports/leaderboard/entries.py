@@ -15,7 +15,8 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.view import metric_of
-from evalkit.results.store import PART, find_runs, load_run, read_metrics, status_of
+from evalkit.results.layout import PART
+from evalkit.results.reading import find_runs, load_run, read_metrics, status_of
 
 
 @dataclass(frozen=True, slots=True)

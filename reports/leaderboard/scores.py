@@ -14,7 +14,7 @@ from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing
 from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.words import unit_of
-from evalkit.results.store import PART, TEXTS
+from evalkit.results.layout import PART, TEXTS
 from evalkit.statistics.estimates import seed_of
 
 BETTER_FORM = "mc_or_rc"

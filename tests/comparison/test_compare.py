@@ -20,7 +20,7 @@ from evalkit.comparison.compare import COLUMNS, Comparison
 from evalkit.domains.manifest import sources
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
-from evalkit.results.store import load_run
+from evalkit.results.reading import load_run
 from evalkit.statistics import metrics
 from evalkit.statistics.paired import mcnemar
 from tests.made.invented_runs import choice_rows, text_rows, write_run

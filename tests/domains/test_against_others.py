@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import evalkit
-from evalkit.results.store import Run, read_metrics
+from evalkit.results.reading import Run, read_metrics
 from tests.made.paloma_release import EMOJI, RIGHT_TO_LEFT, line, text_of, write
 from tests.made.random_models import random_model
 from tests.made.small import byte_tokenizer

@@ -16,7 +16,8 @@ from evalkit import registry
 from evalkit.domains.folder import folder_suite
 from evalkit.errors import DataUnavailable, UnknownName, UsageError
 from evalkit.registry import make_task, suite_entry
-from evalkit.results.store import Run, read_metrics, recompute_metrics
+from evalkit.results.reading import Run, read_metrics
+from evalkit.results.recompute import recompute_metrics
 from evalkit.task import TaskOptions
 from tests.made import paloma_release as release
 from tests.made.paloma_release import line, write

@@ -15,7 +15,7 @@ from evalkit.data import Bundle
 from evalkit.domains import mini
 from evalkit.errors import DataUnavailable, UsageError
 from evalkit.registry import make_task, suites
-from evalkit.results.store import read_metrics
+from evalkit.results.reading import read_metrics
 from evalkit.task import TaskOptions
 
 TABLE = {

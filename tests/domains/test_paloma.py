@@ -14,7 +14,8 @@ import evalkit
 from evalkit.domains import manifest
 from evalkit.errors import DataUnavailable, EvalkitError, UnknownName, UsageError
 from evalkit.registry import make_task, suites
-from evalkit.results.store import Run, read_metrics, recompute_metrics
+from evalkit.results.reading import Run, read_metrics
+from evalkit.results.recompute import recompute_metrics
 from evalkit.task import TaskOptions
 from tests.made import paloma_release as release
 

@@ -12,7 +12,8 @@ import pytest
 import evalkit
 from evalkit import cli
 from evalkit.errors import UnknownName, UsageError
-from evalkit.results.store import read_metrics, recompute_metrics
+from evalkit.results.reading import read_metrics
+from evalkit.results.recompute import recompute_metrics
 from evalkit.statistics.domain_weights import read_weights, shares
 from tests.made import paloma_release as release
 from tests.made.paloma_release import documents, line, write

@@ -15,7 +15,7 @@ from evalkit import registry
 from evalkit.engines.vllm import stream
 from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.progress import Silent
-from evalkit.results.store import Run, read_metrics
+from evalkit.results.reading import Run, read_metrics
 from tests.engines.conftest import Both
 
 

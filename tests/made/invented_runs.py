@@ -1,4 +1,4 @@
-"""Run folders with documents, made by hand: what a comparison reads, in the shape that `evalkit.results.store` gives it."""
+"""Run folders with documents, made by hand: what a comparison reads, in the shape that `evalkit.results.reading` gives it."""
 
 from __future__ import annotations
 

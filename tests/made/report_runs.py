@@ -1,4 +1,4 @@
-"""Run folders made by hand, in the shape that ``docs`` and `evalkit.results.store` give them."""
+"""Run folders made by hand, in the shape that ``docs`` and `evalkit.results.reading` give them."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from evalkit.records import Document, Metric, Prompt
-from evalkit.results.store import write_metrics
 from evalkit.results.tables import PromptFile, write_rows
+from evalkit.results.writing import write_metrics
 from evalkit.statistics.metrics import choice_metrics, suite_text_metrics, text_metrics
 from tests.made import report_runs as runs
 

@@ -15,7 +15,7 @@ from evalkit.errors import UsageError
 from evalkit.reports import write_report
 from evalkit.reports.samples import LEAST, gather, wanted
 from evalkit.reports.view import load_report
-from evalkit.results.store import load_run
+from evalkit.results.reading import load_run
 from tests.made import simulated_sweeps as simulated
 from tests.made.browser import Reader
 

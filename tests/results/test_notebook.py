@@ -172,7 +172,7 @@ def test_the_gallery_is_kept_with_its_outputs(gallery: Any) -> None:
 
 def test_the_frames_are_as_documented() -> None:
     """docs/notebook.md names every column of metrics."""
-    from evalkit.results.store import METRIC_COLUMNS
+    from evalkit.results.reading import METRIC_COLUMNS
 
     text = (DOCS / "notebook.md").read_text(encoding="utf-8")
     assert not [name for name in METRIC_COLUMNS if f"`{name}`" not in text]

@@ -16,7 +16,9 @@ from evalkit.engines.base import EngineSettings
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.records import Checkpoint
-from evalkit.results.store import Run, find_runs, load_run, options_from_json, options_to_json, run_folder, safe_name
+from evalkit.results.layout import run_folder, safe_name
+from evalkit.results.reading import Run, find_runs, load_run
+from evalkit.results.recompute import options_from_json, options_to_json
 from evalkit.results.tables import jsonable, read_rows, write_rows
 from evalkit.system.files import TEMPORARY, replacing
 from evalkit.task import TaskOptions

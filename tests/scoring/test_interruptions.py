@@ -22,7 +22,7 @@ from evalkit.engines.base import EngineSettings
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import EvalkitError, ScoringError
 from evalkit.records import Batch, Scores
-from evalkit.results.store import Run
+from evalkit.results.reading import Run
 from evalkit.scoring.journal import Frame, SplitNote, read_frames
 from tests.made import scoring_child as child
 from tests.made import small

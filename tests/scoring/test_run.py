@@ -11,7 +11,7 @@ import pytest
 
 import evalkit
 from evalkit.errors import UnknownName, UsageError
-from evalkit.results.store import Run
+from evalkit.results.reading import Run
 from tests.made import small
 
 EOS_ID = 256

@@ -19,7 +19,7 @@ from evalkit.encoding.encoding import Encoder
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import CheckpointError, SomeFailed
 from evalkit.records import Batch, Checkpoint, Scores
-from evalkit.results.store import load_run
+from evalkit.results.reading import load_run
 from evalkit.system.processes import is_gone, this_process
 from tests.made import small
 from tests.made.paloma_release import line, write

@@ -16,7 +16,7 @@ import pytest
 import evalkit
 from evalkit.checkpoints.registered import add_model
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.results.store import read_training
+from evalkit.results.reading import read_training
 from evalkit.train.finetune import FineTuned
 from evalkit.train.grid import GridResult
 from tests.made import training_child as child
