@@ -78,8 +78,9 @@ format: $(VENV)/.installed-dev ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.installed ## write docs/cli.md from the help texts
+docs: $(VENV)/.installed ## write what pages show: the help texts, the examples
 	@$(BIN)/python docs/make_cli.py
+	@$(BIN)/python docs/make_examples.py
 
 data: $(VENV)/.installed ## fetch the offline bundle into the user's cache
 	@echo "== Fetching the offline bundle of questions and texts (once)"

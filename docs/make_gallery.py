@@ -1,16 +1,17 @@
-"""Run docs/gallery.ipynb and keep what it shows: ``python docs/make_gallery.py``. A test runs it too.
+"""Run examples/gallery.ipynb and keep what it shows: ``python docs/make_gallery.py``. A test runs it too.
 
-It runs in a folder of its own, so that nothing of this machine stands in it.
+It runs in a copy of the folder, so that nothing of this machine stands in it and nothing of it stays behind.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-NOTEBOOK = Path(__file__).with_name("gallery.ipynb")
+NOTEBOOK = Path(__file__).resolve().parents[1] / "examples" / "gallery.ipynb"
 
 
 def executed(path: Path = NOTEBOOK, seconds: int = 300) -> Any:
@@ -19,9 +20,10 @@ def executed(path: Path = NOTEBOOK, seconds: int = 300) -> Any:
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = shutil.copytree(path.parent, Path(temporary) / "examples", ignore=shutil.ignore_patterns("gallery"))
         client = NotebookClient(
-            notebook, timeout=seconds, kernel_name="python3", resources={"metadata": {"path": folder}}
+            notebook, timeout=seconds, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
         )
         client.execute()
     for cell in notebook.cells:  # when and in which order this machine ran it is nobody's affair

@@ -27,7 +27,7 @@ def test_it_ends_with_a_table_and_the_report(evalkit: Command, checkpoint: Path,
     """The plan comes on stderr, the table and the report's path on stdout."""
     done = evalkit(*fake_run(checkpoint, my_tasks))
     assert done.code == 0, done.err
-    assert "4 documents, 12 requests" in done.err
+    assert "12 documents, 36 requests" in done.err
     assert "capitals" in done.out
     last = done.out.strip().splitlines()[-1]
     assert last == "Report: results/tiny/tasks~fake/main/report.html"
@@ -41,7 +41,7 @@ def test_json_is_for_programs(evalkit: Command, checkpoint: Path, my_tasks: Path
     (run,) = json.loads(done.out)
     assert run["status"] == "done"
     assert run["report"] is None
-    assert run["counts"]["documents"] == 4
+    assert run["counts"]["documents"] == 12
     assert {metric["metric"] for metric in run["metrics"]} >= {"acc", "acc_norm", "bits_per_byte"}
 
 

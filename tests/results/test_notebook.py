@@ -1,8 +1,7 @@
-"""What notebooks show: small tables, escaped, in the reader's own colours; and the gallery, which runs."""
+"""What notebooks show: small tables, escaped, in the reader's own colours."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from html.parser import HTMLParser
@@ -121,53 +120,6 @@ def test_a_comparison_shows_its_verdict(tmp_path: Path) -> None:
     (row,) = [row for row in rows if " a:rc::olmes acc " in row]
     assert " 50.0 62.5 +12.5 [" in row
     assert row.endswith("resolved")
-
-
-@pytest.fixture(scope="module")
-def gallery() -> Any:
-    """The gallery notebook, run."""
-    specification = importlib.util.spec_from_file_location("make_gallery", DOCS / "make_gallery.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.executed()
-
-
-def outputs(notebook: Any) -> list[tuple[str, str]]:
-    """Of every code cell its source and all that it shows."""
-    return [
-        (cell.source, json.dumps(cell.get("outputs", []), ensure_ascii=False))
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    ]
-
-
-def test_the_gallery_runs(gallery: Any) -> None:
-    """Every cell of docs/gallery.ipynb, with the model that ships; runs and comparisons show as tables."""
-    found = dict(outputs(gallery))
-    (runs,) = [text for source, text in found.items() if source.endswith("\nruns")]
-    assert "text/html" in runs
-    assert "olmo-tiny@step1860-tokens16M" in runs
-    (comparison,) = [text for source, text in found.items() if source.endswith("\ncomparison")]
-    assert "Benjamini-Hochberg" in comparison
-    (board,) = [text for source, text in found.items() if "rendered(board" in source]
-    assert "| olmo-tiny@step1860-tokens16M |" in board
-    for _, text in outputs(gallery):
-        shown_html = [item["data"]["text/html"] for item in json.loads(text) if "text/html" in item.get("data", {})]
-        assert not any("<script" in one for one in shown_html)
-
-
-def test_the_gallery_is_kept_with_its_outputs(gallery: Any) -> None:
-    """What is in the repository was run: the same cells show something, and nothing of a machine is in it."""
-    import nbformat
-
-    kept = nbformat.read(DOCS / "gallery.ipynb", as_version=4)
-    nbformat.validate(kept)
-    assert [(source, bool(text != "[]")) for source, text in outputs(kept)] == [
-        (source, bool(text != "[]")) for source, text in outputs(gallery)
-    ]
-    assert not re.search(r"/(home|Users|tmp|work|root|var)/", (DOCS / "gallery.ipynb").read_text(encoding="utf-8"))
 
 
 def test_the_frames_are_as_documented() -> None:
