@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from evalkit import cli
 from evalkit.data import Bundle
+from tests.made.command_line import Command, Result, Start
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell without job control starts background commands with SIGINT ignored, and children inherit that. The tests
@@ -33,6 +39,40 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A folder named ``tiny`` for the fake engine: one token a byte, 64 positions."""
-    from tests.made import small
+    from tests.made.byte_checkpoints import make_checkpoint
 
-    return small.make_checkpoint(tmp_path / "tiny")
+    return make_checkpoint(tmp_path / "tiny")
+
+
+@pytest.fixture
+def evalkit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command in this process."""
+    monkeypatch.setattr(cli, "_silence_libraries", lambda: None)
+
+    def run(*arguments: object) -> Result:
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", ["evalkit", *words])
+        capsys.readouterr()
+        code = cli.main(words)
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def start() -> Start:
+    """Start a command in a process of its own."""
+
+    def run(*arguments: object, **more: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "evalkit", *(str(argument) for argument in arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=more.pop("stdout", subprocess.PIPE),
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **more.pop("env", {})},
+            **more,
+        )
+
+    return run

@@ -18,7 +18,7 @@ from evalkit.checkpoints.resolve import list_revisions, resolve
 from evalkit.checkpoints.revisions import parse_revision, sort_revisions
 from evalkit.errors import CheckpointError, DataUnavailable, UnknownName, UsageError
 from evalkit.models import add_model, remove_model
-from tests.made.small import make_checkpoint
+from tests.made.byte_checkpoints import make_checkpoint
 
 
 @pytest.mark.parametrize(

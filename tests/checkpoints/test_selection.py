@@ -13,7 +13,7 @@ from evalkit.checkpoints import registered as user_models
 from evalkit.checkpoints.resolve import resolve
 from evalkit.checkpoints.revisions import Gap, Revision, Selection, choose, evenly, gaps, parse_revision
 from evalkit.errors import UsageError
-from tests.made import small
+from tests.made.byte_checkpoints import make_checkpoint
 
 OLMO_1 = [parse_revision(f"step{n}000-tokens{n * 4}B") for n in range(1, 101)]
 """A hundred revisions, 4B tokens apart, as OLMo-1 names them."""
@@ -119,7 +119,7 @@ def test_gaps_of_a_regular_series_are_seen() -> None:
 def test_checkpoints_are_resolved_by_choice(tmp_path: Path) -> None:
     """A selection works on all revisions, or on those that globs fit."""
     for step in range(1, 8):
-        small.make_checkpoint(tmp_path / "many" / f"step{step}00", seed=step)
+        make_checkpoint(tmp_path / "many" / f"step{step}00", seed=step)
     chosen = resolve(str(tmp_path / "many"), selection=Selection(max_points=3))
     assert [one.step for one in chosen] == [100, 400, 700]
     chosen = resolve(str(tmp_path / "many"), ["step[1-4]*"], selection=Selection(every="200steps"))
@@ -130,7 +130,7 @@ def test_a_registered_default_gives_way_to_a_choice(tmp_path: Path, monkeypatch:
     """A model with a default revision can be scored at others; one that the name itself asks for stays an error."""
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path / "home"))
     for step in (1, 2, 3):
-        small.make_checkpoint(tmp_path / "many" / f"step{step}", seed=step)
+        make_checkpoint(tmp_path / "many" / f"step{step}", seed=step)
     user_models.add_model("with-default", str(tmp_path / "many"), default_revision="step2")
     assert [one.step for one in resolve("with-default")] == [2]
     assert [one.step for one in resolve("with-default", selection=Selection(max_points=2))] == [1, 3]

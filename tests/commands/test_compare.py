@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.commands.conftest import Command
-from tests.made.invented_runs import choice_rows, text_rows, write_run
+from tests.made.command_line import Command
+from tests.made.document_runs import choice_rows, text_rows, write_run
 
 HITS = np.random.default_rng(0).integers(0, 2, 120).astype(float)
 WORSE = np.where(np.arange(120) < 40, 0.0, HITS)

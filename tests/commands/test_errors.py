@@ -19,8 +19,8 @@ import pytest
 
 from evalkit import cli
 from evalkit.errors import GateFailed
-from tests.commands.conftest import Command, Result, Start, fake_run
-from tests.made import small
+from tests.made.byte_checkpoints import make_checkpoint
+from tests.made.command_line import Command, Result, Start, fake_run
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_plugin_file_that_fails_is_named(evalkit: Command, my_tasks: Path) -> 
 
 def test_a_checkpoint_without_tokenizer(evalkit: Command, my_tasks: Path) -> None:
     """It says that --tokenizer names one."""
-    message = evalkit(*fake_run(small.make_checkpoint(Path("bare"), tokenizer=False), my_tasks)).fails(1)
+    message = evalkit(*fake_run(make_checkpoint(Path("bare"), tokenizer=False), my_tasks)).fails(1)
     assert "no tokenizer" in message
     assert "--tokenizer" in message
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench import board_runs as made
-from tests.commands.conftest import Command
+from tests.made import board_runs as made
+from tests.made.command_line import Command
 
 
 def test_a_page_beside_the_runs(evalkit: Command) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from evalkit import registry
 from evalkit.commands.terminal import clean, size
-from tests.commands.conftest import Command, fake_run
-from tests.made import small
+from tests.made.byte_checkpoints import make_checkpoint
+from tests.made.command_line import Command, fake_run
 
 
 def test_no_command_prints_the_help(evalkit: Command) -> None:
@@ -235,7 +235,7 @@ def test_sizes_for_people() -> None:
 def test_checkpoints_show_what_would_be_chosen(evalkit: Command, tmp_path: Path) -> None:
     """`list checkpoints` with the options of `run`: the chosen ones marked, gaps named, the same in JSON; `run` takes them."""
     for step in (1, 2, 3, 4, 7, 8):
-        small.make_checkpoint(tmp_path / "many" / f"step{step}000", seed=step)
+        make_checkpoint(tmp_path / "many" / f"step{step}000", seed=step)
     plain = evalkit("list", "checkpoints", tmp_path / "many")
     assert "chosen" not in plain.out
     assert "Gap: 2 checkpoints missing between step4000 and step7000 (usually one every 1,000 steps)." in plain.err
@@ -253,7 +253,7 @@ def test_checkpoints_show_what_would_be_chosen(evalkit: Command, tmp_path: Path)
 def test_a_run_scores_the_chosen_checkpoints(evalkit: Command, tmp_path: Path, my_tasks: Path) -> None:
     """`run --max-points` scores those and no others, under one plan."""
     for step in (1, 2, 3, 4, 5):
-        small.make_checkpoint(tmp_path / "many" / f"step{step}000", seed=step, max_position_embeddings=512)
+        make_checkpoint(tmp_path / "many" / f"step{step}000", seed=step, max_position_embeddings=512)
     ran = evalkit(*fake_run(tmp_path / "many", my_tasks, "--max-points", 3, "--no-report"))
     assert ran.code == 0, ran.err
     scored = sorted(file.parent.name for file in (tmp_path / "results").rglob("run.json"))

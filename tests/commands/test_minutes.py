@@ -11,8 +11,8 @@ from evalkit.checkpoints.resolve import resolve
 from evalkit.commands import progress
 from evalkit.options import ScoringOptions
 from evalkit.scoring import speed
-from tests.commands.conftest import Command
-from tests.made import small
+from tests.made.byte_checkpoints import make_checkpoint
+from tests.made.command_line import Command
 from tests.made.paloma_release import line, write
 
 SLOW = ("--engine", "fake", "--engine-arg", "delay=0.1", "--batch-tokens", "200", "--no-report")
@@ -22,7 +22,7 @@ SLOW = ("--engine", "fake", "--engine-arg", "delay=0.1", "--batch-tokens", "200"
 def many(tmp_path: Path) -> Path:
     """Two revisions of a model."""
     for number in (1, 2):
-        small.make_checkpoint(tmp_path / f"many/step{number}", seed=number)
+        make_checkpoint(tmp_path / f"many/step{number}", seed=number)
     return tmp_path / "many"
 
 

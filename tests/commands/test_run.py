@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.commands.progress import Drawn
-from tests.commands.conftest import Command, Start, fake_run
+from tests.made.command_line import Command, Start, fake_run
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> None:

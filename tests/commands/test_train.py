@@ -10,7 +10,7 @@ import typer.main
 
 from evalkit.cli import app
 from evalkit.train.recipe import Recipe
-from tests.commands.conftest import Command
+from tests.made.command_line import Command
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202eevil\u2066 [bold]markup[/bold]\r\nnext\tcell"
 

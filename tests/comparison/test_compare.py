@@ -23,7 +23,7 @@ from evalkit.records import Metric
 from evalkit.results.reading import load_run
 from evalkit.statistics import metrics
 from evalkit.statistics.paired import mcnemar
-from tests.made.invented_runs import choice_rows, text_rows, write_run
+from tests.made.document_runs import choice_rows, text_rows, write_run
 
 HITS = np.random.default_rng(0).integers(0, 2, 200).astype(float)
 

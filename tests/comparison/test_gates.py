@@ -10,7 +10,7 @@ import pytest
 from evalkit.comparison.compare import Comparison, compare_runs
 from evalkit.comparison.gates import Rule, check, parse
 from evalkit.errors import EvalkitError, UnknownName, UsageError
-from tests.made.invented_runs import choice_rows, text_rows, write_run
+from tests.made.document_runs import choice_rows, text_rows, write_run
 
 HITS = np.random.default_rng(0).integers(0, 2, 200).astype(float)
 

@@ -16,7 +16,7 @@ from evalkit import compare_runs, trend_table
 from evalkit.comparison.trends import _p_of_means, look, p_of_hits, trends
 from evalkit.errors import UsageError
 from evalkit.statistics.paired import paired_mean, paired_rate
-from tests.made.invented_runs import choice_rows, text_rows, write_run
+from tests.made.document_runs import choice_rows, text_rows, write_run
 
 CHANCE = 1e-4
 

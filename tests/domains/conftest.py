@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.made import small
+from tests.made.byte_checkpoints import make_checkpoint
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder named ``tiny``: one token a byte, 64 positions."""
-    return small.make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")

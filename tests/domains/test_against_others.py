@@ -12,9 +12,9 @@ import torch
 
 import evalkit
 from evalkit.results.reading import Run, read_metrics
+from tests.made.byte_checkpoints import byte_tokenizer
 from tests.made.paloma_release import EMOJI, RIGHT_TO_LEFT, line, text_of, write
 from tests.made.random_models import random_model
-from tests.made.small import byte_tokenizer
 
 EOS, POSITIONS = 256, 64
 DOMAINS = {

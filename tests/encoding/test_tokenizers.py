@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from evalkit.checkpoints.resolve import resolve
 from evalkit.encoding.tokenizers import Tokenizer, _is_plain
-from tests.made.small import make_checkpoint
+from tests.made.byte_checkpoints import make_checkpoint
 
 TEXTS = ["Question: What is it?\nAnswer:", " naïve café — 数学 🙂", "def f(x):\n\treturn x  # <|endoftext|>", ""]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from array import array
 from typing import Any
 
 import numpy as np
@@ -12,63 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.engines.base import Engine, EngineSettings
+from evalkit.engines.base import EngineSettings
 from evalkit.engines.prefix_tree import layout as trees
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.errors import ScoringError
-from evalkit.records import Batch, Request, Scores
+from evalkit.records import Batch
 from tests.made.random_models import ARCHITECTURES, checkpoint, plain_scores, random_model
+from tests.made.request_sets import distinct, mixed_requests, request, score_all
 
 TREE = {"olmo", "olmo2", "olmo3", "gpt_neox", "gpt2", "llama", "mistral", "gemma2"}
-
-
-def request(tokens: list[int], start: int) -> Request:
-    return Request(array("i", tokens), start)
-
-
-def mixed_requests(seed: int, vocabulary: int = 311, longest: int = 200, model: Any = None) -> list[Request]:
-    """Shared prefixes short and long, duplicates, one-token options, options that begin others, empty contexts."""
-    draw = random.Random(seed)
-
-    def ids(low: int, high: int) -> list[int]:
-        return [draw.randrange(2, vocabulary) for _ in range(draw.randint(low, high))]
-
-    found: list[Request] = []
-    shots = ids(70, 90)
-    for shared in (shots, ids(3, 6), [0]):
-        for _ in range(6):
-            context = shared + ids(1, 20)
-            options = [ids(1, 1), ids(1, 1), ids(2, 9), ids(4, 4)]
-            options.append(options[2] + ids(1, 3))
-            found += [request(context + option, len(context)) for option in options]
-    found += [request([0, *ids(1, 1)], 1) for _ in range(3)]  # an empty context and one token
-    found += [request([0, *ids(30, longest)], 1) for _ in range(3)]  # texts
-    found += [found[0], found[7]]  # duplicates
-    if model is not None:  # options that the model itself would choose
-        for context in ([*shots, 5, 6], [0, 9]):
-            tokens = list(context)
-            for _ in range(3):
-                with torch.inference_mode():
-                    tokens.append(int(model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
-            found.append(request(tokens, len(context)))
-    draw.shuffle(found)
-    return found
-
-
-def distinct(requests: list[Request]) -> list[Request]:
-    return list({request.key: request for request in requests}.values())
-
-
-def run(engine: Engine, requests: list[Request]) -> dict[bytes, Scores]:
-    """Everything scored, by key; the plan must hold every distinct request exactly once."""
-    batches = engine.plan(distinct(requests))
-    keys = [request.key for batch in batches for request in batch.requests]
-    assert sorted(keys) == sorted({request.key for request in requests})
-    return {
-        request.key: scores
-        for batch in batches
-        for request, scores in zip(batch.requests, engine.score(batch), strict=True)
-    }
 
 
 def adopted(model: Any, **options: Any) -> TransformersEngine:
@@ -84,7 +35,7 @@ def test_equals_one_request_at_a_time(kind: str) -> None:
     model = random_model(kind)
     requests = mixed_requests(3, model=model)
     engine = adopted(model, batch_tokens=700, row_tokens=72)
-    found = run(engine, requests)
+    found = score_all(engine, requests)
     assert engine.tree == (kind in TREE)
     assert bool(engine.notes) == (kind not in TREE)
     greedy = 0
@@ -114,10 +65,10 @@ def test_order_and_budget_move_nothing(kind: str) -> None:
     """Order of requests and token budget move no token by more than 1e-5 (weights × 2: float32 noise grows with them)."""
     model = random_model(kind, scale=2.0)
     requests = mixed_requests(4)
-    reference = run(adopted(model), requests)
+    reference = score_all(adopted(model), requests)
     for budget, row, seed in [(64, 64, 1), (300, 90, 2), (5000, 5000, 3)]:
         random.Random(seed).shuffle(requests)
-        found = run(adopted(model, batch_tokens=budget, row_tokens=row), requests)
+        found = score_all(adopted(model, batch_tokens=budget, row_tokens=row), requests)
         for one in requests:
             np.testing.assert_allclose(found[one.key].logprobs, reference[one.key].logprobs, atol=1e-5, rtol=0)
 
@@ -126,7 +77,7 @@ def test_halves_give_the_same() -> None:
     """Splitting down to single requests, as after out-of-memory, loses no request and moves no score."""
     engine = adopted(random_model("olmo2"))
     requests = mixed_requests(5)
-    reference = run(engine, requests)
+    reference = score_all(engine, requests)
     pending: list[Batch] = engine.plan(distinct(requests))
     singles: list[Batch] = []
     while pending:

@@ -18,8 +18,8 @@ from evalkit.errors import CheckpointError, UsageError
 from evalkit.records import GenerationSettings, Metric, Prompt
 from evalkit.scoring.rows import merge
 from evalkit.statistics.metrics import text_metrics
-from tests.encoding.test_encoding import WORDS, make_tokenizer
 from tests.made.random_models import checkpoint, plain_scores, random_model
+from tests.made.word_tokenizer import WORDS, make_tokenizer
 
 
 @pytest.fixture

@@ -11,33 +11,17 @@ from evalkit import api
 from evalkit.encoding.encoding import Encoder
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import Engine, StreamingEngine
-from evalkit.engines.transformers_engine import TransformersEngine
-from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.records import Checkpoint, GenerationSettings, Request
 from evalkit.scoring.plan import make_plan
 from evalkit.task import TaskOptions
-from tests.engines.conftest import Both
-from tests.engines.test_prefix_tree import distinct, mixed_requests, run
+from tests.made.engine_pairs import Both, assert_equal
+from tests.made.request_sets import mixed_requests
 
 
 def full_windows(vocabulary: int, positions: int) -> list[Request]:
     """Windows that use every position of the model: the last scored token is predicted at the last one."""
     random = np.random.default_rng(7)
     return [Request(array("i", random.integers(2, vocabulary, positions + 1).tolist()), start) for start in (1, 40)]
-
-
-def assert_equal(engine: VllmEngine, plain: TransformersEngine, requests: list[Request]) -> int:
-    """Every log-probability within 1e-4 and every greedy flag equal; how many flags are true."""
-    requests = distinct(requests)
-    found, wanted = run(engine, requests), run(plain, requests)
-    for one in requests:
-        ours, theirs = found[one.key], wanted[one.key]
-        assert ours.logprobs is not None
-        assert theirs.logprobs is not None
-        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-4, rtol=0)
-        assert ours.is_greedy == theirs.is_greedy
-        assert ours.tokens == one.scored
-    return sum(scores.is_greedy for scores in found.values())
 
 
 def test_scores_as_transformers_does(pair: Both) -> None:

@@ -12,7 +12,7 @@ import pytest
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.vllm import batches, paths, settings
 from evalkit.errors import UnknownName, UsageError
-from tests.engines.test_prefix_tree import distinct, mixed_requests
+from tests.made.request_sets import distinct, mixed_requests
 
 CONTEXT = [0, 5, 6, 7]
 

@@ -16,7 +16,7 @@ from evalkit.engines.vllm import stream
 from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.progress import Silent
 from evalkit.results.reading import Run, read_metrics
-from tests.engines.conftest import Both
+from tests.made.engine_pairs import Both
 
 
 @pytest.fixture

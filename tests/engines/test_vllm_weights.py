@@ -13,11 +13,10 @@ from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.errors import CheckpointError
 from evalkit.records import Checkpoint
-from tests.encoding.test_encoding import make_tokenizer
-from tests.engines.conftest import Both, save
-from tests.engines.test_prefix_tree import distinct, mixed_requests, run
-from tests.engines.test_vllm import assert_equal
-from tests.made.random_models import checkpoint, random_model
+from tests.made.engine_pairs import Both, assert_equal
+from tests.made.random_models import checkpoint, random_model, save_model
+from tests.made.request_sets import distinct, mixed_requests, score_all
+from tests.made.word_tokenizer import make_tokenizer
 
 
 def test_three_revisions_in_one_engine(tiny: Both) -> None:
@@ -37,7 +36,7 @@ def test_three_revisions_in_one_engine(tiny: Both) -> None:
 def test_the_fault_of_tied_embeddings_is_caught(pair: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM's own reload leaves the old head of a tied model on CPU: the probe finds it, and a new vLLM is right."""
     engine, plain, made = pair
-    other = save(tmp_path / "other", made.model, seed=1)
+    other = save_model(tmp_path / "other", made.model, seed=1)
     wanted = TransformersEngine(EngineSettings(device="cpu"))
     wanted.load(other)
     starts = engine.starts
@@ -48,7 +47,7 @@ def test_the_fault_of_tied_embeddings_is_caught(pair: Both, tmp_path: Path, monk
         assert engine.starts == starts + 1
         assert "the probe found" in engine.notes[0]
         monkeypatch.undo()
-        fresh = run(engine, distinct(mixed_requests(2, vocabulary=400)))
+        fresh = score_all(engine, distinct(mixed_requests(2, vocabulary=400)))
         assert_equal(engine, wanted, mixed_requests(2, vocabulary=400))
         monkeypatch.setattr(engine, "_swappable", True)
         engine.load(made)
@@ -57,7 +56,7 @@ def test_the_fault_of_tied_embeddings_is_caught(pair: Both, tmp_path: Path, monk
     assert engine.notes == []
     assert engine.starts == starts + bool(made.config["tie_word_embeddings"])
     if made.config["tie_word_embeddings"]:
-        swapped = run(engine, distinct(mixed_requests(2, vocabulary=400)))
+        swapped = score_all(engine, distinct(mixed_requests(2, vocabulary=400)))
         assert {key: scores.sum for key, scores in swapped.items()} == pytest.approx(
             {key: scores.sum for key, scores in fresh.items()}, abs=1e-4
         )
@@ -72,7 +71,7 @@ def test_adapters_beside_their_base(tmp_path: Path) -> None:
     import peft
     import torch
 
-    base = save(tmp_path / "base", "olmo2")
+    base = save_model(tmp_path / "base", "olmo2")
     found: list[Checkpoint] = []
     for number, (rank, modules) in enumerate([(12, ["q_proj", "down_proj", "up_proj"]), (4, ["v_proj", "o_proj"])]):
         torch.manual_seed(number)
@@ -98,7 +97,7 @@ def test_adapters_beside_their_base(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_vllm")
 def test_fixed_tokens_on_the_v2_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The path of CUDA, on vLLM's real V2 runner with interpreted kernels: values, greedy flags, swallowed rows."""
-    made = save(tmp_path / "olmo2", "olmo2")
+    made = save_model(tmp_path / "olmo2", "olmo2")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "interpreted"))

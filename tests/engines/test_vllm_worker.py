@@ -24,7 +24,7 @@ from evalkit.engines.vllm.settings import vllm_options
 from evalkit.engines.vllm.stream import MOST_DEATHS, Stream
 from evalkit.errors import OutOfMemory, RequestRefused, ScoringError
 from evalkit.records import Batch, Request
-from tests.engines.test_prefix_tree import distinct, mixed_requests
+from tests.made.request_sets import distinct, mixed_requests
 
 
 class Pretended:

@@ -14,7 +14,7 @@ from evalkit.engines.base import Engine, EngineSettings
 from evalkit.errors import UsageError
 from evalkit.records import Checkpoint, GenerationSettings, Request
 from tests.examples.conftest import example
-from tests.made import small
+from tests.made.byte_checkpoints import make_checkpoint
 
 VOCABULARY = 257
 """Of the byte-level tokenizer: one token a byte, and EOS."""
@@ -26,7 +26,7 @@ def engine(tmp_path: Path) -> Any:
     text = tmp_path / "text.txt"
     text.write_text("abababac.", encoding="utf-8")
     engine = example("bigram").BigramEngine(EngineSettings(args={"text": str(text)}))
-    folder = small.make_checkpoint(tmp_path / "tiny")
+    folder = make_checkpoint(tmp_path / "tiny")
     engine.load(Checkpoint("tiny", "main", folder, folder, "print", {"vocab_size": VOCABULARY}))
     return engine
 

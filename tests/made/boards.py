@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench import board_runs as made
 from evalkit.reports.leaderboard import Board, Options
 from evalkit.reports.leaderboard.board import Cell, Column, Score
+from tests.made import board_runs as made
 
 NO_BASELINES = Options(baselines=("none",))
 

@@ -6,6 +6,7 @@ weight matrices × 4 both are plain to see.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from evalkit.records import Checkpoint
+from tests.made.word_tokenizer import make_tokenizer
 
 SMALL = {
     "vocab_size": 311,
@@ -67,3 +69,12 @@ def plain_scores(model: Any, tokens: list[int], start: int) -> tuple[torch.Tenso
         logits = model(input_ids=torch.tensor([tokens[:-1]]), use_cache=False).logits[0, start - 1 :].float()
     target = torch.tensor(tokens[start:])
     return logits.log_softmax(-1).gather(1, target[:, None])[:, 0], bool((logits.argmax(-1) == target).all())
+
+
+def save_model(folder: Path, kind: str, seed: int = 0) -> Checkpoint:
+    """A random model (weights × 4) with a tokenizer, as a checkpoint."""
+    model = random_model(kind, vocab_size=400, seed=seed, hidden_size=96)  # vLLM's CPU attention has heads of 32 and up
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    found = checkpoint(folder, name=folder.name)
+    return dataclasses.replace(found, config=model.config.to_dict())

@@ -15,7 +15,7 @@ import evalkit.api
 import evalkit.checkpoints.resolve
 import evalkit.results.tables
 import evalkit.scoring.plan
-import tests.made.small  # noqa: F401  (registers the tasks)
+import tests.made.invented_tasks  # noqa: F401  (registers the tasks)
 
 
 def score(folder: str, options: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from evalkit.reports.view import load_report
 from evalkit.reports.whisker import spark
 from tests.made import report_runs as runs
 from tests.made import simulated_sweeps as simulated
-from tests.reports.test_report import Page
+from tests.made.pages import Page
 
 SMALL = tuple(simulated.Question(q.name, 80, q.ease, q.options) for q in simulated.QUESTIONS[:3])
 

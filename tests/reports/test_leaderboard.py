@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import board_runs as made
 from evalkit.errors import UsageError
 from evalkit.reports.charts.pareto import front
 from evalkit.reports.leaderboard import Options, build
 from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.scores import ranks_from_errors
+from tests.made import board_runs as made
 from tests.made.boards import NO_BASELINES, cell, column, olmo1, score, value
 
 

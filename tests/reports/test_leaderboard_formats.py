@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import board_runs as made
 from evalkit.errors import UsageError
 from evalkit.reports.leaderboard import Options, build, rendered, write_leaderboard
 from evalkit.reports.leaderboard.formats import tex
+from tests.made import board_runs as made
 from tests.made.boards import olmo1
-
-HOSTILE = "<script>alert(1)</script>|\"'&amp;\u202egnp\x1b[31m\ud800_{}$^~#%\\=*`[x](y)中"
+from tests.made.hostile import HOSTILE
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from bench import board_runs as made
 from evalkit.reports.leaderboard import Options, build, write_leaderboard
+from tests.made import board_runs as made
 from tests.made.boards import olmo1
 from tests.made.browser import Reader
-from tests.reports.test_leaderboard_formats import HOSTILE
+from tests.made.hostile import HOSTILE
 
 ROWS = "#board tbody tr:not([hidden]):not([data-later]) th bdi"
 VALUES = {"alpha": 0.30, "bravo": 0.55, "charlie": 0.42, "delta": 0.61, "echo": 0.25, "foxtrot": 0.5}

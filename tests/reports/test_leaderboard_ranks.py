@@ -8,33 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import board_runs as made
 from evalkit.reports.leaderboard import Options, build
 from evalkit.results.tables import write_rows
+from tests.made import board_runs as made
 from tests.made.boards import score
 
 DOCUMENTS = 400
-
-
-def answers(folder: Path, task: str, hits: np.ndarray, first: int = 0) -> None:
-    """Documents whose first option is gold and whose sums say right or wrong."""
-    rows = [
-        {
-            "index": first + i, "native_id": None, "gold": 0, "predicted": 0 if hit else 1, "truncated": 0,
-            "sums": [-1.0, -2.0] if hit else [-2.0, -1.0], "tokens": [1, 1], "characters": [3, 3], "bytes": [3, 3],
-        }
-        for i, hit in enumerate(hits)
-    ]  # fmt: skip
-    write_rows(folder / "documents" / f"{task}.rc.olmes.parquet", rows)
-
-
-def question_run(output: Path, model: str, hits: dict[str, np.ndarray]) -> Path:
-    """A run whose documents and metrics agree."""
-    parts = [made.question(task, float(own.mean()), len(own), metric="acc") for task, own in hits.items()]
-    folder = made.write(output, model, "s", parts)
-    for task, own in hits.items():
-        answers(folder, task, own)
-    return folder
 
 
 @pytest.fixture
@@ -45,7 +24,7 @@ def shared(tmp_path: Path) -> Path:
     order = {task: generator.permutation(DOCUMENTS) for task in "ab"}
     for number, model in enumerate(("low", "mid", "top")):
         hits = {task: np.isin(np.arange(DOCUMENTS), order[task][: 200 + 8 * number]) for task in "ab"}
-        question_run(tmp_path, model, hits)
+        made.question_run(tmp_path, model, hits)
     return tmp_path
 
 
@@ -64,11 +43,11 @@ def test_shared_documents_tell_close_rows_apart(shared: Path) -> None:
 def test_documents_that_do_not_fit_are_refused(shared: Path) -> None:
     """Other documents than the metrics were made from, other indices, a missing file: errors serve, and it is said."""
     folder = shared / "top" / "s" / "main"
-    answers(folder, "a", np.arange(DOCUMENTS) < 100)
+    made.answers(folder, "a", np.arange(DOCUMENTS) < 100)
     board = build([shared], Options(ranks="documents"))
     assert score(board, "s").ranked_by == "errors"
     assert any("do not give the values of metrics.json" in sentence for sentence in board.warnings)
-    answers(folder, "a", np.arange(DOCUMENTS) < 224, first=1)
+    made.answers(folder, "a", np.arange(DOCUMENTS) < 224, first=1)
     board = build([shared], Options(ranks="documents"))
     assert any("not asked the same documents" in sentence for sentence in board.warnings)
     (folder / "documents" / "a.rc.olmes.parquet").unlink()

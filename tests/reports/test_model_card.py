@@ -9,13 +9,11 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from bench import board_runs as made
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.reports.model_card import write_model_card
-from tests.commands.conftest import Command, evalkit
-from tests.reports.test_leaderboard_formats import HOSTILE
-
-__all__ = ["evalkit"]
+from tests.made import board_runs as made
+from tests.made.command_line import Command
+from tests.made.hostile import HOSTILE
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench import board_runs as made
 from evalkit.errors import UnknownName, UsageError
 from evalkit.reports.leaderboard import Options, build
+from tests.made import board_runs as made
 from tests.made.boards import cell, column, olmo1, score, value
 
 

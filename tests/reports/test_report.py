@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,53 +13,7 @@ import pytest
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.reports import terminal_table, write_report
 from tests.made import report_runs as runs
-
-VOID = {"meta", "br", "circle", "line", "link", "input", "img", "hr"}
-
-
-class Page(HTMLParser):
-    """Tags in order, text by tag, and whether every element is closed."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.source = path.read_text(encoding="utf-8")
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.open: list[str] = []
-        self.unbalanced: list[str] = []
-        self.pieces: dict[str, list[str]] = {}
-        self.words: list[str] = []
-        self.feed(self.source)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-            self.pieces.setdefault(tag, []).append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in VOID:
-            return
-        if not self.open or self.open.pop() != tag:
-            self.unbalanced.append(tag)
-        if tag in ("td", "th"):
-            self.handle_data(" ")
-
-    def handle_data(self, data: str) -> None:
-        for tag in self.open:
-            self.pieces[tag][-1] += data
-        if not {"style", "script"} & set(self.open):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def rows(self) -> list[str]:
-        return [re.sub(r"\s+", " ", row).strip() for row in self.pieces.get("tr", [])]
+from tests.made.pages import Page
 
 
 def report(tmp_path: Path, **more: object) -> Page:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import evalkit
-from bench import board_runs as made
 from evalkit.errors import UsageError
-from tests.reports.test_leaderboard_ranks import question_run
+from tests.made import board_runs as made
+from tests.made.board_runs import question_run
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HOSTILE = "<img src=x onerror=alert(1)>\"'\u202e<script>\ud800"

@@ -22,7 +22,7 @@ from evalkit.results.recompute import options_from_json, options_to_json
 from evalkit.results.tables import jsonable, read_rows, write_rows
 from evalkit.system.files import TEMPORARY, replacing
 from evalkit.task import TaskOptions
-from tests.made import small
+from tests.made.byte_checkpoints import byte_tokenizer, make_checkpoint
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_damaged_files_are_named(run: Run) -> None:
 
 def test_other_weights_leave_no_old_metrics(run: Run, checkpoint: Path) -> None:
     """Metrics of former weights never stand beside the run.json of new ones, even where the new run fails."""
-    small.make_checkpoint(checkpoint, seed=9)
+    make_checkpoint(checkpoint, seed=9)
     with pytest.raises(EvalkitError):
         evalkit.run("tiny", suite="test_both", engine="fake", report=False, engine_args={"fits": "3"})
     assert load_run(run.path).status == "failed"
@@ -219,11 +219,11 @@ def test_a_model_in_memory() -> None:
     registry.engines.load()
     registry.engines.remove("adopting")
     registry.engines.add(registry.EngineEntry("adopting", factory, where="tests"))
-    (run,) = evalkit.run(Model(), tokenizer=small.byte_tokenizer(), task="test_sums", engine="adopting", report=False)
+    (run,) = evalkit.run(Model(), tokenizer=byte_tokenizer(), task="test_sums", engine="adopting", report=False)
     assert run.status == "done"
     assert run.info["checkpoint"]["parameters"] == 10
     assert not Path("results/journal").exists()
     with pytest.raises(UsageError, match="needs its tokenizer"):
         evalkit.run(Model(), task="test_sums", engine="adopting")
     with pytest.raises(UsageError, match="cannot score a model in memory"):
-        evalkit.run(Model(), tokenizer=small.byte_tokenizer(), task="test_sums", engine="fake")
+        evalkit.run(Model(), tokenizer=byte_tokenizer(), task="test_sums", engine="fake")

@@ -25,7 +25,7 @@ from evalkit.records import Batch, Scores
 from evalkit.results.reading import Run
 from evalkit.scoring.journal import Frame, SplitNote, read_frames
 from tests.made import scoring_child as child
-from tests.made import small
+from tests.made.byte_checkpoints import byte_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 MANY: dict[str, Any] = {"task": "test_many_sums", "suite": "test_both", "batch_tokens": 200}
@@ -153,7 +153,7 @@ class Faulty(FakeEngine):
 
     after = 0
     how: type[BaseException] | str = RuntimeError
-    digit = small.byte_tokenizer().encode("7")[0]
+    digit = byte_tokenizer().encode("7")[0]
 
     def score(self, batch: Batch) -> list[Scores]:
         scores = super().score(batch)

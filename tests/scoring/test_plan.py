@@ -20,7 +20,8 @@ from evalkit.scoring import plan as plans
 from evalkit.scoring.plan import make_plan, sampled_texts, task_protocol
 from evalkit.scoring.rows import merge
 from evalkit.task import TaskName, TaskOptions
-from tests.made.small import Sums, Texts, byte_tokenizer
+from tests.made.byte_checkpoints import byte_tokenizer
+from tests.made.invented_tasks import Sums, Texts
 
 OPTIONS = TaskOptions()
 

@@ -12,7 +12,8 @@ import pytest
 import evalkit
 from evalkit.errors import UnknownName, UsageError
 from evalkit.results.reading import Run
-from tests.made import small
+from tests.made.byte_checkpoints import byte_tokenizer, make_checkpoint
+from tests.made.invented_tasks import Texts
 
 EOS_ID = 256
 
@@ -45,7 +46,7 @@ def test_a_run_writes_its_folder(checkpoint: Path) -> None:
     row = run.rows("test_sums")[4]
     assert row["native_id"] == "sum-4"
     fingerprint = run.info["checkpoint"]["fingerprint"]
-    tokenizer = small.byte_tokenizer()
+    tokenizer = byte_tokenizer()
     context = tokenizer.encode("Question: 4 + 5 =")
     for place, option in enumerate([8, 9, 10]):
         continuation = tokenizer.encode(f" {option}")
@@ -60,8 +61,8 @@ def test_windows_of_a_text_are_merged(checkpoint: Path) -> None:
     """A text of several windows has one row: sums of its windows, each later one given one token of context."""
     (run,) = fake(checkpoint, task="test_texts")
     fingerprint = run.info["checkpoint"]["fingerprint"]
-    tokenizer = small.byte_tokenizer()
-    documents = list(small.Texts(evalkit.registry.TaskName("test_texts"), evalkit.task.TaskOptions()).documents())  # type: ignore[attr-defined]
+    tokenizer = byte_tokenizer()
+    documents = list(Texts(evalkit.registry.TaskName("test_texts"), evalkit.task.TaskOptions()).documents())  # type: ignore[attr-defined]
     for document, row in zip(documents, run.rows("test_texts"), strict=True):
         ids = [EOS_ID, *tokenizer.encode(document.fields["text"])]
         windows = [ids[first : first + 65] for first in range(0, len(ids) - 1, 64)]
@@ -152,7 +153,7 @@ def test_metrics_come_again_from_rows(checkpoint: Path) -> None:
 def test_several_checkpoints_have_a_folder_each(tmp_path: Path) -> None:
     """Revisions are scored in the order of training under one plan, with numbers of their own."""
     for step in (10, 2):
-        small.make_checkpoint(tmp_path / "many" / f"step{step}-tokens{step}M", seed=step)
+        make_checkpoint(tmp_path / "many" / f"step{step}-tokens{step}M", seed=step)
     runs = fake(tmp_path / "many", task="test_sums", revisions="*")
     assert [run.path.name for run in runs] == ["step2-tokens2M", "step10-tokens10M"]
     assert [run.info["checkpoint"]["tokens"] for run in runs] == [2_000_000, 10_000_000]

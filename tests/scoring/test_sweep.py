@@ -21,7 +21,8 @@ from evalkit.errors import CheckpointError, SomeFailed
 from evalkit.records import Batch, Checkpoint, Scores
 from evalkit.results.reading import load_run
 from evalkit.system.processes import is_gone, this_process
-from tests.made import small
+from tests.made.byte_checkpoints import byte_tokenizer, make_checkpoint
+from tests.made.invented_tasks import Texts
 from tests.made.paloma_release import line, write
 
 
@@ -29,8 +30,8 @@ from tests.made.paloma_release import line, write
 def sweep(tmp_path: Path) -> Path:
     """Six revisions of a model, of one tokenizer."""
     for number in range(1, 7):
-        small.make_checkpoint(tmp_path / f"many/step{number}", seed=number, tokenizer=False)
-    small.byte_tokenizer().save_pretrained(str(tmp_path / "many"))
+        make_checkpoint(tmp_path / f"many/step{number}", seed=number, tokenizer=False)
+    byte_tokenizer().save_pretrained(str(tmp_path / "many"))
     return tmp_path / "many"
 
 
@@ -60,7 +61,7 @@ def test_six_revisions_share_one_plan(sweep: Path, monkeypatch: pytest.MonkeyPat
     counted(Encoder, "encode")
     counted(FakeEngine, "plan")
     counted(FakeEngine, "load")
-    counted(small.Texts, "prompts")
+    counted(Texts, "prompts")
     (one,) = evalkit.run(str(sweep / "step1"), suite="test_both", engine="fake", report=False, output="one")
     alone = dict(calls)
     assert alone["load"] == 1

@@ -23,7 +23,7 @@ from evalkit.records import Prompt
 from evalkit.scoring.plan import encoder_protocol
 from evalkit.train.recipe import Recipe
 from evalkit.train.templates import Template
-from tests.train.conftest import TINY
+from tests.made.training_inputs import TINY
 
 Make = Callable[..., Recipe]
 CHAT = "<|endoftext|><|user|>\nWhy?\n<|assistant|>\n"

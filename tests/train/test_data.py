@@ -20,7 +20,7 @@ from evalkit.train.labels import IGNORED
 from evalkit.train.prepare import gather, prepare
 from evalkit.train.recipe import DataItem, Recipe
 from evalkit.train.sources import Read, read_examples, to_example
-from tests.train.conftest import prepare_run, write_chats
+from tests.made.training_inputs import prepare_run, write_chats
 
 Make = Callable[..., Recipe]
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]

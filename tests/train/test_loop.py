@@ -20,7 +20,7 @@ from evalkit.results.reading import read_training
 from evalkit.train.finetune import FineTuned
 from evalkit.train.grid import GridResult
 from tests.made import training_child as child
-from tests.train.conftest import make_model, write_chats
+from tests.made.training_inputs import make_model, write_chats
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.made.training_child"])

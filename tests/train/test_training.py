@@ -25,7 +25,7 @@ from evalkit.train.labels import IGNORED
 from evalkit.train.recipe import Recipe
 from evalkit.train.trainer import Trained, make_trainer, read_log, train
 from tests.made import training_child as child
-from tests.train.conftest import prepare_run
+from tests.made.training_inputs import prepare_run
 
 Make = Callable[..., Recipe]
 CONTEXT = multiprocessing.get_context("forkserver")
