@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random", help="'random' (7M, weights × 4), a registered name or a folder")
     parser.add_argument("--documents", type=int, default=1000, help="at most so many documents a task")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if options.model == "random":
@@ -233,12 +234,18 @@ def main() -> None:
         else:
             model = resolve(options.model)[0].path
         lm = load_lm_eval(model)
+        found: list[Comparison] = []
         for task, shots in (("arc_easy", 0), ("hellaswag", 0), ("arc_easy", 3), ("hellaswag", 3)):
             count = min(options.documents, 100) if shots else options.documents
-            print(compare(model, lm, task, shots=shots, documents=count), flush=True)
-        print(compare_prompts(model, lm, "arc_easy:mc::olmes", documents=options.documents), flush=True)
-        for ours, theirs in compare_texts(model, lm, sample_texts()):
+            found.append(compare(model, lm, task, shots=shots, documents=count))
+            print(found[-1], flush=True)
+        found.append(compare_prompts(model, lm, "arc_easy:mc::olmes", documents=options.documents))
+        print(found[-1], flush=True)
+        texts = compare_texts(model, lm, sample_texts())
+        for ours, theirs in texts:
             print(f"bits per byte: {ours:.9f} / {theirs:.9f}, relative difference {abs(ours / theirs - 1):.1e}")
+    if options.json:
+        options.json.write_text(json.dumps({"tasks": [asdict(one) for one in found], "texts": texts}, indent=1))
 
 
 if __name__ == "__main__":

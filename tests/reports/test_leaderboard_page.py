@@ -284,14 +284,24 @@ def test_many_rows_come_as_they_are_needed(browser: Any, large: Path) -> None:
         assert tab.locator(f"#{link}").is_visible()
 
 
-def test_sorting_is_quick(browser: Any, large: Path) -> None:
-    """The script and the layout of a click on a heading of 90 rows: the best of three within 200 ms, also on a busy
-    machine (`python -m bench.leaderboard` measures 300 rows)."""
-    from bench.leaderboard import SORT
+SORT = """
+(column) => {
+  const button = document.querySelectorAll("#board thead th")[column].querySelector("button");
+  const began = performance.now();
+  button.click();
+  document.getElementById("board").getBoundingClientRect();  // the layout too
+  return performance.now() - began;
+}
+"""
+"""Milliseconds from a click on a heading until the rows are sorted and laid out."""
 
+
+def test_sorting_is_quick(browser: Any, large: Path) -> None:
+    """A click on a heading of 90 rows: the best of three within 200 ms, also on a busy machine (`python -m
+    bench.leaderboard` measures 300 rows)."""
     with Reader(browser, large) as tab:
         opened(tab)
-        assert min(tab.evaluate(SORT, column)[1] for column in (3, 4, 8)) < 200
+        assert min(tab.evaluate(SORT, column) for column in (3, 4, 8)) < 200
 
 
 def test_runs_are_linked_where_their_reports_lie(browser: Any, results: Path) -> None:
