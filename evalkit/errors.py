@@ -37,7 +37,7 @@ class UnknownName(UsageError):
         if hint:
             text += " " + hint
         super().__init__(text)
-        self.kind, self.name, self.suggestions = kind, name, near
+        self.kind, self.name = kind, name
 
 
 class DataUnavailable(EvalkitError):

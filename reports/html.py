@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,18 +115,6 @@ def raw(text: str) -> Any:
 def file(name: str) -> str:
     """A file of this room as text."""
     return (HERE / name).read_text(encoding="utf-8")
-
-
-def attributes(values: Mapping[str, Any]) -> Any:
-    """Attributes of an element; those that are None or False are left out."""
-    from markupsafe import Markup
-
-    parts = [
-        Markup(" {}").format(name) if value is True else Markup(' {}="{}"').format(name, _shown(value))
-        for name, value in values.items()
-        if value is not None and value is not False
-    ]
-    return Markup("").join(parts)
 
 
 def _shown(value: Any) -> Any:

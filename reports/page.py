@@ -55,7 +55,7 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
     shown = gather(report, story.main or (0,), samples)
     drawn = curves(report)
     changes = compare(report, story)
-    course = courses(report, story)
+    course = courses(report)
     heated = heat(report, story, changes, course.domains)
     placed = paretos(report) if story.kind == "models" else []
     tuned = tunings(report, story)

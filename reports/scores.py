@@ -19,8 +19,6 @@ CAPTIONS = {
     "bits": "Bits per byte, lower is better",
     "perplexity": "Perplexity, lower is better",
 }
-DETAILED = 4
-"""Up to so many checkpoints a cell also shows its interval, as numbers and as a drawing."""
 WIDEST = 48
 """Most checkpoints of a table with a line a domain or a metric; of more, so many are chosen evenly."""
 SHOWN = 6

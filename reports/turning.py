@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.reports.changes import signed
 from evalkit.reports.scores import WIDEST, evenly
-from evalkit.reports.story import Story, is_sweep, training
+from evalkit.reports.story import is_sweep, training
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
 from evalkit.reports.words import MISSING, Unit
@@ -53,7 +53,7 @@ class Courses:
     failure: str = ""
 
 
-def courses(report: Report, story: Story) -> Courses:
+def courses(report: Report) -> Courses:
     """What `evalkit.comparison.trends` says of the report's checkpoints; empty where they are no training run of one model."""
     plain = [run for run in report.runs if not training(run)]
     if len(plain) < 3 or not is_sweep(plain) or not all((run.path / "documents").is_dir() for run in plain):

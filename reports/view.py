@@ -152,7 +152,7 @@ def load_report(paths: Sequence[Path | str]) -> Report:
 
     runs = _labelled(in_order([_load(Path(path)) for path in paths]))
     lines = _lines(runs)
-    return Report(runs, lines, tuple(_warnings(runs)), _sources(lines, runs))
+    return Report(runs, lines, tuple(_warnings(runs)), _sources(lines))
 
 
 def full_name(metric: Metric) -> str:
@@ -245,7 +245,7 @@ def _lines(runs: Sequence[RunView]) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda line: order[line.task]))
 
 
-def _sources(lines: Sequence[Line], runs: Sequence[RunView]) -> tuple[Source, ...]:
+def _sources(lines: Sequence[Line]) -> tuple[Source, ...]:
     sources = []
     for task, source in dict.fromkeys((line.task, line.source) for line in lines if line.domain):
         own = [line for line in lines if (line.task, line.source) == (task, source)]

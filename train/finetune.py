@@ -114,7 +114,7 @@ def fine_tune_one(recipe: Recipe, *, force: bool = False, progress: TrainingProg
         )
         after = scoring.score(recipe, recipe.name, tasks, progress)
         facts = scoring.training_facts(recipe, base, data)
-        report = scoring.write_reports(recipe, before, after, facts)
+        report = scoring.write_reports(before, after, facts)
     return FineTuned(recipe, recipe.place, before, after, report, facts)
 
 
@@ -249,7 +249,7 @@ def _train(recipe: Recipe, base: Checkpoint, data: Prepared, tokenizer: Any, pro
     done = own_checkpoints(recipe.place)
     if not done or done[-1][0] < steps:
         raise EvalkitError(f"Training ended at step {done[-1][0] if done else 0} of {steps}. The same command goes on.")
-    return Trained(done[-1][1], steps, 0)
+    return Trained(done[-1][1], steps)
 
 
 def launch_command(recipe: Recipe) -> Sequence[str]:

@@ -7,7 +7,6 @@ table of results has means and deviations over seeds.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -247,11 +246,3 @@ def seed_table(cells: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
         difference_deviation=("difference", "std"),
     )
     return table.reset_index()
-
-
-def read_grid(folder: Path) -> dict[str, Any] | None:
-    """``grid.json`` of a grid's folder of results; None where there is none."""
-    try:
-        return dict(json.loads((folder / "grid.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return None

@@ -18,7 +18,6 @@ from evalkit.errors import UnknownName, UsageError
 from evalkit.system.files import canonical_json
 
 Method = Literal["sft", "lora", "qlora", "dpo", "dpo-lora"]
-METHODS: tuple[str, ...] = ("sft", "lora", "qlora", "dpo", "dpo-lora")
 WITH_ADAPTER = ("lora", "qlora", "dpo-lora")
 WITH_PAIRS = ("dpo", "dpo-lora")
 NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")

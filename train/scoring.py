@@ -176,7 +176,7 @@ def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict
     }
 
 
-def write_reports(recipe: Recipe, before: Sequence[Run], after: Sequence[Run], facts: dict[str, Any]) -> Path | None:
+def write_reports(before: Sequence[Run], after: Sequence[Run], facts: dict[str, Any]) -> Path | None:
     """Write what training was into the runs that followed it, then every run's report, and the one before and after."""
     from evalkit.reports import write_report
 

@@ -10,7 +10,7 @@ has no beginning-of-text token, so its end-of-text token stands in front, as in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,6 +210,3 @@ class Template:
 def _quoted(text: str) -> str:
     """A string as Jinja reads it."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
-
-
-Renderer = Callable[[Sequence[Message]], Rendered]

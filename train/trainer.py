@@ -37,8 +37,6 @@ class Trained:
     checkpoint: Path
     """The last checkpoint."""
     steps: int
-    resumed: int
-    """The step that it went on from; 0 for a fresh start, all steps where nothing was left to do."""
 
 
 def train(
@@ -60,11 +58,10 @@ def train(
     steps, _ = setup.steps_of(recipe, len(rows))
     done = own_checkpoints(place)
     if done and done[-1][0] >= steps:
-        return Trained(done[-1][1], steps, steps)
+        return Trained(done[-1][1], steps)
     _sweep(place)
     trainer = make_trainer(recipe, base, rows, place, progress=progress, live=live)
-    begun = done[-1][0] if done else 0
-    progress.begin(recipe.name, steps, begun)
+    progress.begin(recipe.name, steps, done[-1][0] if done else 0)
     try:
         trainer.train(resume_from_checkpoint=str(done[-1][1]) if done else None)
     except RuntimeError as error:
@@ -81,7 +78,7 @@ def train(
         raise EvalkitError(
             f"Training ended at step {done[-1][0] if done else 0} of {steps} without its last checkpoint."
         )
-    return Trained(done[-1][1], steps, begun)
+    return Trained(done[-1][1], steps)
 
 
 def make_trainer(

@@ -229,7 +229,7 @@ def _checkpoint(
         if adapter is not None:
             raise UsageError(f"{folder} is an adapter itself, so --adapter cannot be put on top of it.")
         base = _base_of(folder, trust)
-        files = weight_files(base.path, base.config, trust=trust)
+        files = weight_files(base.path, trust=trust)
         return replace(
             base,
             model=source.model,
@@ -244,7 +244,7 @@ def _checkpoint(
             adapter=folder.resolve(),
         )
     config = read_config(folder)
-    weights = weight_files(folder, config, trust=trust)
+    weights = weight_files(folder, trust=trust)
     headers = [read_header(file) for file in weights if file.suffix == ".safetensors"]
     checkpoint = Checkpoint(
         model=source.model,
@@ -351,7 +351,7 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def weight_files(folder: Path, config: Mapping[str, Any] | None = None, *, trust: bool = False) -> list[Path]:
+def weight_files(folder: Path, *, trust: bool = False) -> list[Path]:
     """The weight files that transformers would load, all there.
 
     Raises `CheckpointError` where there are none, where a shard is missing, and for pickled weights unless `trust`.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
@@ -72,11 +72,6 @@ def parse_revision(name: str, tokens_per_step: int | None = None) -> Revision:
     if revision.tokens is None and tokens_per_step and revision.stage in (None, 1):
         return replace(revision, tokens=int(step) * tokens_per_step, tokens_derived=True)
     return revision
-
-
-def sort_revisions(names: Iterable[str]) -> list[str]:
-    """Names in the order of training."""
-    return sorted(names, key=lambda name: parse_revision(name).order)
 
 
 # ----------------------------------------------------------------------------------------------------------- choosing

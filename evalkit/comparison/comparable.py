@@ -113,7 +113,7 @@ class Pairing:
     marks: tuple[str, ...] = ()
 
 
-def pair(a: Columns, b: Columns, found: Protocols, kind: str) -> Pairing:
+def pair(a: Columns, b: Columns, found: Protocols) -> Pairing:
     """Line documents up by their index, and look whether they are the same documents, asked in the same way."""
     if np.array_equal(a.index, b.index):
         places_a = places_b = np.arange(len(a))

@@ -98,7 +98,7 @@ class Comparison:
         kind = str(base.info["tasks"][task].get("kind"))
         metric = primary_metric(base, task)
         a, b = (read_columns(one, task, kind, [metric]) for one in (base, other))
-        pairing = pair(a, b, compare_protocols(base.info["tasks"][task], other.info["tasks"][task]), kind)
+        pairing = pair(a, b, compare_protocols(base.info["tasks"][task], other.info["tasks"][task]))
         if pairing.reason:
             raise UsageError(f"{task} is not compared: {pairing.reason}.")
         at_a, at_b = pairing.places_a, pairing.places_b
@@ -269,7 +269,7 @@ class _Comparing:
         pairs: dict[int, Pairing] = {}
         for i in found:
             if i in columns and self.baseline in columns:
-                pairs[i] = pair(columns[self.baseline], columns[i], found[i], kind)
+                pairs[i] = pair(columns[self.baseline], columns[i], found[i])
                 if pairs[i].reason:
                     self._refused(i, task, pairs.pop(i).reason, kind, metric)
                 elif pairs[i].marks:

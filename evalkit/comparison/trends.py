@@ -247,7 +247,7 @@ class _Segment:
         shared = found[0].index
         for run, label, each in zip(self.runs[1:], self.labels[1:], found[1:], strict=True):
             protocols = compare_protocols(self.runs[0].info["tasks"][task], run.info["tasks"][task])
-            reason = protocols.reason or pair(found[0], each, protocols, kind).reason
+            reason = protocols.reason or pair(found[0], each, protocols).reason
             if reason:
                 self.notes.append(f"{task} is left out: {label} does not compare with {self.labels[0]} ({reason}).")
                 return None

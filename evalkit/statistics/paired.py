@@ -7,8 +7,10 @@ What tests what:
 
 - means (`paired_mean`): Student's t over the units' summed differences;
 - accuracies (`paired_rate`): McNemar's exact test, and with clusters its exact counterpart, sign flips of whole clusters;
-- ratios of sums, as bits per byte (`paired_ratio`): a paired bootstrap of the units gives the standard error, and interval
-  and p-value are those of Student's t with it, so that the interval leaves out 0 exactly where p is below 1 − level.
+- ratios of sums, as bits per byte (`ratio_variance`, `evalkit.statistics.macro`): a paired bootstrap of the units gives the
+  standard error; interval and p-value are Student's t with it and `effective_units` − 1 degrees of freedom (Efron and
+  Tibshirani 1993, section 12.4). That covers better than percentiles where units are few, its p has no floor at 1 / draws,
+  and the interval leaves out 0 exactly where p is below 1 − level.
 """
 
 from __future__ import annotations
@@ -178,37 +180,6 @@ def _convolve(left: Floats, right: Floats) -> Floats:
     fast = next_fast_len(length, real=True)
     product = irfft(rfft(left, fast) * rfft(right, fast), fast)[:length]
     return np.asarray(np.maximum(product, 0.0), dtype=np.float64)
-
-
-def paired_ratio(
-    numerators_a: ArrayLike,
-    numerators_b: ArrayLike,
-    denominators: ArrayLike,
-    clusters: Sequence[Any] | None = None,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> Difference:
-    """Difference of ``Σ numerators / Σ denominators`` over documents ``[n]``, by the paired bootstrap of units.
-
-    The denominators (bytes) are the documents' own and the same for both runs. See `ratio_variance` for the bootstrap;
-    interval and p are Student's t with its standard error and `effective_units` − 1 degrees of freedom (Efron and
-    Tibshirani 1993, section 12.4), which covers better than percentiles where units are few, and whose p has no floor at
-    1 / draws.
-    """
-    columns = np.column_stack([np.asarray(x, dtype=np.float64) for x in (denominators, numerators_a, numerators_b)])
-    keep: NDArray[np.bool_] = np.logical_not(np.isnan(columns).any(axis=1))
-    columns = columns[keep]
-    labels = None if clusters is None else [label for label, kept in zip(clusters, keep, strict=True) if kept]
-    units = estimates.cluster_sums(columns, labels)
-    n, totals = len(columns), columns.sum(axis=0)
-    if n == 0 or totals[0] == 0:
-        return Difference(math.nan, n, len(units))
-    value = float((totals[2] - totals[1]) / totals[0])
-    stderr = math.sqrt(float(ratio_variance(units, 1, draws=draws, seed=seed)[1][0, 0]))
-    still = bool((columns[:, 1] == columns[:, 2]).all())
-    return student(value, stderr, n, len(units), level, df=float(effective_units(units[:, 0])) - 1, still=still)
 
 
 def ratio_variance(units: Floats, groups: int, *, draws: int = DRAWS, seed: int = 0) -> tuple[Floats, Floats]:

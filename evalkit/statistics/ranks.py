@@ -45,11 +45,6 @@ class Ranks:
     high: NDArray[np.int64]
     """The worst."""
 
-    @property
-    def among_best(self) -> NDArray[np.bool_]:
-        """Models that no other is certainly better than."""
-        return np.asarray(self.low == 1)
-
 
 def rank_intervals(
     tasks: Sequence[Scored],

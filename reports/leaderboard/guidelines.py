@@ -10,7 +10,6 @@ from evalkit.reports.leaderboard.entries import Entry
 from evalkit.reports.words import plainly
 
 YES, NO, UNKNOWN = "✓", "✗", "?"
-NAMES = ("G1", "G2", "G3", "G4", "G5")
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def _columns(board: Board, notes: dict[str, int], link: Linker) -> list[Drawn]:
         tip = "Paloma's guidelines; the legend below the table says what the signs mean"
         texts = [formats.guideline_text(row) for row in rows]
         columns.append(_words("guidelines", texts, tip=tip, classes="quiet guidelines"))
-    columns += [_numbers(board, column, notes) for column in board.columns]
+    columns += [_numbers(column, notes) for column in board.columns]
     for name in ("engine", "dtype", "date"):
         columns.append(_words(name, [getattr(row, name) for row in rows], hidden=True))
     if any(row.step is not None for row in rows):
@@ -155,10 +155,10 @@ def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Dr
             "rank", "number", "up", note=suite if several else "", tip=f"On {suite}; {formats.RANKS[score.ranked_by]}"
         )
         made.append(Drawn(f"rank-{suite}", head, tuple(cells), (suite,)))
-    made.append(_numbers(board, score.column, notes, tip=score.note))
+    made.append(_numbers(score.column, notes, tip=score.note))
     if score.centred is not None:
         tip = "Accuracies centred on chance, (acc − chance) / (1 − chance), then averaged"
-        made.append(_numbers(board, score.centred, notes, tip=tip))
+        made.append(_numbers(score.centred, notes, tip=tip))
     if any(score.front):
         marks = ["◆ front" if front else "" for front in score.front]
         tip = "On the Pareto front: no other row reaches as much with as few parameters × training tokens"
@@ -168,7 +168,7 @@ def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Dr
     return made
 
 
-def _numbers(board: Board, column: Column, notes: dict[str, int], tip: str = "") -> Drawn:
+def _numbers(column: Column, notes: dict[str, int], tip: str = "") -> Drawn:
     chance = f"chance {words.number(column.chance, column.unit)}" if column.chance is not None else ""
     under = ", ".join(part for part in (formats.subtitle_of(column), chance) if part)
     head = Head(

@@ -6,23 +6,62 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
-from evalkit.statistics.estimates import seed_of
+from evalkit.statistics.estimates import Floats
 from evalkit.statistics.macro import domain_differences, joined, macro_difference
-from evalkit.statistics.paired import paired_ratio
+from evalkit.statistics.paired import Difference
 
 
-def test_domains_are_paired_ratios() -> None:
-    """A domain's line is `paired_ratio` of its documents with the domain's own seed; runs beside it change nothing."""
+def ratio(a: Floats, b: Floats, sizes: Floats, *, draws: int = 300, level: float = 0.95) -> Difference:
+    """The difference of two runs on one domain."""
+    found = domain_differences([("s", "d")] * len(a), np.column_stack([a, b]), sizes, None, task="t", draws=draws)
+    return found.domain(0, 0, level)
+
+
+def test_a_domain_stands_alone() -> None:
+    """Its difference, error and p are the same, whatever other domains and runs there are."""
     rng = np.random.default_rng(1)
     groups = [("s", name) for name in "ab" for _ in range(12)]
     sizes, columns = rng.uniform(50, 150, 24), rng.uniform(50, 150, (24, 4))
     found = domain_differences(groups, columns, sizes, None, task="t", draws=300)
-    alone = paired_ratio(columns[12:, 0], columns[12:, 2], sizes[12:], draws=300, seed=seed_of("t", "s", "b"))
-    fewer = domain_differences(groups, columns[:, [0, 2]], sizes, None, task="t", draws=300)
-    assert dataclasses.astuple(found.domain(1, 1)) == pytest.approx(dataclasses.astuple(alone), rel=1e-9)
-    assert dataclasses.astuple(fewer.domain(1, 0)) == pytest.approx(dataclasses.astuple(alone), rel=1e-9)
+    alone = domain_differences(groups[12:], columns[12:, [0, 2]], sizes[12:], None, task="t", draws=300)
+    assert dataclasses.astuple(found.domain(1, 1)) == pytest.approx(dataclasses.astuple(alone.domain(0, 0)), rel=1e-9)
     assert found.p[1, 1] == found.domain(1, 1).p
+
+
+def test_a_domain_in_which_no_document_moved_has_no_difference() -> None:
+    """A run against itself: exactly 0 and p = 1. One document has a difference and no error."""
+    a = np.array([0.0, 1.0, 1.0, 0.0])
+    found = ratio(a, a, a + 1)
+    assert (found.value, found.p) == (0.0, 1.0)
+    assert found.low <= 0 <= found.high
+    one = ratio(np.array([1.0]), np.array([2.0]), np.array([4.0]))
+    assert one.value == 0.25
+    assert math.isnan(one.p)
+
+
+def test_the_bootstrap_of_a_ratio_has_the_linearised_error() -> None:
+    """The ratio estimator's closed form (Cochran 1977, section 6.4) for texts of nearly one length."""
+    rng = np.random.default_rng(4)
+    sizes = rng.uniform(90, 110, 80)
+    a = sizes * rng.normal(1, 0.2, 80)
+    b = a + sizes * rng.normal(0.02, 0.05, 80)
+    found = ratio(a, b, sizes, draws=6000)
+    residuals = (b - a) - found.value * sizes
+    assert found.value == pytest.approx((b.sum() - a.sum()) / sizes.sum(), rel=1e-12)
+    assert found.stderr == pytest.approx(math.sqrt((residuals**2).sum() * 80 / 79) / sizes.sum(), rel=0.03)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-0.1, 0.1))
+def test_interval_and_p_of_a_ratio_agree(seed: int, shift: float) -> None:
+    """The interval leaves out 0 exactly where p is below 1 - level."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.lognormal(5, 0.5, 15)
+    a, moves = sizes * rng.normal(1, 0.2, 15), sizes * rng.normal(shift, 0.1, 15)
+    found = ratio(a, a + moves, sizes, draws=100, level=0.9)
+    assert (found.p < 0.1) == (not found.low <= 0 <= found.high)
 
 
 def test_a_macro_average_weighs_domains_alike() -> None:

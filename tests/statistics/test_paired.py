@@ -41,7 +41,7 @@ def test_equal_clusters_are_their_means() -> None:
 def test_no_document_moved_is_no_difference() -> None:
     """A run against itself: exactly 0 and p = 1, whatever the test."""
     a = np.array([0.0, 1.0, 1.0, 0.0])
-    for found in (paired.paired_mean(a, a), paired.paired_rate(a, a), paired.paired_ratio(a, a, a + 1)):
+    for found in (paired.paired_mean(a, a), paired.paired_rate(a, a)):
         assert (found.value, found.p) == (0.0, 1.0)
         assert found.low <= 0 <= found.high
 
@@ -52,7 +52,6 @@ def test_too_little_is_unknown() -> None:
     assert one.value == 1.0
     assert math.isnan(one.p)
     assert math.isnan(one.low)
-    assert math.isnan(paired.paired_ratio([1.0], [2.0], [3.0]).p)
     assert math.isnan(paired.paired_rate([], []).value)
     assert math.isnan(paired.paired_mean([math.nan], [1.0]).value)
 
@@ -114,28 +113,6 @@ def test_rates_refuse_what_is_no_rate() -> None:
     """A rate is made of zeros and ones."""
     with pytest.raises(ValueError, match="zeros and ones"):
         paired.paired_rate([0.5, 1], [1, 1])
-
-
-def test_the_bootstrap_of_a_ratio_has_the_linearised_error() -> None:
-    """The ratio estimator's closed form (Cochran 1977, section 6.4) for texts of nearly one length."""
-    rng = np.random.default_rng(4)
-    sizes = rng.uniform(90, 110, 80)
-    a = sizes * rng.normal(1, 0.2, 80)
-    b = a + sizes * rng.normal(0.02, 0.05, 80)
-    found = paired.paired_ratio(a, b, sizes, draws=6000)
-    residuals = (b - a) - found.value * sizes
-    assert found.value == pytest.approx((b.sum() - a.sum()) / sizes.sum(), rel=1e-12)
-    assert found.stderr == pytest.approx(math.sqrt((residuals**2).sum() * 80 / 79) / sizes.sum(), rel=0.03)
-
-
-@given(st.integers(0, 2**32 - 1), st.floats(-0.1, 0.1))
-def test_interval_and_p_of_a_ratio_agree(seed: int, shift: float) -> None:
-    """The interval leaves out 0 exactly where p is below 1 - level."""
-    rng = np.random.default_rng(seed)
-    sizes = rng.lognormal(5, 0.5, 15)
-    a, moves = sizes * rng.normal(1, 0.2, 15), sizes * rng.normal(shift, 0.1, 15)
-    found = paired.paired_ratio(a, a + moves, sizes, draws=100, level=0.9)
-    assert (found.p < 0.1) == (not found.low <= 0 <= found.high)
 
 
 def test_effective_units_by_hand() -> None:

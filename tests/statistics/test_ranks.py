@@ -15,7 +15,6 @@ def test_models_far_apart_have_certain_ranks() -> None:
     assert found.score == pytest.approx(hits.mean(axis=1))
     for ranks in (found.rank, found.low, found.high):
         assert ranks.tolist() == [3, 1, 2]
-    assert found.among_best.tolist() == [False, True, False]
 
 
 def test_equal_models_share_all_ranks() -> None:

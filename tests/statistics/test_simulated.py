@@ -34,7 +34,8 @@ def test_intervals_of_bits_per_byte_cover(documents: int) -> None:
         sizes = rng.lognormal(5, 0.7, documents)
         a = sizes * rng.normal(1, 0.2, documents)
         b = a + sizes * rng.normal(0.02, 0.05, documents)
-        found = paired.paired_ratio(a, b, sizes, draws=300, seed=seed)
+        columns, task = np.column_stack([a, b]), str(seed)
+        found = domain_differences([("s", "d")] * documents, columns, sizes, None, task=task, draws=300).domain(0, 0)
         covered += found.low <= 0.02 <= found.high
     assert least(600, 0.95) <= covered <= most(600, 0.95)
 

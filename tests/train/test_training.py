@@ -22,6 +22,7 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.train import finetune as loop
 from evalkit.train import setup
 from evalkit.train.labels import IGNORED
+from evalkit.train.progress import SilentTraining
 from evalkit.train.recipe import Recipe
 from evalkit.train.trainer import Trained, make_trainer, read_log, train
 from tests.made import training_child as child
@@ -137,6 +138,15 @@ def kill_at(recipe: Recipe, folder: Path, step: int) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
+class Begun(SilentTraining):
+    """How many steps were done already when training began."""
+
+    done: int | None = None
+
+    def begin(self, label: str, steps: int, done: int) -> None:
+        self.done = done
+
+
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {},
     "lora": {"method": "lora", "lora_dropout": 0.2},
@@ -161,8 +171,10 @@ def test_killed_and_resumed(method: str, recipe: Make, pairs: Path, tmp_path: Pa
     kill_at(killed, tmp_path, draw.randint(5, 7))
     left = own_checkpoints(killed.place)
     assert 0 < left[-1][0] < 8
-    resumed = train(killed, base, data)
-    assert resumed == Trained(killed.place / "checkpoint-8", 8, left[-1][0])
+    told = Begun()
+    resumed = train(killed, base, data, progress=told)
+    assert resumed == Trained(killed.place / "checkpoint-8", 8)
+    assert told.done == left[-1][0]
     want, found = weights(undisturbed.checkpoint), weights(resumed.checkpoint)
     assert want.keys() == found.keys()
     for name, tensor in want.items():
@@ -170,7 +182,7 @@ def test_killed_and_resumed(method: str, recipe: Make, pairs: Path, tmp_path: Pa
     assert [line["loss"] for line in read_log(killed.place)] == [line["loss"] for line in read_log(calm.place)]
     assert [line["step"] for line in read_log(killed.place)] == list(range(1, 9))
     before = {file: file.stat().st_mtime_ns for file in killed.place.rglob("*.safetensors")}
-    assert train(killed, base, data) == Trained(killed.place / "checkpoint-8", 8, 8)
+    assert train(killed, base, data) == Trained(killed.place / "checkpoint-8", 8)
     assert {file: file.stat().st_mtime_ns for file in killed.place.rglob("*.safetensors")} == before
 
 
@@ -182,7 +194,9 @@ def test_a_checkpoint_that_was_cut_off_is_not_trusted(recipe: Make) -> None:
     want = weights(made.place / "checkpoint-4")
     (made.place / "checkpoint-4" / "evalkit-finished.json").unlink()
     (made.place / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
-    assert train(made, base, data).resumed == 2
+    told = Begun()
+    train(made, base, data, progress=told)
+    assert told.done == 2
     assert all(np.array_equal(want[name], tensor) for name, tensor in weights(made.place / "checkpoint-4").items())
 
 

@@ -40,8 +40,6 @@ class VllmEngine:
         self.facts: dict[str, Any] = {}
         self.starts = 0
         """How often the worker was started."""
-        self.swaps = 0
-        """How often weights were changed in a running worker."""
         self._batched_tokens: int | None = None
         self._swappable = self.chosen.own["reload"] != "never"
         self._worker: WorkerProcess | None = None
@@ -154,7 +152,6 @@ class VllmEngine:
             return False
         if answer[0] == "refused":
             return False
-        self.swaps += 1
         return self._probe(checkpoint, before=self._probed, last=False)
 
     def _probe(self, checkpoint: Checkpoint, *, before: probe.Floats | None, last: bool = True) -> bool:

@@ -37,7 +37,6 @@ SURE = 1e-4
 """Nats by which a bound must be passed before it decides."""
 
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 
 class Missing(Exception):
