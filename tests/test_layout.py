@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("tasks", "domains", "reports", "train")
 LONGEST_MODULE = 500
+LONGEST_FUNCTION = 80
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "records", "task", "progress", "system"),
@@ -127,6 +128,18 @@ def test_modules_are_small() -> None:
         str(file.relative_to(ROOT)): count
         for file in sources()
         if (count := len(file.read_text(encoding="utf-8").splitlines())) > LONGEST_MODULE
+    }
+    assert not long
+
+
+def test_functions_of_commands_are_short() -> None:
+    """A command, and what stands behind the Python API, is read at a glance."""
+    long = {
+        f"{file.relative_to(ROOT)}: {node.name}": lines
+        for file in [*(ROOT / "evalkit" / "commands").glob("*.py"), ROOT / "evalkit" / "api.py"]
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) >= LONGEST_FUNCTION
     }
     assert not long
 
