@@ -19,7 +19,7 @@ LIBRARIES = ("transformers", "tokenizers", "datasets", "huggingface_hub", "safet
 EXTRAS = {"train": ("trl", "peft"), "ray": ("ray",), "lm-eval": ("lm_eval",)}
 
 
-def examine(output: Path | None = None) -> dict[str, Any]:
+def examine() -> dict[str, Any]:
     """All facts, as JSON values. Whatever cannot be found out is None, with the reason beside it."""
     from evalkit import __version__
     from evalkit.system.home import cache, home
@@ -33,7 +33,7 @@ def examine(output: Path | None = None) -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": _cores(),
         "memory_bytes": memory(),
-        "disk_free_bytes": _disk_free(output or Path()),
+        "disk_free_bytes": _disk_free(Path()),
         "torch": torch,
         "libraries": {name: version(name) for name in LIBRARIES},
         "vllm": vllm(torch),

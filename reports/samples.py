@@ -25,6 +25,8 @@ DEFAULT = 20
 DEFAULT_TOTAL = 800
 """… and over all tasks: with many tasks each shows fewer (but `LEAST`)."""
 LEAST = 4
+CARDS = 4
+"""Questions in full for readers without a script."""
 MOST_CHARACTERS = 20_000
 """Of one string that a page shows; what is longer is cut, and says how much is missing."""
 MOST_TOKENS = 600
@@ -357,14 +359,14 @@ def _rounded(value: Any) -> float | None:
     return round(number, 3) if math.isfinite(number) else None
 
 
-def static_cards(found: Samples, count: int = 4) -> list[dict[str, Any]]:
+def static_cards(found: Samples) -> list[dict[str, Any]]:
     """A few questions in full, for readers without a script."""
     cards = []
     for task in found.tasks:
-        for doc in task["docs"][: max(1, count // max(1, len(found.tasks)))]:
+        for doc in task["docs"][: max(1, CARDS // max(1, len(found.tasks)))]:
             if task["kind"] == "choice":
                 cards.append({"task": task["name"], "shots": bool(task["shots"]), **doc})
-    return cards[:count]
+    return cards[:CARDS]
 
 
 __all__ = ["EvalkitError", "Samples", "gated", "gather", "static_cards", "wanted"]

@@ -55,7 +55,7 @@ def checkpoint_folders(folder: Path) -> list[Path]:
     return sorted(named, key=lambda child: parse_revision(child.name).order)
 
 
-def unfinished(folder: Path, *, own: bool, quiet: float = QUIET_SECONDS, now: float | None = None) -> str:
+def unfinished(folder: Path, *, own: bool, quiet: float = QUIET_SECONDS) -> str:
     """Why a checkpoint folder cannot be scored yet; empty where it can. `own`: evalkit trains here and marks what is whole."""
     if marked_step(folder) is not None:
         return ""
@@ -93,5 +93,5 @@ def unfinished(folder: Path, *, own: bool, quiet: float = QUIET_SECONDS, now: fl
             json.loads(state.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return "trainer_state.json is not whole yet"
-    age = (time.time() if now is None else now) - newest
+    age = time.time() - newest
     return "" if age >= quiet else f"it changed {max(age, 0):.0f} seconds ago"

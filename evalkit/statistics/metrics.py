@@ -26,6 +26,7 @@ LENGTHS = {"acc_norm": "characters", "acc_bytes": "bytes", "acc_per_token": "tok
 ACCURACIES = ("acc", *LENGTHS, "acc_pmi")
 CHOICE_METRICS = (*ACCURACIES, "bits_per_byte")
 TEXT_METRICS = ("bits_per_byte", "token_perplexity", "byte_perplexity", "word_perplexity")
+PRIMARY_OF_TEXTS = "macro_bits_per_byte"
 
 
 def option_scores(row: Row, by: str = "acc") -> Floats:
@@ -119,7 +120,6 @@ def text_metrics(
     rows: Sequence[Row],
     *,
     base: Metric,
-    primary: str = "bits_per_byte",
     ordinary: Ordinary | None = None,
 ) -> list[Metric]:
     """Perplexities and bits per byte a domain, and their aggregates.
@@ -136,10 +136,8 @@ def text_metrics(
     The error of an aggregate is that of sampling documents, the domains given; it is unknown where a domain has a single
     document. `suite_text_metrics` does the same for sources that are tasks of their own.
 
-    Exactly one row is primary: the widest ``macro_`` of `primary`.
+    Exactly one row is primary: the widest ``macro_bits_per_byte``.
     """
-    if primary not in ("bits_per_byte", "token_perplexity"):
-        raise ValueError("the primary text metric is bits_per_byte or token_perplexity")
     pools = _pools(rows, base.task)
     windows = _windows(rows)
     sources = list(dict.fromkeys(source for source, _ in pools))
@@ -151,7 +149,7 @@ def text_metrics(
         metrics += _aggregates(own, windows, replace(base, source=source, domain=""))
     if len(sources) > 1:
         metrics += _overall(pools, windows, replace(base, source="", domain=""), ordinary)
-    widest = max((i for i, m in enumerate(metrics) if m.metric == f"macro_{primary}"), default=None)
+    widest = max((i for i, m in enumerate(metrics) if m.metric == PRIMARY_OF_TEXTS), default=None)
     return [replace(metric, primary=i == widest) for i, metric in enumerate(metrics)]
 
 
@@ -159,11 +157,10 @@ def suite_text_metrics(
     parts: Sequence[tuple[str, Sequence[Row], Ordinary | None]],
     *,
     base: Metric,
-    primary: str = "bits_per_byte",
     shares: Mapping[Group, float] | None = None,
 ) -> list[Metric]:
     """What stands over several text tasks: the aggregates over all domains of `parts`, each a task's name, its rows and
-    its rule of what is ordinary. As in `text_metrics`, with the same resamples; of the rows ``macro_`` of `primary` is
+    its rule of what is ordinary. As in `text_metrics`, with the same resamples; ``macro_bits_per_byte`` is
     primary. With `shares` (of domains, summing to 1) also ``reweighted_``."""
     pools: dict[Group, _Pool] = {}
     windows: dict[Group, float] = {}
@@ -181,7 +178,7 @@ def suite_text_metrics(
     metrics = _overall(pools, windows, replace(base, source="", domain=""), ordinary)
     if shares:
         metrics += _reweighted(pools, shares, replace(base, source="", domain=""))
-    return [replace(metric, primary=metric.metric == f"macro_{primary}") for metric in metrics]
+    return [replace(metric, primary=metric.metric == PRIMARY_OF_TEXTS) for metric in metrics]
 
 
 def _overall(

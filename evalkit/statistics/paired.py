@@ -270,15 +270,15 @@ def t_p(value: ArrayLike, stderr: ArrayLike, df: ArrayLike) -> Floats:
         return np.asarray(np.where(known, np.minimum(1.0, 2 * stdtr(freedom, -sizes)), math.nan))
 
 
-def detectable(stderr: float, df: float, level: float = LEVEL, power: float = POWER) -> float:
-    """The smallest true difference that a single two-sided test at `level` finds with `power`.
+def detectable(stderr: float, df: float, level: float = LEVEL) -> float:
+    """The smallest true difference that a single two-sided test at `level` finds with a power of 80 %.
 
     ``(t_{level} + t_{power}) · stderr`` (Bloom 1995, Minimum detectable effects, Evaluation Review 19; Miller 2024,
     section 5). NaN where no document moved: then nothing is known of how they would.
     """
     if not df > 0 or not stderr > 0:
         return math.nan
-    return float(t_quantile(0.5 + level / 2, df) + t_quantile(power, df)) * stderr
+    return float(t_quantile(0.5 + level / 2, df) + t_quantile(POWER, df)) * stderr
 
 
 # ------------------------------------------------------------------------------------------------------ many comparisons

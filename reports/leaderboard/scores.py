@@ -142,10 +142,9 @@ def best_of(cells: Sequence[tuple[Column, Cell]]) -> tuple[Column, Cell]:
     return best
 
 
-def _mean(cells: Sequence[Cell], *, chosen: str = "", values: Sequence[float] | None = None) -> Cell:
+def _mean(cells: Sequence[Cell], *, chosen: str = "") -> Cell:
     """The mean of independent tasks: its error is ``sqrt(Σ stderr²) / k``; unknown where one is unknown."""
-    own = [cell.value for cell in cells] if values is None else list(values)
-    value = math.fsum(own) / len(own)
+    value = math.fsum(cell.value for cell in cells) / len(cells)
     errors = [cell.stderr for cell in cells]
     stderr = None
     if all(error is not None for error in errors):

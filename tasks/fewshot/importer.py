@@ -17,10 +17,12 @@ _LETTERED = re.compile(
     r"\AQuestion: (?P<question>.*?)(?P<options>(?:\n [A-Z]\. [^\n]*)+)\nAnswer: (?P<gold>[A-Z])\Z", re.S
 )
 _OPTION = re.compile(r"\n [A-Z]\. ([^\n]*)")
+SHOTS = 5
+"""Examples in each of the bundle's variants that are read here."""
 
 
 @once
-def blocks(bundle: Bundle, variant: str, expected: int = 5) -> tuple[str, ...]:
+def blocks(bundle: Bundle, variant: str) -> tuple[str, ...]:
     """The examples of a variant (``hellaswag/rc_5shot``) as they stand in its prompts: question and answer each.
 
     They are what stands before the first document's own question, cut at blank lines.
@@ -30,8 +32,8 @@ def blocks(bundle: Bundle, variant: str, expected: int = 5) -> tuple[str, ...]:
     if not context.endswith(query):
         raise DataUnavailable(f"The offline bundle's {variant} does not end with its own question.")
     found = tuple(context.removesuffix(query).split("\n\n"))
-    if len(found) != expected + 1 or found[-1]:
-        raise DataUnavailable(f"The offline bundle's {variant} has {len(found) - 1} examples, not {expected}.")
+    if len(found) != SHOTS + 1 or found[-1]:
+        raise DataUnavailable(f"The offline bundle's {variant} has {len(found) - 1} examples, not {SHOTS}.")
     return found[:-1]
 
 

@@ -301,12 +301,10 @@ def test_a_suite_of_sources_is_one_task_of_sources() -> None:
 
 def test_one_source_has_its_own_macro_as_primary_and_no_overall_rows() -> None:
     """A source of one domain: the macro is the domain's value; there is nothing to pool."""
-    found = text_metrics(
-        [text_row("c4", "c4", 2.0, 1, 4), text_row("c4", "c4", 1.0, 1, 4)], base=TEXT, primary="token_perplexity"
-    )
+    found = text_metrics([text_row("c4", "c4", 2.0, 1, 4), text_row("c4", "c4", 1.0, 1, 4)], base=TEXT)
     (primary,) = [metric for metric in found if metric.primary]
-    assert (primary.source, primary.metric) == ("c4", "macro_token_perplexity")
-    assert primary.value == pytest.approx(math.exp(1.5))
+    assert (primary.source, primary.metric) == ("c4", "macro_bits_per_byte")
+    assert primary.value == pytest.approx(3.0 / 8 / math.log(2))
     assert not [metric for metric in found if not metric.source]
 
 

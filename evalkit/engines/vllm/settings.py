@@ -209,13 +209,13 @@ def vllm_options(
     return options | given
 
 
-def cache_bytes(config: Mapping[str, Any], length: int, width: int = 4) -> int:
-    """Bytes of the key/value cache on a CPU: eight sequences of full length, at least 1 GiB, at most a quarter of memory."""
+def cache_bytes(config: Mapping[str, Any], length: int) -> int:
+    """Bytes of the key/value cache on a CPU: eight sequences of full length in float32, at least 1 GiB, at most a quarter of memory."""
     text = config.get("text_config") or config
     layers = int(text.get("num_hidden_layers") or text.get("n_layer") or 32)
     heads = int(text.get("num_attention_heads") or text.get("n_head") or 32)
     size = int(text.get("head_dim") or int(text.get("hidden_size") or text.get("n_embd") or 4096) // heads)
-    wanted = 8 * (length + 1) * layers * 2 * int(text.get("num_key_value_heads") or heads) * size * width
+    wanted = 8 * (length + 1) * layers * 2 * int(text.get("num_key_value_heads") or heads) * size * 4
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(GIB, min(math.ceil(wanted / GIB) * GIB, memory // 4 // GIB * GIB))
 
