@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from evalkit.reports import words
+from evalkit.reports.runs import RunView
 from evalkit.reports.tables import Column
-from evalkit.reports.view import RunView
 from evalkit.scoring import cross_check
 
 

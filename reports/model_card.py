@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
-from evalkit.reports.view import full_name, metric_of
+from evalkit.reports.runs import full_name, metric_of
 from evalkit.reports.words import UNIT_WORDS, metric_title, unit_of, visible
 from evalkit.results.layout import PART
 from evalkit.results.reading import Run, load_run, read_metrics

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.reports.view import Report, RunView
+from evalkit.reports.runs import RunView
+from evalkit.reports.view import Report
 from evalkit.reports.words import visible
 
 if TYPE_CHECKING:

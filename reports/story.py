@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evalkit.reports.view import RunView
+from evalkit.reports.runs import RunView
 
 Kind = Literal["one", "pair", "sweep", "tuned", "models"]
 MOST_PAIRS = 8

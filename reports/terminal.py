@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.reports.view import Line, Report, RunView, load_report
+from evalkit.reports.runs import RunView
+from evalkit.reports.view import Line, Report, load_report
 from evalkit.reports.words import MISSING, UNIT_WORDS, interval, metric_title, number, score, visible
 
 if TYPE_CHECKING:

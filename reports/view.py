@@ -6,63 +6,14 @@ import copy
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import EvalkitError
 from evalkit.records import Metric
+from evalkit.reports.runs import RunView, full_name, read_run
+from evalkit.reports.story import in_order
 from evalkit.reports.words import Unit, unit_of
-from evalkit.results.layout import display_suite_name
-from evalkit.results.reading import load_run, read_metrics, status_of
-from evalkit.task import TaskName
-
-_FIELDS = {item.name for item in fields(Metric)}
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """One run, a column of the report."""
-
-    path: Path
-    info: Mapping[str, Any]
-    metrics: tuple[Metric, ...]
-    label: str
-    """The checkpoint's name; with what tells it apart where two columns would be called the same."""
-
-    def part(self, name: str) -> Mapping[str, Any]:
-        """A group of ``run.json``; empty where it is missing."""
-        value = self.info.get(name)
-        return value if isinstance(value, Mapping) else {}
-
-    @property
-    def tasks(self) -> Mapping[str, Mapping[str, Any]]:
-        """``run.json``'s tasks by full name."""
-        return {str(name): about for name, about in self.part("tasks").items() if isinstance(about, Mapping)}
-
-    @property
-    def limited(self) -> bool:
-        """Whether anything in the run was asked of fewer documents than its regime wants."""
-        return bool(
-            self.info.get("limited")
-            or any(about.get("limited") for about in self.tasks.values())
-            or any(metric.limited for metric in self.metrics)
-        )
-
-    @property
-    def suite(self) -> str:
-        """The suite's name as it may be said: a limited run of texts is a part of it and has no right to the name (Paloma's
-        guideline G3)."""
-        name = str(self.info.get("suite") or "")
-        return display_suite_name(name, str(self.info.get("aggregation", "")), self.limited) if name else name
-
-    @property
-    def status(self) -> str:
-        return status_of(self.info)
-
-    def truncated(self, task: str) -> int:
-        """Prompts of a task that lost tokens on the left."""
-        return int(self.tasks.get(task, {}).get("truncated_prompts") or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,55 +99,9 @@ def load_report(paths: Sequence[Path | str]) -> Report:
 
     Raises `EvalkitError` (or `UsageError`) for a folder that holds no readable run.
     """
-    from evalkit.reports.story import in_order
-
-    runs = _labelled(in_order([_load(Path(path)) for path in paths]))
+    runs = _labelled(in_order([read_run(Path(path)) for path in paths]))
     lines = _lines(runs)
     return Report(runs, lines, tuple(_warnings(runs)), _sources(lines))
-
-
-def full_name(metric: Metric) -> str:
-    """``arc_easy:rc::olmes`` from a metric's columns."""
-    return metric.task if ":" in metric.task else str(TaskName(metric.task, metric.form, metric.regime))
-
-
-def metric_of(record: Mapping[str, Any]) -> Metric:
-    """A line of ``metrics.json``; unknown keys are left out, a value of null is unscored."""
-    known: dict[str, Any] = {name: value for name, value in record.items() if name in _FIELDS}
-    for name in ("form", "regime", "split", "source", "domain"):
-        known[name] = known.get(name) or ""
-    known["value"] = math.nan if known.get("value") is None else float(known["value"])
-    known["n"] = int(known.get("n") or 0)
-    return Metric(**known)
-
-
-def _load(path: Path) -> RunView:
-    run = load_run(path)
-    records: list[dict[str, Any]] = []
-    try:
-        records = read_metrics(run.path)
-    except EvalkitError:
-        if run.status == "done":  # a run that is not finished has no metrics yet, and its report says so
-            raise
-    try:
-        metrics = tuple(metric_of(record) for record in records)
-    except (TypeError, ValueError) as error:
-        raise EvalkitError(
-            f"{run.path / 'metrics.json'} is damaged. 'evalkit metrics' makes it again from the stored scores."
-        ) from error
-    return RunView(run.path, _with_training(run.path, run.info), metrics, "")
-
-
-def _with_training(folder: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``run.json`` with what lies beside it of the checkpoint's fine-tuning (``training.json``)."""
-    file = folder / "training.json"
-    if "training" in info or not file.is_file():
-        return info
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvalkitError(f"{file} is damaged: {error}. Remove it, or train again.") from error
-    return {**info, "training": found} if isinstance(found, dict) else info
 
 
 def _labelled(runs: Sequence[RunView]) -> tuple[RunView, ...]:

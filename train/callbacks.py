@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import random
 import resource
@@ -11,7 +10,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,9 @@ from transformers import TrainerCallback
 
 from evalkit.checkpoints.status import mark_finished, own_checkpoints
 from evalkit.errors import EvalkitError
-from evalkit.system.files import write_bytes, writing
+from evalkit.system.files import writing
+from evalkit.train.log import append_to_log, cut_log
 from evalkit.train.progress import Step, TrainingProgress
-from evalkit.train.trainer import LOG, read_log
 
 
 class Bookkeeping(TrainerCallback):  # type: ignore[misc]
@@ -43,8 +41,7 @@ class Bookkeeping(TrainerCallback):  # type: ignore[misc]
         """Go on with the log of an earlier start, without the lines that are trained anew."""
         if not state.is_world_process_zero:
             return
-        kept = [line for line in read_log(self.place) if line.get("step", 0) <= state.global_step]
-        write_bytes(self.place / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        kept = cut_log(self.place, state.global_step)
         if kept:
             self._tokens_before, self._seconds_before = int(kept[-1]["tokens"]), float(kept[-1]["seconds"])
         self._begun = time.perf_counter() - self.paused
@@ -77,8 +74,7 @@ class Bookkeeping(TrainerCallback):  # type: ignore[misc]
             memory_gib=memory_gib(),
             seconds=round(self._seconds_before + now - self._begun, 3),
         )
-        with writing(self.place / LOG), (self.place / LOG).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(asdict(step)) + "\n")
+        append_to_log(self.place, step)
         self.progress.step(step)
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:

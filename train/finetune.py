@@ -21,11 +21,12 @@ from evalkit.results.reading import Run
 from evalkit.system.files import write_bytes, writing
 from evalkit.train import scoring, setup
 from evalkit.train.export import check_name, export, register
+from evalkit.train.log import read_log
 from evalkit.train.prepare import Prepared, find_prepared, prepare
 from evalkit.train.progress import SilentTraining, TrainingProgress
 from evalkit.train.recipe import Recipe, make_recipe
 from evalkit.train.shipped import WRITTEN, read_fields
-from evalkit.train.trainer import Trained, read_log, train
+from evalkit.train.trainer import Trained, train
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,10 +16,10 @@ from evalkit.results.writing import write_training
 from evalkit.system.files import write_bytes
 from evalkit.task import TaskOptions
 from evalkit.tasks.instructions import INSTRUCTIONS, PREFERENCES, register_held_out
+from evalkit.train.log import read_log
 from evalkit.train.prepare import Note, Prepared
 from evalkit.train.progress import TrainingProgress
 from evalkit.train.recipe import Recipe
-from evalkit.train.trainer import read_log
 
 EVALS = "evals.jsonl"
 HYPER = (

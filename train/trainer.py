@@ -7,7 +7,6 @@ none more.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -23,8 +22,6 @@ from evalkit.train import setup
 from evalkit.train.prepare import Prepared
 from evalkit.train.progress import SilentTraining, TrainingProgress
 from evalkit.train.recipe import Recipe
-
-LOG = "log.jsonl"
 
 Live = Callable[[Any, int], None]
 """Scores the model in training: ``live(model, step)``."""
@@ -49,7 +46,7 @@ def train(
 ) -> Trained:
     """Train to the last step, from the last finished checkpoint of the run where there is one.
 
-    Writes ``checkpoint-N`` folders and `LOG` into the run's place. Raises `EvalkitError` where the loss is no number or
+    Writes ``checkpoint-N`` folders and the log into the run's place. Raises `EvalkitError` where the loss is no number or
     memory runs out.
     """
     progress = progress or SilentTraining()
@@ -139,21 +136,6 @@ def _name_base(model: Any, base: Checkpoint) -> None:
         hub = "/" in base.model and not Path(base.model).exists()
         config.base_model_name_or_path = base.model if hub else str(base.path)
         config.revision = base.revision if hub and base.revision != "main" else None
-
-
-def read_log(place: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, in order; a torn last line is left out."""
-    lines = []
-    try:
-        text = (place / LOG).read_text(encoding="utf-8")
-    except OSError:
-        return []
-    for line in text.splitlines():
-        try:
-            lines.append(dict(json.loads(line)))
-        except ValueError:
-            continue
-    return lines
 
 
 def _sweep(place: Path) -> None:

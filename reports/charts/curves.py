@@ -16,8 +16,9 @@ from markupsafe import Markup
 from evalkit.records import Metric
 from evalkit.reports import words
 from evalkit.reports.charts import theme
+from evalkit.reports.runs import RunView
 from evalkit.reports.story import base_of, training
-from evalkit.reports.view import Line, Report, RunView
+from evalkit.reports.view import Line, Report
 
 Scale = Literal["log", "linear"]
 SCALES: tuple[Scale, ...] = ("log", "linear")

@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from evalkit.reports import words
 from evalkit.reports.charts import theme
-from evalkit.reports.view import Report, RunView
+from evalkit.reports.runs import RunView
+from evalkit.reports.view import Report
 
 
 @dataclass(frozen=True, slots=True)

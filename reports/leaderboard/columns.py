@@ -14,7 +14,7 @@ from evalkit.records import Metric
 from evalkit.reports.leaderboard import protocols
 from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
-from evalkit.reports.view import full_name
+from evalkit.reports.runs import full_name
 from evalkit.reports.words import unit_of
 from evalkit.results.layout import PART
 

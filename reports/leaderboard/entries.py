@@ -14,7 +14,7 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
-from evalkit.reports.view import metric_of
+from evalkit.reports.runs import metric_of
 from evalkit.results.layout import PART
 from evalkit.results.reading import find_runs, load_run, read_metrics, status_of
 

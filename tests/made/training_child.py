@@ -16,6 +16,7 @@ from evalkit import api, reports  # noqa: F401
 from evalkit.checkpoints.resolve import resolve
 from evalkit.train import callbacks, prepare, trainer  # noqa: F401
 from evalkit.train import finetune as loop
+from evalkit.train.log import read_log
 from evalkit.train.recipe import Recipe
 
 torch.set_num_threads(1)
@@ -41,4 +42,4 @@ def fine_tune(folder: str, home: str, fields: dict[str, Any]) -> None:
 
 def ready(folder: Path) -> int:
     """Lines of the log of a run."""
-    return len(trainer.read_log(folder))
+    return len(read_log(folder))

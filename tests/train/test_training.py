@@ -22,9 +22,10 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.train import finetune as loop
 from evalkit.train import setup
 from evalkit.train.labels import IGNORED
+from evalkit.train.log import read_log
 from evalkit.train.progress import SilentTraining
 from evalkit.train.recipe import Recipe
-from evalkit.train.trainer import Trained, make_trainer, read_log, train
+from evalkit.train.trainer import Trained, make_trainer, train
 from tests.made import training_child as child
 from tests.made.training_inputs import prepare_run
 
