@@ -16,7 +16,7 @@ import numpy as np
 
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import Engine, EngineSettings
-from evalkit.engines.endings import end_of_text, finish, stops
+from evalkit.engines.endings import end_of_text_id, finalize, has_stop_string
 from evalkit.errors import UsageError
 from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
 from evalkit.registry import engine
@@ -116,12 +116,16 @@ class BigramEngine:
         )
 
     def _continue(self, prompt: list[int], settings: GenerationSettings) -> Generation:
-        end = end_of_text(self.tokenizer)
+        end = end_of_text_id(self.tokenizer)
         random = np.random.default_rng(settings.seed)
         ids: list[int] = []
-        while len(ids) < settings.max_tokens and end not in ids[-1:] and not stops(ids, self.tokenizer, settings):
+        while (
+            len(ids) < settings.max_tokens
+            and end not in ids[-1:]
+            and not has_stop_string(ids, self.tokenizer, settings)
+        ):
             ids.append(_choose(self.distribution([end, *prompt, *ids][-1]), settings, random))
-        return finish(ids, self.tokenizer, end, settings)
+        return finalize(ids, self.tokenizer, end, settings)
 
 
 def _batch(requests: Sequence[Request]) -> Batch:

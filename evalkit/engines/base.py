@@ -1,4 +1,4 @@
-"""The engine protocol: everything that the rest of evalkit knows about a model that is running."""
+"""The engine protocol: all that the rest of evalkit knows about a running model."""
 
 from __future__ import annotations
 
@@ -11,69 +11,70 @@ from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, R
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What a person can choose about an engine; every engine takes one of these and nothing else."""
+    """The user's options for an engine, and the only argument of every engine factory."""
 
     device: str = "auto"
-    """``auto`` (CUDA if there, else CPU), ``cpu``, ``cuda``, ``cuda:1``."""
+    """``auto`` (CUDA if available, else CPU), ``cpu``, ``cuda``, ``cuda:1``."""
     dtype: str = "auto"
-    """``auto``: float32 on CPU, the checkpoint's own on CUDA. Else ``float32``, ``bfloat16``, ``float16``."""
+    """``auto``: float32 on CPU, the checkpoint's dtype on CUDA. Else ``float32``, ``bfloat16``, ``float16``."""
     batch_tokens: int | None = None
-    """Budget of one batch in tree tokens; None for the engine's own formula."""
+    """Token budget per batch, counted after prefix sharing; None for the engine's default."""
     args: Mapping[str, str] = field(default_factory=dict)
-    """``--engine-arg key=value`` pairs, in the engine's own words."""
+    """Engine-specific ``--engine-arg key=value`` pairs."""
     max_length: int | None = None
-    """Positions to use, in place of the model's own number; an engine that reserves memory for them wants to know."""
+    """Maximum number of positions, overriding the model's; needed by engines that reserve memory up front."""
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Scores requests. Six methods; an engine may hold a model in this process or in another one."""
+    """Scores requests with a model, held in this process or in another one."""
 
     name: str
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Make `checkpoint` the one that is scored; called again to change weights without starting over.
+        """Load `checkpoint`, replacing the one loaded before.
 
-        Raises `CheckpointError` where the folder cannot be loaded.
+        Raises `CheckpointError` if the folder cannot be loaded.
         """
 
     def identity(self) -> dict[str, str]:
-        """All that turns token ids into numbers, beside the weights' own fingerprint, which is among them.
+        """Everything that affects scores after tokenization.
 
-        Keys: ``engine, version, fingerprint, dtype, attention, device`` (kind, not number), ``quantisation``.
+        Keys: ``engine, version, fingerprint`` (of the weights), ``dtype, attention, device`` (type, not number),
+        ``quantisation``.
         """
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        """Cut distinct requests into batches; deterministic in the requests, their order and the budget.
+        """Group distinct requests into batches; deterministic given the requests, their order and the token budget.
 
-        Works without a loaded model. Raises `ScoringError` for a request that no batch can hold.
+        Works without a loaded model. Raises `ScoringError` for a request that fits in no batch.
         """
 
     def split(self, batch: Batch) -> tuple[Batch, Batch] | None:
-        """The two halves of a batch that did not fit (deterministic), or None where it is a single request."""
+        """The two halves (deterministic) of a batch that ran out of memory, or None if it is a single request."""
 
     def score(self, batch: Batch) -> list[Scores]:
-        """One `Scores` a request, in the order of ``batch.requests``.
+        """One `Scores` per request, in the order of ``batch.requests``.
 
-        Raises `OutOfMemory` where the batch did not fit (nothing is lost; the runner splits it) and
+        Raises `OutOfMemory` if the batch does not fit (nothing is lost; the runner splits it) and
         `ScoringError` for NaN or missing values.
         """
 
     def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
-        """One continuation a prompt (token ids), in order."""
+        """One continuation per prompt (token ids), in order."""
 
     def close(self) -> None:
-        """Give memory and processes back. Safe to call twice."""
+        """Free memory and end processes. Safe to call twice."""
 
 
 @runtime_checkable
 class StreamingEngine(Protocol):
-    """An engine that is at its best with many batches under way at once; the runner prefers this where it is there."""
+    """An engine that works on many batches at once. Used by the runner in place of `Engine.score` when available."""
 
     def score_stream(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Scores]]]:
-        """Take batches as there is room for them, and give each back once, in any order, as soon as it is scored.
+        """Consume batches as capacity allows, and yield each once, in any order, as soon as it is scored.
 
-        The runner commits what comes back at once, so a crash loses what is under way and no more. Raises
-        `RequestRefused` for a request that cannot be scored, and what `Engine.score` raises but `OutOfMemory`, for which
-        such an engine finds its own remedy first.
+        The runner commits each result immediately, so a crash loses only the batches in flight. Raises `RequestRefused`
+        for a request that cannot be scored, and the errors of `Engine.score`; `OutOfMemory` only once retrying with
+        smaller steps has failed.
         """

@@ -1,4 +1,4 @@
-"""The built-in engines, registered by name; each factory imports what is heavy."""
+"""The built-in engines, registered by name. Heavy imports happen inside the factories."""
 
 from __future__ import annotations
 

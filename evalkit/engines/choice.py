@@ -1,4 +1,4 @@
-"""What ``--engine auto`` picks, and why; docs/engines.md has the measurements behind it."""
+"""How ``--engine auto`` picks an engine; docs/engines.md has the measurements behind it."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 DEFAULT = "transformers"
-FILLED = 0.8
-"""A model whose bfloat16 weights fill more of a GPU than this leaves no room for a batch."""
+MAX_WEIGHT_FRACTION = 0.8
+"""Weights (in bfloat16) that take more of a GPU's memory than this leave no room for a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An engine's name, and the reason as a sentence."""
+    """The name of an engine, and the reason for choosing it, as a sentence."""
 
     engine: str
     why: str
 
 
-def choose(
+def choose_engine(
     kinds: Collection[str], parameters: int | None, device: str, *, live: bool = False, vllm: str | None = None
 ) -> Choice:
-    """The engine for a run.
+    """Choose the engine for a run.
 
-    `kinds`: of its tasks: ``choice``, ``text``, ``generation``. `parameters`: of the largest checkpoint. `vllm`: what the
-    installed vLLM is built for (``cpu``, ``cuda``), None without one.
+    `kinds`: the kinds of its tasks (``choice``, ``text``, ``generation``). `parameters`: parameter count of the largest
+    checkpoint. `live`: whether the model is in memory rather than on disk. `vllm`: the device type that the installed
+    vLLM is built for (``cpu``, ``cuda``), or None if it is not installed.
 
     ============================  ==========================  =====================================================
-    what is asked                 where                       engine
+    run                           device                      engine
     ============================  ==========================  =====================================================
-    a model in memory             anywhere                    transformers: vLLM reads folders
-    anything, vLLM not there      anywhere                    transformers
-    anything                      CPU                         transformers: no start-up, a prefix is computed once
-    a model larger than one GPU   CUDA                        vllm: it divides a model over GPUs
+    a model in memory             any                         transformers: vLLM reads folders
+    any, vLLM not installed       any                         transformers
+    any                           CPU                         transformers: no start-up, prefixes computed once
+    a model larger than one GPU   CUDA                        vllm: tensor parallelism
     generation                    CUDA                        vllm: continuous batching
     choices, texts                CUDA                        transformers: the prefix tree
     ============================  ==========================  =====================================================
@@ -48,7 +49,7 @@ def choose(
         return Choice(
             DEFAULT, "On a CPU the prefix tree of 'transformers' is faster than vLLM, which also starts slowly."
         )
-    if parameters is not None and 2 * parameters > FILLED * min(memory):
+    if parameters is not None and 2 * parameters > MAX_WEIGHT_FRACTION * min(memory):
         return Choice("vllm", "The model does not fit on one GPU, and vLLM divides it over several.")
     if "generation" in kinds:
         return Choice("vllm", "Text is generated, which vLLM batches best on CUDA.")
@@ -58,23 +59,26 @@ def choose(
 
 
 def gpu_memory() -> list[int]:
-    """Bytes of each NVIDIA GPU that the driver tells of, without touching them; empty where there is none."""
+    """Memory of each NVIDIA GPU in bytes, from ``nvidia-smi`` (no CUDA context is created); empty without a GPU."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
     command = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
-        return [int(line) << 20 for line in told.split()]
+        output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
+        return [int(line) << 20 for line in output.split()]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []
 
 
 def gpus_needed(parameters: int | None, memory: list[int]) -> int:
-    """The smallest power of two of the GPUs there are over which a model must be divided."""
+    """The smallest power of two of the available GPUs that the weights fit on."""
     count = 1
     while (
-        parameters is not None and memory and 2 * parameters > FILLED * count * min(memory) and 2 * count <= len(memory)
+        parameters is not None
+        and memory
+        and 2 * parameters > MAX_WEIGHT_FRACTION * count * min(memory)
+        and 2 * count <= len(memory)
     ):
         count *= 2
     return count

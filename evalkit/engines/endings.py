@@ -1,4 +1,4 @@
-"""Where a generated continuation ends, the same for every engine."""
+"""Where a generated continuation ends: the same rule for every engine."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.records import Generation, GenerationSettings
 
 
-def end_of_text(tokenizer: Tokenizer) -> int:
-    """The id that ends a text: the tokenizer's EOS."""
+def end_of_text_id(tokenizer: Tokenizer) -> int:
+    """The tokenizer's EOS id, or 0 if it has none."""
     return tokenizer.eos_id if tokenizer.eos_id is not None else 0
 
 
-def finish(ids: Sequence[int], tokenizer: Tokenizer, eos: int, settings: GenerationSettings) -> Generation:
-    """A continuation's ids, cut before EOS or behind the token that completed a stop string, and its text without that.
+def finalize(ids: Sequence[int], tokenizer: Tokenizer, eos: int, settings: GenerationSettings) -> Generation:
+    """Cut generated ids before EOS, or after the token that completes a stop string; the text excludes the stop string.
 
-    What follows (an engine may go on for a token, or pad) is not part of either.
+    Anything that follows (an extra token, padding) is dropped.
     """
     ids = list(ids)
-    ended = eos in ids
-    ids = ids[: ids.index(eos)] if ended else ids
+    is_finished = eos in ids
+    ids = ids[: ids.index(eos)] if is_finished else ids
     text = tokenizer.decode(ids)
-    places = [text.index(stop) for stop in settings.stop if stop in text]
-    if places:
+    positions = [text.index(stop) for stop in settings.stop if stop in text]
+    if positions:
 
-        def complete(count: int) -> bool:
+        def contains_stop(count: int) -> bool:
             return any(stop in tokenizer.decode(ids[:count]) for stop in settings.stop)
 
-        ids = ids[: bisect.bisect_left(range(len(ids)), True, key=complete)]
-        text, ended = text[: min(places)], True
-    return Generation(token_ids=tuple(ids), text=text, finished=ended)
+        ids = ids[: bisect.bisect_left(range(len(ids)), True, key=contains_stop)]
+        text, is_finished = text[: min(positions)], True
+    return Generation(token_ids=tuple(ids), text=text, finished=is_finished)
 
 
-def stops(ids: Sequence[int], tokenizer: Tokenizer, settings: GenerationSettings) -> bool:
-    """Whether the newest of some ids completed a stop string; looks at so many tokens as the string can have."""
+def has_stop_string(ids: Sequence[int], tokenizer: Tokenizer, settings: GenerationSettings) -> bool:
+    """Whether the last ids contain a stop string; decodes only as many tokens as the longest stop string can have."""
     if not settings.stop:
         return False
-    reach = max(len(stop.encode()) for stop in settings.stop) + 8
-    tail = tokenizer.decode(ids[-reach:])
+    window = max(len(stop.encode()) for stop in settings.stop) + 8
+    tail = tokenizer.decode(ids[-window:])
     return any(stop in tail for stop in settings.stop)

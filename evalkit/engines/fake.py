@@ -1,7 +1,7 @@
-"""A deterministic engine without torch: every log-probability is a hash of the prefix that it is conditioned on.
+"""A deterministic engine without torch: every log-probability is a hash of its prefix.
 
-It lets the registry, the runner, the journal and the reports be tested in milliseconds. Its numbers obey what real
-ones obey (non-positive, dependent on the whole prefix, equal for equal prefixes) and mean nothing.
+With it the registry, the runner, the journal and the reports are tested in milliseconds. Its numbers are meaningless,
+but behave like real ones: non-positive, a function of the whole prefix, equal for equal prefixes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, R
 
 
 class FakeEngine:
-    """Scores by hashing. ``--engine-arg delay=0.1`` sleeps that many seconds a batch; ``--engine-arg fits=N`` runs out
+    """Scores by hashing. ``--engine-arg delay=0.1`` sleeps that many seconds per batch; ``--engine-arg fits=N`` runs out
     of memory on batches of more than N tokens."""
 
     name = "fake"

@@ -1,4 +1,4 @@
-"""Generation through transformers' own ``generate``."""
+"""Generation with transformers' ``generate``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from evalkit.encoding.tokenizers import Tokenizer
-from evalkit.engines.endings import end_of_text, finish
+from evalkit.engines.endings import end_of_text_id, finalize
 from evalkit.records import Checkpoint, Generation, GenerationSettings
 
 
@@ -20,12 +20,12 @@ def generate(
     device: torch.device,
     batch_tokens: int,
 ) -> list[Generation]:
-    """One continuation a prompt, in order. Prompts of similar length share a left-padded batch.
+    """One continuation per prompt, in order. Prompts of similar length share a left-padded batch.
 
-    A stop string ends a continuation and is cut off with all that follows it.
+    A continuation ends before its first stop string.
     """
     tokenizer = Tokenizer.load(checkpoint.tokenizer_path, trust_remote_code=checkpoint.trust_remote_code)
-    eos = end_of_text(tokenizer)
+    eos = end_of_text_id(tokenizer)
     pad = tokenizer.inner.pad_token_id if tokenizer.inner.pad_token_id is not None else eos
     results: dict[int, Generation] = {}
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
@@ -52,5 +52,5 @@ def generate(
             **options,
         )
         for i, row in zip(members, output[:, longest:].tolist(), strict=True):
-            results[i] = finish(row, tokenizer, eos, settings)
+            results[i] = finalize(row, tokenizer, eos, settings)
     return [results[i] for i in range(len(prompts))]

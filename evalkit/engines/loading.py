@@ -1,4 +1,4 @@
-"""A checkpoint's folder to a transformers model in evaluation mode: safetensors only, nothing remote, plain errors."""
+"""Loading a checkpoint folder as a transformers model: safetensors only, no network access, plain error messages."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from evalkit.errors import CheckpointError, UsageError
 from evalkit.records import Checkpoint
 
 
-def pick_device(wanted: str) -> torch.device:
-    """``auto`` is CUDA where there is one. Raises `UsageError` for a device that is not there."""
-    if wanted == "auto":
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA if available. Raises `UsageError` for an unavailable device."""
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(wanted)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"There is no device '{wanted}'. Choose auto, cpu, cuda or cuda:N.") from error
+        raise UsageError(f"There is no device '{name}'. Choose auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        raise UsageError(f"The device '{wanted}' is not there: torch sees {torch.cuda.device_count()} CUDA devices.")
+        raise UsageError(f"The device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA devices.")
     return device
 
 
-def pick_dtype(wanted: str, device: torch.device, config: Any) -> torch.dtype:
-    """``auto``: float32 on CPU, the checkpoint's own on CUDA (else bfloat16)."""
-    if wanted == "auto":
+def pick_dtype(name: str, device: torch.device, config: Any) -> torch.dtype:
+    """``auto``: float32 on CPU, the checkpoint's dtype on CUDA (bfloat16 if it names none)."""
+    if name == "auto":
         if device.type == "cpu":
             return torch.float32
-        own = getattr(config, "dtype", None)
-        own = getattr(torch, own, None) if isinstance(own, str) else own
-        return own if isinstance(own, torch.dtype) else torch.bfloat16
-    name = SHORT_DTYPES.get(wanted, wanted)
-    if name not in DTYPES:
-        raise UsageError(f"There is no dtype '{wanted}'. Choose auto, float32, bfloat16 or float16.")
-    dtype: torch.dtype = getattr(torch, name)
+        configured = getattr(config, "dtype", None)
+        configured = getattr(torch, configured, None) if isinstance(configured, str) else configured
+        return configured if isinstance(configured, torch.dtype) else torch.bfloat16
+    long_name = SHORT_DTYPES.get(name, name)
+    if long_name not in DTYPES:
+        raise UsageError(f"There is no dtype '{name}'. Choose auto, float32, bfloat16 or float16.")
+    dtype: torch.dtype = getattr(torch, long_name)
     return dtype
 
 
 def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.device) -> Any:
-    """The causal language model of a checkpoint, on the device, in evaluation mode.
+    """The causal language model of a checkpoint, on `device`, in evaluation mode.
 
-    Raises `CheckpointError` with a sentence for everything that transformers cannot load.
+    Raises `CheckpointError` if transformers cannot load it.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -57,11 +57,11 @@ def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.d
             "dtype": dtype,
             "local_files_only": True,
             "trust_remote_code": trust,
-            "use_safetensors": None if trust else True,  # pickled weights only where the person said so
+            "use_safetensors": None if trust else True,  # pickled weights only if the user trusts the checkpoint
         }
-        wanted = settings.args.get("attention")
-        if wanted:
-            options["attn_implementation"] = wanted
+        attention = settings.args.get("attention")
+        if attention:
+            options["attn_implementation"] = attention
         model, info = AutoModelForCausalLM.from_pretrained(path, output_loading_info=True, **options)
     except (UsageError, CheckpointError):
         raise

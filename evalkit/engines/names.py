@@ -1,4 +1,4 @@
-"""The names of dtypes that ``--dtype`` takes, for every engine."""
+"""The dtype names that ``--dtype`` accepts, for every engine."""
 
 from __future__ import annotations
 

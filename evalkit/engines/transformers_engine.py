@@ -1,9 +1,9 @@
 """The native engine: the prefix-tree scorer on a transformers model, on CPU and CUDA.
 
-Whether a model takes the tree is found out by trying, once for each architecture and dtype: a small tree with
-branches and a kept prefix is scored as a tree and one request at a time, and the numbers are compared. A model that
-cannot (state-space models, position schemes that ignore position ids) is scored in plain padded batches: slower, and
-just as right. `TransformersEngine.notes` says which.
+Whether a model supports the tree is tested once per architecture and dtype: a small tree with branches and a cached
+prefix is scored as a tree and one request at a time, and the numbers are compared. Models that do not support it
+(state-space models, position schemes that ignore position ids) are scored in plain padded batches: slower, and equally
+correct. `TransformersEngine.notes` then says so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, R
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 ROW_TOKENS = {"cpu": 512, "cuda": 1024}
-"""Measured on CPU: longer rows pay attention's square, shorter ones repeat more. CUDA's follow the same reasoning."""
+"""Measured on CPU: attention makes longer rows slower, and shorter rows repeat more tokens. CUDA's are chosen alike."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
 """Largest difference in nats between tree and plain scoring that rounding explains, in the probe."""
 
@@ -46,18 +46,18 @@ class TransformersEngine:
             )
         self.device = pick_device(self.settings.device)
         kind = "cuda" if self.device.type == "cuda" else "cpu"
-        self.batch_tokens = self._number(self.settings.batch_tokens, BATCH_TOKENS[kind], "--batch-tokens")
-        self.row_tokens = self._number(self.settings.args.get("row_tokens"), ROW_TOKENS[kind], "row_tokens")
+        self.batch_tokens = self._token_count(self.settings.batch_tokens, BATCH_TOKENS[kind], "--batch-tokens")
+        self.row_tokens = self._token_count(self.settings.args.get("row_tokens"), ROW_TOKENS[kind], "row_tokens")
         self.row_tokens = min(self.row_tokens, self.batch_tokens)
         self.tree = self.settings.args.get("tree", "auto") != "off"
         self.notes: list[str] = []
-        self._probed: dict[tuple[str, torch.dtype], tuple[bool, bool]] = {}
+        self._probe_results: dict[tuple[str, torch.dtype], tuple[bool, bool]] = {}
         self._model: Any = None
         self._checkpoint: Checkpoint | None = None
         self._forward: Forward | None = None
 
     @staticmethod
-    def _number(value: int | str | None, default: int, name: str) -> int:
+    def _token_count(value: int | str | None, default: int, name: str) -> int:
         if value is None:
             return default
         try:
@@ -71,12 +71,12 @@ class TransformersEngine:
     # Weights
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Load weights; the ones before are let go first."""
+        """Load weights, after freeing those loaded before."""
         self.close()
         self.adopt(load_model(checkpoint, self.settings, self.device), checkpoint)
 
     def adopt(self, model: Any, checkpoint: Checkpoint) -> None:
-        """Score a model that is already in memory (a live one in training, or one just loaded)."""
+        """Use a model that is already in memory (one being trained, or just loaded)."""
         model.eval()
         self._model, self._checkpoint = model, checkpoint
         config = model.config.get_text_config()
@@ -85,12 +85,12 @@ class TransformersEngine:
         head: Head = model.get_output_embeddings()
         masking = masking_of(config)
         vocabulary = model.get_input_embeddings().weight.shape[0]
-        if key not in self._probed:
-            self._probed[key] = self._probe(model, body, head, masking is not None, config)
-        own_head, tree = self._probed[key]
-        if not own_head:
+        if key not in self._probe_results:
+            self._probe_results[key] = self._probe(model, body, head, masking is not None, config)
+        head_suffices, supports_tree = self._probe_results[key]
+        if not head_suffices:
             body, head = _WholeModel(model), torch.nn.Identity()
-        if self.tree and not tree:
+        if self.tree and not supports_tree:
             self.tree = False
             self.notes.append(
                 f"{type(model).__name__} does not take the prefix tree's mask, so plain padded batches are used: "
@@ -100,55 +100,55 @@ class TransformersEngine:
         self.vocabulary = vocabulary
 
     def _probe(self, model: Any, body: torch.nn.Module, head: Head, maskable: bool, config: Any) -> tuple[bool, bool]:
-        """Whether the head alone gives the model's logits, and whether the model takes the tree's mask."""
+        """Whether the head applied to the body gives the model's logits, and whether the model supports the tree mask."""
         random = np.random.default_rng(0)
         size = model.get_input_embeddings().weight.shape[0]
 
-        def ids(count: int) -> list[int]:
+        def random_ids(count: int) -> list[int]:
             return [int(token) for token in random.integers(0, size, count)]
 
-        stem, middle = ids(trees.MIN_PREFIX + 8), ids(24)
-        branches = [ids(24), middle + ids(12), middle + ids(12), ids(9)]
+        stem, middle = random_ids(trees.MIN_PREFIX + 8), random_ids(24)
+        branches = [random_ids(24), middle + random_ids(12), middle + random_ids(12), random_ids(9)]
         requests = [Request(array("i", stem + branch), len(stem) + 1) for branch in branches]
         plain = [self._one_at_a_time(model, request) for request in requests]
         tolerance = TOLERANCE.get(model.dtype, 0.25)
 
         def agrees(forward: Forward, batches: list[Batch]) -> bool:
-            found: dict[bytes, np.ndarray] = {}
+            by_key: dict[bytes, np.ndarray] = {}
             for batch in batches:
                 logprobs, _ = forward(batch.detail)
-                borders = batch.detail.offsets
+                offsets = batch.detail.offsets
                 for i, request in enumerate(batch.requests):
-                    found[request.key] = logprobs[borders[i] : borders[i + 1]]
+                    by_key[request.key] = logprobs[offsets[i] : offsets[i + 1]]
             pairs = zip(requests, plain, strict=True)
-            return all(bool(np.all(np.abs(found[request.key] - want) <= tolerance)) for request, want in pairs)
+            return all(bool(np.all(np.abs(by_key[request.key] - expected) <= tolerance)) for request, expected in pairs)
 
         try:
             flat = trees.plan(requests, batch_tokens=10**6, row_tokens=1, tree=False)
-            own_head = agrees(Forward(body, head, None, self.device, size), flat)
-        except Exception:  # any refusal means that the model's own path is taken
-            own_head = False
+            head_suffices = agrees(Forward(body, head, None, self.device, size), flat)
+        except Exception:  # any error means that the model's own forward is used
+            head_suffices = False
         if not (maskable and self.tree):
-            return own_head, False
-        run_body, run_head = (body, head) if own_head else (_WholeModel(model), torch.nn.Identity())
+            return head_suffices, False
+        run_body, run_head = (body, head) if head_suffices else (_WholeModel(model), torch.nn.Identity())
         try:
             forward = Forward(run_body, run_head, masking_of(config), self.device, size)
-            kept = trees.plan(requests, batch_tokens=10**6, row_tokens=32)
-            whole = trees.plan(requests, batch_tokens=10**6, row_tokens=10**6)
+            with_prefix = trees.plan(requests, batch_tokens=10**6, row_tokens=32)
+            in_one_row = trees.plan(requests, batch_tokens=10**6, row_tokens=10**6)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return own_head, agrees(forward, whole) and agrees(forward, kept)
-        except Exception:  # a model that refuses the mask is scored plainly, and says so
-            return own_head, False
+                return head_suffices, agrees(forward, in_one_row) and agrees(forward, with_prefix)
+        except Exception:  # a model that rejects the mask is scored in plain batches, with a note
+            return head_suffices, False
 
     @torch.inference_mode()
     def _one_at_a_time(self, model: Any, request: Request) -> np.ndarray:
-        """The plainest scoring there is, as the probe's reference."""
+        """Log-probabilities of one request by a plain forward pass: the probe's reference."""
         tokens = torch.tensor([list(request.tokens)], device=self.device)
         logits = model(input_ids=tokens[:, :-1], use_cache=False).logits[0].float()
         logprobs = logits.log_softmax(-1)[request.start - 1 :]
-        picked: np.ndarray = logprobs.gather(1, tokens[0, request.start :, None])[:, 0].cpu().numpy()
-        return picked
+        scored: np.ndarray = logprobs.gather(1, tokens[0, request.start :, None])[:, 0].cpu().numpy()
+        return scored
 
     def identity(self) -> dict[str, str]:
         if self._model is None or self._checkpoint is None:
@@ -185,7 +185,7 @@ class TransformersEngine:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            self._forward.forget()
+            self._forward.drop_prefix()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             raise OutOfMemory(f"A batch of {batch.tree_tokens} tokens does not fit into memory.") from None
@@ -194,25 +194,25 @@ class TransformersEngine:
                 f"{self._checkpoint.name if self._checkpoint else 'The model'} gives log-probabilities that are not numbers (NaN or "
                 "infinite): its weights are damaged, or overflow in this dtype. Try --dtype float32."
             )
-        borders = batch.detail.offsets
-        sums = np.add.reduceat(logprobs.astype(np.float64), borders[:-1])
-        all_greedy = np.logical_and.reduceat(greedy, borders[:-1])
+        offsets = batch.detail.offsets
+        sums = np.add.reduceat(logprobs.astype(np.float64), offsets[:-1])
+        all_greedy = np.logical_and.reduceat(greedy, offsets[:-1])
         return [
             Scores(
                 sum=float(sums[i]),
-                tokens=int(borders[i + 1] - borders[i]),
+                tokens=int(offsets[i + 1] - offsets[i]),
                 is_greedy=bool(all_greedy[i]),
-                logprobs=logprobs[borders[i] : borders[i + 1]] if request.keep_tokens else None,
+                logprobs=logprobs[offsets[i] : offsets[i + 1]] if request.keep_tokens else None,
             )
             for i, request in enumerate(batch.requests)
         ]
 
     def _score_plainly(self, batch: Batch) -> list[Scores]:
-        """A batch that was planned as a tree before the model turned out not to take one."""
-        found: dict[bytes, Scores] = {}
+        """Score a batch that was planned as a tree before the model turned out not to support one."""
+        by_key: dict[bytes, Scores] = {}
         for part in self.plan(batch.requests):
-            found |= {request.key: scores for request, scores in zip(part.requests, self.score(part), strict=True)}
-        return [found[request.key] for request in batch.requests]
+            by_key |= {request.key: scores for request, scores in zip(part.requests, self.score(part), strict=True)}
+        return [by_key[request.key] for request in batch.requests]
 
     def _check_ids(self, batch: Batch) -> None:
         layout: trees.Layout = batch.detail
@@ -241,7 +241,7 @@ class TransformersEngine:
 
 
 class _WholeModel(torch.nn.Module):
-    """A model whose logits are more than its head on its body (scaled, soft-capped): logits stand for hidden states."""
+    """A body that returns the model's logits, for models that scale or soft-cap them after the head."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

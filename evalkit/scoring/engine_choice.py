@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from evalkit import registry
 from evalkit.engines.base import Engine, EngineSettings
 from evalkit.engines.choice import Choice
-from evalkit.engines.choice import choose as by_table
+from evalkit.engines.choice import choose_engine as by_table
 from evalkit.errors import UsageError
 from evalkit.progress import Progress
 from evalkit.scoring import cross_check

@@ -24,7 +24,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Any:
     def put(distribution: str | None, version: str = "0.32.0", kind: str = "cpu", asks: tuple[str, ...] = ()) -> None:
         found = Installed(distribution, version, kind) if distribution else None
         monkeypatch.setattr(check, "installed", lambda: found)
-        monkeypatch.setattr(check, "_lost_files", lambda kind: [])
+        monkeypatch.setattr(check, "_missing_extension", lambda kind: [])
         monkeypatch.setattr(check.importlib.metadata, "requires", lambda name: list(asks))
         monkeypatch.setattr(check.importlib.metadata, "version", lambda name: {"torch": "2.13.0+cpu"}[name])
         monkeypatch.setattr(check.importlib.util, "find_spec", lambda name: object())
@@ -33,7 +33,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Any:
     return put
 
 
-@pytest.mark.parametrize(("torch", "command"), [(CPU, check.GET_CPU), (CUDA, check.GET_CUDA)])
+@pytest.mark.parametrize(("torch", "command"), [(CPU, check.INSTALL_CPU), (CUDA, check.INSTALL_CUDA)])
 def test_what_is_missing_comes_with_its_command(install: Any, torch: dict[str, Any], command: str) -> None:
     """Without vLLM: the CPU build where there is no device, the extra where there is one."""
     install(None)
@@ -79,7 +79,7 @@ def test_what_cannot_run_is_said(install: Any, installed: dict[str, Any], torch:
     found = check.check(torch)
     assert not found["ready"]
     assert any(said in problem for problem in found["problems"]), found["problems"]
-    assert found["command"] in (check.GET_CPU, check.GET_CUDA)
+    assert found["command"] in (check.INSTALL_CPU, check.INSTALL_CUDA)
 
 
 def test_a_half_installation_is_found(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,33 +32,33 @@ def rows(tokens: list[int], logprobs: list[float], ranks: list[int]) -> Any:
 
 def test_options_of_one_token_are_one_prompt() -> None:
     """Four lettered options of a question are one request to vLLM, which never feeds the last token."""
-    (ask,) = paths.asks([([*CONTEXT, option], 4) for option in (9, 10, 11, 9)])
+    (ask,) = paths.group_by_prompt([([*CONTEXT, option], 4) for option in (9, 10, 11, 9)])
     assert (ask.prompt, ask.rows, ask.last, ask.members) == (CONTEXT, 0, [9, 10, 11], [0, 1, 2, 3])
-    options = paths.sampling(ask, "prompt-logprobs")
+    options = paths.sampling_arguments(ask, "prompt-logprobs")
     assert options["logprob_token_ids"] == [9, 10, 11]
     assert "prompt_logprobs" not in options
-    found = paths.read(ask, "prompt-logprobs", answer({3: -0.1, 9: -3.0, 10: -2.0, 11: -4.0}, 10), 100)
-    assert paths.member(ask, found, [*CONTEXT, 10], 4) == (np.float32(-2.0), 1)
-    assert paths.member(ask, found, [*CONTEXT, 9], 4) == (np.float32(-3.0), 0)
+    found = paths.read_output(ask, "prompt-logprobs", answer({3: -0.1, 9: -3.0, 10: -2.0, 11: -4.0}, 10), 100)
+    assert paths.member_scores(ask, found, [*CONTEXT, 10], 4) == (np.float32(-2.0), 1)
+    assert paths.member_scores(ask, found, [*CONTEXT, 9], 4) == (np.float32(-3.0), 0)
 
 
 def test_more_options_than_vllm_takes_are_several_prompts() -> None:
     """No ask has more ids than vLLM's limit, and no option is lost."""
-    made = paths.asks([([*CONTEXT, 100 + i], 4) for i in range(paths.MOST_IDS + 5)])
-    assert [len(ask.last) for ask in made] == [paths.MOST_IDS, 5]
-    assert sorted(i for ask in made for i in ask.members) == list(range(paths.MOST_IDS + 5))
+    made = paths.group_by_prompt([([*CONTEXT, 100 + i], 4) for i in range(paths.MAX_LAST_IDS + 5)])
+    assert [len(ask.last) for ask in made] == [paths.MAX_LAST_IDS, 5]
+    assert sorted(i for ask in made for i in ask.members) == list(range(paths.MAX_LAST_IDS + 5))
 
 
 def test_rows_are_read_from_the_end() -> None:
     """With garbage or missing rows at the front, the last rows are those of the scored tokens."""
-    (ask,) = paths.asks([([*CONTEXT, 8, 9, 10], 4)])
+    (ask,) = paths.group_by_prompt([([*CONTEXT, 8, 9, 10], 4)])
     assert ask.rows == 2
     for front in ([], [(77, 3.5, 0), (-1, math.nan, 9)]):
         table = [*front, (8, -1.5, 1), (9, -2.5, 4)]
         tokens, logprobs, ranks = (list(column) for column in zip(*table, strict=True))
         output = answer({10: -0.5}, 10, prompt_logprobs=rows(tokens, logprobs, ranks))
-        found = paths.read(ask, "prompt-logprobs", output, 100)
-        values, greedy = paths.member(ask, found, [*CONTEXT, 8, 9, 10], 4)
+        found = paths.read_output(ask, "prompt-logprobs", output, 100)
+        values, greedy = paths.member_scores(ask, found, [*CONTEXT, 8, 9, 10], 4)
         assert values.tolist() == [-1.5, -2.5, -0.5]
         assert greedy == 0
 
@@ -78,29 +78,29 @@ def test_rows_are_read_from_the_end() -> None:
 def test_what_is_missing_raises(output: Any) -> None:
     """Too few rows, other tokens' rows, NaN, an infinite or absent last token: never a score."""
     request = ([*CONTEXT, 8, 9, 10], 4)
-    (ask,) = paths.asks([request])
-    with pytest.raises(paths.Missing):
-        paths.member(ask, paths.read(ask, "prompt-logprobs", output, 100), *request)
+    (ask,) = paths.group_by_prompt([request])
+    with pytest.raises(paths.MissingLogprobs):
+        paths.member_scores(ask, paths.read_output(ask, "prompt-logprobs", output, 100), *request)
 
 
 def test_rows_that_the_cache_covered_are_asked_for_again() -> None:
     """Cached tokens may reach up to the first scored row and not beyond; the other path says so by giving nothing."""
-    (ask,) = paths.asks([([*CONTEXT, 8, 9, 10], 4)])
+    (ask,) = paths.group_by_prompt([([*CONTEXT, 8, 9, 10], 4)])
     for cached, again in ((0, False), (3, False), (4, True)):
-        assert paths.swallowed(ask, "prompt-logprobs", SimpleNamespace(num_cached_tokens=cached)) == again
+        assert paths.lost_to_cache(ask, "prompt-logprobs", SimpleNamespace(num_cached_tokens=cached)) == again
     table = np.zeros((2, 1), dtype=np.float32)
-    assert paths.swallowed(ask, "token-ids", answer({}, 0))
-    assert not paths.swallowed(ask, "token-ids", answer({}, 0, prompt_token_id_logprobs=table))
+    assert paths.lost_to_cache(ask, "token-ids", answer({}, 0))
+    assert not paths.lost_to_cache(ask, "token-ids", answer({}, 0, prompt_token_id_logprobs=table))
     ask.cached = False
-    with pytest.raises(paths.Missing):
-        paths.read(ask, "token-ids", answer({10: -1.0}, 10), 100)
+    with pytest.raises(paths.MissingLogprobs):
+        paths.read_output(ask, "token-ids", answer({10: -1.0}, 10), 100)
 
 
 def test_token_ids_ask_for_the_scored_rows_alone() -> None:
     """The array has a row a scored token inside the prompt, the token first, and starts at the row that predicts it."""
-    (ask,) = paths.asks([([*CONTEXT, 8, 9, 10], 4)])
+    (ask,) = paths.group_by_prompt([([*CONTEXT, 8, 9, 10], 4)])
     ask.rivals = [1, 2]
-    options = paths.sampling(ask, "token-ids")
+    options = paths.sampling_arguments(ask, "token-ids")
     assert options["prompt_logprob_token_ids"].tolist() == [[8, 1, 2], [9, 1, 2]]
     assert options["prompt_logprob_start"] == 3
     assert "prompt_logprobs" not in options
@@ -141,4 +141,4 @@ def test_batches_hold_every_request_once_and_keep_siblings_together() -> None:
 def test_bad_settings_are_told(chosen: EngineSettings, words: str) -> None:
     """A wrong option names the nearest, before anything is started."""
     with pytest.raises((UsageError, UnknownName), match=words):
-        settings.check(chosen)
+        settings.parse_settings(chosen)

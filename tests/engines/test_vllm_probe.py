@@ -30,13 +30,13 @@ def off(size: float) -> probe.Floats:
 )
 def test_rounding_passes_and_wrong_weights_do_not(dtype: str, size: float, agrees: bool) -> None:
     """Rounding of each dtype is let through; the fault of tied embeddings (5.3 nats) and smaller ones are not."""
-    assert probe.compare(off(size), WANTED, dtype).agrees == agrees
+    assert probe.compare_logprobs(off(size), WANTED, dtype).agrees == agrees
 
 
 def test_stale_weights_are_told_from_rounding() -> None:
     """In bfloat16 neighbouring checkpoints may be as near as rounding: what did not move towards the new one is stale."""
     stale = off(0.15)
-    assert probe.compare(stale, WANTED, "bfloat16").agrees
-    assert not probe.compare(stale, WANTED, "bfloat16", before=stale).agrees
-    assert probe.compare(off(0.02), WANTED, "bfloat16", before=stale).agrees
-    assert probe.compare(off(1e-6), WANTED, "float32", before=WANTED).agrees
+    assert probe.compare_logprobs(stale, WANTED, "bfloat16").agrees
+    assert not probe.compare_logprobs(stale, WANTED, "bfloat16", previous=stale).agrees
+    assert probe.compare_logprobs(off(0.02), WANTED, "bfloat16", previous=stale).agrees
+    assert probe.compare_logprobs(off(1e-6), WANTED, "float32", previous=WANTED).agrees

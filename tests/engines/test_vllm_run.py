@@ -66,8 +66,8 @@ def test_a_killed_worker_does_not_stop_the_run(
     shared: VllmEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in mid-run, vLLM is started again; nothing is scored twice, and the run's numbers are the same."""
-    monkeypatch.setattr(shared, "chosen", dataclasses.replace(shared.chosen, batch_tokens=100))
-    monkeypatch.setattr(stream, "AHEAD_STEPS", 0)  # two batches under way, so that there is something left to kill
+    monkeypatch.setattr(shared, "vllm_settings", dataclasses.replace(shared.vllm_settings, batch_tokens=100))
+    monkeypatch.setattr(stream, "STEPS_AHEAD", 0)  # two batches under way, so that there is something left to kill
     task = "arc_easy::olmes"
     (whole,) = evalkit.run("olmo-tiny", task=task, limit=20, engine="vllm", output=tmp_path / "a", report=False)
     starts = shared.starts

@@ -41,8 +41,10 @@ def test_the_fault_of_tied_embeddings_is_caught(pair: Both, tmp_path: Path, monk
     wanted.load(other)
     starts = engine.starts
     if made.config["tie_word_embeddings"]:
-        forced = dataclasses.replace(engine.chosen, own={**engine.chosen.own, "reload": "plain"})
-        monkeypatch.setattr(engine, "chosen", forced)
+        forced = dataclasses.replace(
+            engine.vllm_settings, evalkit_args={**engine.vllm_settings.evalkit_args, "reload": "plain"}
+        )
+        monkeypatch.setattr(engine, "vllm_settings", forced)
         engine.load(other)
         assert engine.starts == starts + 1
         assert "the probe found" in engine.notes[0]

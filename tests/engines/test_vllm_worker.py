@@ -21,7 +21,7 @@ from evalkit.engines.vllm import batches
 from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.engines.vllm.process import WorkerDied, WorkerProcess
 from evalkit.engines.vllm.settings import vllm_options
-from evalkit.engines.vllm.stream import MOST_DEATHS, Stream
+from evalkit.engines.vllm.stream import MAX_DEATHS, ScoreStream
 from evalkit.errors import OutOfMemory, RequestRefused, ScoringError
 from evalkit.records import Batch, Request
 from tests.made.request_sets import distinct, mixed_requests
@@ -58,14 +58,14 @@ class Pretended:
 def stream(made: list[Batch], worker: Pretended) -> list[Batch]:
     """Everything through the stream; each batch's scores are checked against the token ids."""
     done = []
-    passed = Stream(
+    passed = ScoreStream(
         made,
         lambda: worker,  # type: ignore[arg-type, return-value]
         worker.restart,
         step_tokens=lambda: 64,
         step_requests=8,
         timeout=1.0,
-        numbers=itertools.count(),
+        job_numbers=itertools.count(),
     )
     for batch, scores in passed.run():
         done.append(batch)
@@ -103,7 +103,7 @@ def test_the_request_that_kills_is_found() -> None:
     with pytest.raises(RequestRefused) as error:
         stream(made, worker)
     assert error.value.request.key == poison.key
-    assert worker.starts < 2 + MOST_DEATHS
+    assert worker.starts < 2 + MAX_DEATHS
 
 
 def test_a_worker_that_never_works_ends_the_run() -> None:
@@ -111,7 +111,7 @@ def test_a_worker_that_never_works_ends_the_run() -> None:
     worker = Pretended(lambda rows: True, memory=True)
     with pytest.raises(ScoringError, match="to no avail"):
         stream(batches.plan(requests(), 100), worker)
-    assert worker.starts == 1 + MOST_DEATHS
+    assert worker.starts == 1 + MAX_DEATHS
 
 
 def quiet(tmp_path: Path) -> WorkerProcess:
@@ -173,7 +173,7 @@ def test_smaller_steps_after_running_out_of_memory(monkeypatch: pytest.MonkeyPat
     found = []
 
     def start() -> None:
-        made = vllm_options(engine.chosen, {}, 256, batched_tokens=engine._batched_tokens)
+        made = vllm_options(engine.vllm_settings, {}, 256, batched_tokens=engine._batched_tokens)
         found.append(made["max_num_batched_tokens"])
         engine.facts["max_num_batched_tokens"] = found[-1]
 
@@ -181,9 +181,9 @@ def test_smaller_steps_after_running_out_of_memory(monkeypatch: pytest.MonkeyPat
     start()
     engine.facts["max_num_batched_tokens"] = int(found[0])
     died = WorkerDied("CUDA out of memory.", out_of_memory=True)
-    engine._again(died)
-    engine._again(died)
+    engine._restart(died)
+    engine._restart(died)
     with pytest.raises(OutOfMemory, match="steps of 256 tokens"):
-        engine._again(died)
+        engine._restart(died)
     assert found == ["1024", 512, 256]
     assert len(engine.notes) == 2

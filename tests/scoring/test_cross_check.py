@@ -125,7 +125,7 @@ def test_auto_follows_the_table(
 ) -> None:
     """Each line of the table in docs/engines.md."""
     monkeypatch.setattr(choice, "gpu_memory", lambda: gpus)
-    made = choice.choose(kinds, parameters, device, live=live, vllm=vllm)
+    made = choice.choose_engine(kinds, parameters, device, live=live, vllm=vllm)
     assert made.engine == engine
     assert made.why.endswith(".")
 

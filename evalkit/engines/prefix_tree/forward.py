@@ -1,4 +1,4 @@
-"""The torch half of the prefix-tree scorer: mask, body, and the head on scored rows alone."""
+"""The torch half of the prefix-tree scorer: mask, transformer body, and the head on scored rows only."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ Head = Callable[[Tensor], Tensor]
 
 
 class PrefixStates:
-    """Keys and values of a prefix, handed to every row of a batch without ever being stored once a row.
+    """Keys and values of a prefix, shared by all rows of a batch without a stored copy per row.
 
-    It stands where transformers expects a cache: attention layers call `update` and read nothing else, since the mask
-    is given.
+    Passed to transformers as its cache: with an explicit mask, attention layers only call `update`.
     """
 
     def __init__(self) -> None:
@@ -28,7 +27,7 @@ class PrefixStates:
         self.filled = False
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """`[batch, heads, tokens, head]` keys and values in, the same behind the prefix's out."""
+        """Prepend the prefix's keys and values to those given, all `[batch, heads, tokens, head]`."""
         if not self.filled:
             self.states[layer_idx] = (keys, values)
             return keys, values
@@ -40,27 +39,27 @@ class PrefixStates:
         )
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens before the rows."""
+        """Length of the prefix in tokens."""
         return int(self.states[layer_idx][0].shape[2]) if self.filled else 0
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
-        """The same, under transformers' other name."""
+        """`get_seq_length`, under the other name that transformers uses."""
         return self.get_seq_length(layer_idx)
 
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-        """Key length and key offset for a query of that length."""
+        """Key length and key offset for a query of `query_length` tokens."""
         return self.get_seq_length(layer_idx) + query_length, 0
 
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """How a model takes a custom mask: one tensor, or one a kind of layer; `window` bounds sliding layers."""
+    """How a model takes a custom mask: one tensor, or one per kind of layer; `window` is that of sliding layers."""
 
     kinds: tuple[str, ...] = ()
     window: int | None = None
 
     def build(self, mask: Tensor, distance: Callable[[], Tensor]) -> Tensor | dict[str, Tensor]:
-        """`mask` is `[B, 1, T, K]`, True where a token may look; `distance` gives query depth minus key depth."""
+        """`mask` is `[B, 1, T, K]`, True where a query may attend to a key; `distance` gives query minus key depth."""
         near = mask & (distance() < self.window) if self.window is not None else mask
         if not self.kinds:
             return near
@@ -68,7 +67,7 @@ class Masking:
 
 
 def masking_of(config: Any) -> Masking | None:
-    """What a transformers config says of its attention layers; None where no mask of ours can serve them."""
+    """The masking that a transformers config implies; None if a layer kind takes no custom mask."""
     kinds = tuple(sorted(set(getattr(config, "layer_types", None) or ())))
     window = getattr(config, "sliding_window", None)
     if getattr(config, "use_sliding_window", True) is False:
@@ -81,9 +80,9 @@ def masking_of(config: Any) -> Masking | None:
 
 
 def interval_mask(end: Tensor, prefix: int) -> Tensor:
-    """The whole attention mask: `k <= q < end[k]`, behind a prefix that every token sees.
+    """The attention mask `k <= q < end[k]`, after a prefix that every token attends to.
 
-    `end` is `[B, T]`; the result `[B, 1, T, prefix + T]`, boolean.
+    `end` is `[B, T]`; the result is boolean, `[B, 1, T, prefix + T]`.
     """
     rows, width = end.shape
     index = torch.arange(width, device=end.device)
@@ -94,10 +93,9 @@ def interval_mask(end: Tensor, prefix: int) -> Tensor:
 
 
 class Forward:
-    """One loaded model, run on layouts.
+    """Runs a loaded model on layouts.
 
-    `body` is the model without its head (``last_hidden_state``), `head` maps hidden states `[N, H]` to logits
-    `[N, V]`. `tile_bytes` bounds the float32 logits that exist at once.
+    `body` is the model without its head (``last_hidden_state``); `head` maps hidden states `[N, H]` to logits `[N, V]`.
     """
 
     def __init__(
@@ -105,17 +103,17 @@ class Forward:
     ) -> None:
         self.body, self.head, self.masking, self.device = body, head, masking, device
         tile_bytes = (32 if device.type == "cpu" else 512) * 2**20
-        self.tile = max(16, tile_bytes // (4 * vocabulary))
+        self.tile_rows = max(16, tile_bytes // (4 * vocabulary))
         self._prefix: tuple[bytes, PrefixStates] | None = None
         self._buffers: Tensor | None = None
 
-    def forget(self) -> None:
-        """Drop the kept prefix (before other weights are used, or after memory ran out)."""
+    def drop_prefix(self) -> None:
+        """Drop the cached prefix states (before the weights change, or after running out of memory)."""
         self._prefix = None
 
     @torch.inference_mode()
     def __call__(self, layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Log-probability (nats, float32) and is-argmax of every scored token of a layout, in its pair order."""
+        """Log-probability (nats, float32) and is-argmax of every scored token of a layout, both ``[N]``."""
         hidden = self._hidden(layout).flatten(0, 1)
         rows = torch.from_numpy(layout.rows).to(self.device)
         return self._score(hidden, rows, layout)
@@ -131,8 +129,8 @@ class Forward:
         length = len(layout.prefix)
 
         def distance() -> Tensor:
-            ahead = torch.arange(length, device=self.device).expand(len(depth), -1)
-            keys = torch.cat([ahead, depth], dim=1)
+            prefix_depths = torch.arange(length, device=self.device).expand(len(depth), -1)
+            keys = torch.cat([prefix_depths, depth], dim=1)
             return (depth[:, :, None] - keys[:, None, :])[:, None]
 
         mask = self.masking.build(interval_mask(end, length), distance)
@@ -140,9 +138,9 @@ class Forward:
         return self._states(tokens, attention_mask=mask, position_ids=depth, past_key_values=cache)
 
     def _states(self, tokens: Tensor, **options: Any) -> Tensor:
-        # A cache of the model's own would be wasted, and would make it ignore position ids without a mask.
-        given = {name: value for name, value in options.items() if value is not None}
-        states: Tensor = self.body(input_ids=tokens, use_cache=False, **given)[0]
+        # The model's own cache would be wasted work, and would make it ignore position ids if no mask is given.
+        passed = {name: value for name, value in options.items() if value is not None}
+        states: Tensor = self.body(input_ids=tokens, use_cache=False, **passed)[0]
         return states
 
     def _prefix_states(self, prefix: NDArray[np.int32]) -> PrefixStates:
@@ -154,47 +152,49 @@ class Forward:
             index = torch.arange(len(prefix), device=self.device)
             mask = (index[:, None] >= index[None, :])[None, None]
             assert self.masking is not None  # noqa: S101 - told to the type checker
-            given = self.masking.build(mask, lambda: (index[:, None] - index[None, :])[None, None])
-            self._states(tokens, attention_mask=given, position_ids=index[None], past_key_values=states)
+            built_mask = self.masking.build(mask, lambda: (index[:, None] - index[None, :])[None, None])
+            self._states(tokens, attention_mask=built_mask, position_ids=index[None], past_key_values=states)
             states.filled = True
             self._prefix = (key, states)
         return self._prefix[1]
 
     def _score(self, hidden: Tensor, rows: Tensor, layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """The head, tile by tile, on the rows that predict something. Sums are the caller's (float64, on the host)."""
-        by_row = np.argsort(layout.pair_row, kind="stable")
-        pair_row = torch.from_numpy(layout.pair_row[by_row]).to(self.device)
-        target = torch.from_numpy(layout.pair_target[by_row]).to(self.device)
-        borders = np.searchsorted(layout.pair_row[by_row], np.arange(0, len(layout.rows) + self.tile, self.tile))
-        logprob = torch.empty(len(by_row), dtype=torch.float32, device=self.device)
-        greedy = torch.empty(len(by_row), dtype=torch.bool, device=self.device)
-        for number, first in enumerate(range(0, len(layout.rows), self.tile)):
-            logprobs = self._log_softmax(hidden[rows[first : first + self.tile]])
-            low, high = int(borders[number]), int(borders[number + 1])
+        """Apply the head, tile by tile, to the rows that predict a scored token. The caller sums, in float64 on the host."""
+        order = np.argsort(layout.pair_row, kind="stable")
+        pair_row = torch.from_numpy(layout.pair_row[order]).to(self.device)
+        target = torch.from_numpy(layout.pair_target[order]).to(self.device)
+        bounds = np.searchsorted(
+            layout.pair_row[order], np.arange(0, len(layout.rows) + self.tile_rows, self.tile_rows)
+        )
+        logprob = torch.empty(len(order), dtype=torch.float32, device=self.device)
+        greedy = torch.empty(len(order), dtype=torch.bool, device=self.device)
+        for number, first in enumerate(range(0, len(layout.rows), self.tile_rows)):
+            logprobs = self._log_softmax(hidden[rows[first : first + self.tile_rows]])
+            low, high = int(bounds[number]), int(bounds[number + 1])
             local = pair_row[low:high] - first
-            wanted = target[low:high]
-            found = logprobs[local, wanted]
-            logprob[low:high] = found
-            # The argmax costs more than the softmax; it is asked only where the target equals its row's maximum, to
-            # settle ties (the lowest id wins, as everywhere).
-            best = found == logprobs.amax(dim=-1)[local]
-            likely = best.nonzero()[:, 0]
-            best[likely] = logprobs[local[likely]].argmax(dim=-1) == wanted[likely]
-            greedy[low:high] = best
-        back = np.empty_like(by_row)
-        back[by_row] = np.arange(len(by_row))
-        return logprob.cpu().numpy()[back], greedy.cpu().numpy()[back]
+            targets = target[low:high]
+            target_logprobs = logprobs[local, targets]
+            logprob[low:high] = target_logprobs
+            # The argmax costs more than the softmax, so it is computed only where the target equals its row's maximum,
+            # to break ties (the lowest id wins, as everywhere).
+            is_best = target_logprobs == logprobs.amax(dim=-1)[local]
+            candidates = is_best.nonzero()[:, 0]
+            is_best[candidates] = logprobs[local[candidates]].argmax(dim=-1) == targets[candidates]
+            greedy[low:high] = is_best
+        inverse = np.empty_like(order)
+        inverse[order] = np.arange(len(order))
+        return logprob.cpu().numpy()[inverse], greedy.cpu().numpy()[inverse]
 
     def _log_softmax(self, hidden: Tensor) -> Tensor:
         """`[rows, H]` to float32 log-probabilities `[rows, V]`.
 
-        On CPU in float32 both steps write into buffers that live as long as the model: fresh ones of that size cost
-        more in page faults than the arithmetic does.
+        On CPU in float32 both steps write into buffers that are kept with the model: allocating them afresh costs more
+        in page faults than the arithmetic itself.
         """
         if self.device.type != "cpu" or hidden.dtype != torch.float32 or not isinstance(self.head, nn.Linear):
             return self.head(hidden).float().log_softmax(dim=-1)
         if self._buffers is None:
-            shape = (2, self.tile, self.head.out_features)
+            shape = (2, self.tile_rows, self.head.out_features)
             self._buffers = torch.empty(shape, dtype=torch.float32)
         logits, logprobs = self._buffers[0, : len(hidden)], self._buffers[1, : len(hidden)]
         torch.mm(hidden, self.head.weight.T, out=logits)

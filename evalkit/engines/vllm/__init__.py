@@ -1,5 +1,5 @@
-"""vLLM behind the engine protocol: a client without vLLM (`engine`), and a process of its own that holds it (`worker`).
+"""vLLM behind the engine protocol: a client that does not import vLLM (`engine`), and a process that runs it (`worker`).
 
-`paths` has the ways of asking vLLM for log-probabilities, as pure functions; `settings` its options and defaults;
-`process` starts, watches and ends the worker; `probe` compares loaded weights with the checkpoint's own forward.
+`paths` holds the ways to request log-probabilities from vLLM, as pure functions; `settings` its options and defaults;
+`process` starts, monitors and ends the worker; `probe` compares the loaded weights with a plain forward pass.
 """

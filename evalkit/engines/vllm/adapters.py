@@ -1,4 +1,4 @@
-"""LoRA adapters: scored beside their base without merging where vLLM takes them, merged into a copy where it does not."""
+"""LoRA adapters: applied by vLLM on top of their base if it supports them, else merged into a copy of the base."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from evalkit.engines.base import EngineSettings
 from evalkit.errors import CheckpointError
 from evalkit.records import Checkpoint
 
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM's ``max_lora_rank`` takes from 8 on."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The values of 8 and more that vLLM's ``max_lora_rank`` accepts."""
 
 
-def rank(adapter: Path) -> int:
-    """The smallest of vLLM's ranks that holds an adapter. Raises `CheckpointError` where it cannot be read or is larger."""
+def lora_rank(adapter: Path) -> int:
+    """The smallest ``max_lora_rank`` that fits an adapter. Raises `CheckpointError` if it is unreadable or too large."""
     try:
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
         largest = max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"The adapter in {adapter} cannot be read: {error}.") from error
-    found = next((size for size in RANKS if size >= largest), None)
-    if found is None:
-        raise CheckpointError(f"The adapter in {adapter} has rank {largest}, and vLLM takes {RANKS[-1]} at most.")
-    return found
+    rank = next((size for size in LORA_RANKS if size >= largest), None)
+    if rank is None:
+        raise CheckpointError(f"The adapter in {adapter} has rank {largest}, and vLLM takes {LORA_RANKS[-1]} at most.")
+    return rank
 
 
-def merge(checkpoint: Checkpoint, dtype: str) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder with the adapter merged into its base, as the transformers engine merges it."""
+def merge_adapter(checkpoint: Checkpoint, dtype: str) -> tempfile.TemporaryDirectory[str]:
+    """Merge the adapter into its base in a temporary folder, as the transformers engine merges it."""
     import torch
 
     from evalkit.engines.loading import load_model

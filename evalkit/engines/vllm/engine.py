@@ -1,4 +1,4 @@
-"""The engine `vllm`: a client of the worker process that holds vLLM. vLLM itself is never imported here."""
+"""The engine `vllm`: a client of the worker process that runs vLLM, which is never imported here."""
 
 from __future__ import annotations
 
@@ -12,126 +12,137 @@ from typing import Any
 from evalkit.encoding.encoding import max_length_of
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import EngineSettings
-from evalkit.engines.endings import end_of_text, finish
+from evalkit.engines.endings import end_of_text_id, finalize
 from evalkit.engines.vllm import adapters, batches, probe
 from evalkit.engines.vllm import settings as options
 from evalkit.engines.vllm.process import START_SECONDS, WorkerDied, WorkerProcess, log_file
-from evalkit.engines.vllm.stream import Stream
+from evalkit.engines.vllm.stream import ScoreStream
 from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, RequestRefused, ScoringError, UsageError
 from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
 
-LEAST_BATCHED_TOKENS = 256
+MIN_BATCHED_TOKENS = 256
 GENERATION_JOB = 64
-"""Prompts that are sent together; what is done of them survives the worker."""
+"""Prompts per job; the results of finished jobs survive a crash of the worker."""
 GENERATION_DEATHS = 3
-VOLATILE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "name_or_path"}
-"""What two checkpoints of one architecture may have different in their ``config.json``."""
+IGNORED_CONFIG_KEYS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "name_or_path"}
+"""Keys of ``config.json`` in which two checkpoints of one architecture may differ."""
 
 
 class VllmEngine:
-    """See `evalkit.engines.base.Engine`. ``--engine-arg`` takes vLLM's own options by name, and evalkit's:
-    `evalkit.engines.vllm.settings.OWN`."""
+    """See `evalkit.engines.base.Engine`. ``--engine-arg`` takes vLLM's options by name, and those of evalkit in
+    `evalkit.engines.vllm.settings.EVALKIT_ARGS`."""
 
     name = "vllm"
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
-        self.chosen = options.check(settings or EngineSettings())
+        self.vllm_settings = options.parse_settings(settings or EngineSettings())
         self.notes: list[str] = []
         self.facts: dict[str, Any] = {}
         self.starts = 0
         """How often the worker was started."""
         self._batched_tokens: int | None = None
-        self._swappable = self.chosen.own["reload"] != "never"
+        self._swappable = self.vllm_settings.evalkit_args["reload"] != "never"
         self._worker: WorkerProcess | None = None
         self._checkpoint: Checkpoint | None = None
-        self._probed: probe.Floats | None = None
-        self._numbers = itertools.count()
+        self._probe_logprobs: probe.Floats | None = None
+        self._job_numbers = itertools.count()
         self._adapter_numbers = itertools.count(1)
-        self._rank = 0
-        """Largest rank of an adapter that the worker was started for."""
-        self._merged: tempfile.TemporaryDirectory[str] | None = None
-        self._log = log_file(self.chosen.own["log"])
+        self._lora_rank = 0
+        """The largest adapter rank that the worker was started for."""
+        self._merged_folder: tempfile.TemporaryDirectory[str] | None = None
+        self._log = log_file(self.vllm_settings.evalkit_args["log"])
 
     # Weights
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Load weights: into the running vLLM where its architecture is the same, else into a new one; then probe them."""
+        """Load weights, into the running vLLM if the architecture is the same, else into a new one; then probe them."""
         self.notes = []
-        before, self._checkpoint = self._checkpoint, checkpoint
-        if self._worker is not None and before is not None and self._swappable and _alike(before, checkpoint):
+        previous, self._checkpoint = self._checkpoint, checkpoint
+        if (
+            self._worker is not None
+            and previous is not None
+            and self._swappable
+            and _same_architecture(previous, checkpoint)
+        ):
             if self._swap(checkpoint):
                 return
             self.notes.append(
                 f"vLLM's reload of {checkpoint.name} in place was wrong, which the probe found, so a new vLLM was started."
             )
             self._swappable = False
-        if self._worker is not None and before is not None and self._next_adapter(before, checkpoint):
+        if self._worker is not None and previous is not None and self._switch_adapter(previous, checkpoint):
             return
-        self._merged = None
+        self._merged_folder = None
         try:
             self._start()
-            self._probe(checkpoint, before=None)
+            self._probe(checkpoint, previous=None)
         except CheckpointError as error:
             if checkpoint.adapter is None:
                 raise
-            self._merged = adapters.merge(checkpoint, self.chosen.dtype)
+            self._merged_folder = adapters.merge_adapter(checkpoint, self.vllm_settings.dtype)
             self.notes.append(f"The adapter was merged into its base, since vLLM did not take it as it is: {error}")
             self._start()
-            self._probe(checkpoint, before=None)
+            self._probe(checkpoint, previous=None)
 
-    def _next_adapter(self, before: Checkpoint, checkpoint: Checkpoint) -> bool:
-        """Another adapter of the same base, in the running worker; False where it needs a new one.
+    def _switch_adapter(self, previous: Checkpoint, checkpoint: Checkpoint) -> bool:
+        """Switch the running worker to another adapter of the same base; False if a new worker is needed.
 
-        A base is never scored beside its adapters: on CPU vLLM takes the last adapter for the base's requests.
+        A base is never scored by a worker that has adapters: on CPU vLLM applies the last adapter to its requests.
         """
         assert self._worker is not None  # noqa: S101
-        if checkpoint.adapter is None or before.adapter is None or self._merged is not None:
+        if checkpoint.adapter is None or previous.adapter is None or self._merged_folder is not None:
             return False
-        if checkpoint.path != before.path or adapters.rank(checkpoint.adapter) > self._rank:
+        if checkpoint.path != previous.path or adapters.lora_rank(checkpoint.adapter) > self._lora_rank:
             return False
         try:
-            self._worker.send(("adapter", *self._adapter(checkpoint)))
+            self._worker.send(("adapter", *self._new_adapter(checkpoint)))
         except WorkerDied:
             return False
-        return self._probe(checkpoint, before=self._probed, last=False)
+        return self._probe(checkpoint, previous=self._probe_logprobs, last=False)
 
-    def _adapter(self, checkpoint: Checkpoint) -> tuple[str, int, str]:
-        """An adapter's name and number in vLLM, each used once, and its folder."""
+    def _new_adapter(self, checkpoint: Checkpoint) -> tuple[str, int, str]:
+        """A fresh name and number for an adapter in vLLM, and its folder."""
         number = next(self._adapter_numbers)
         return f"adapter-{number}", number, str(checkpoint.adapter)
 
     def _start(self) -> None:
-        """A new worker with the current checkpoint."""
-        checkpoint = self._loaded()
-        self._end()
-        length = max_length_of(dict(checkpoint.config), None, self.chosen.max_length)
-        chosen: dict[str, Any] = {
-            **options.vllm_options(self.chosen, checkpoint.config, length, checkpoint.parameters, self._batched_tokens),
-            "model": str(checkpoint.path) if self._merged is None else self._merged.name,
+        """Start a new worker with the current checkpoint."""
+        checkpoint = self._loaded_checkpoint()
+        self._stop_worker()
+        length = max_length_of(dict(checkpoint.config), None, self.vllm_settings.max_length)
+        engine_args: dict[str, Any] = {
+            **options.vllm_options(
+                self.vllm_settings, checkpoint.config, length, checkpoint.parameters, self._batched_tokens
+            ),
+            "model": str(checkpoint.path) if self._merged_folder is None else self._merged_folder.name,
             "tokenizer": str(checkpoint.tokenizer_path),
             "trust_remote_code": checkpoint.trust_remote_code,
         }
-        spec: dict[str, Any] = {"options": chosen, "scoring": self.chosen.own["scoring"], "adapter": None}
-        if checkpoint.adapter is not None and self._merged is None:
-            self._rank = max(self._rank, adapters.rank(checkpoint.adapter))
-            chosen |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": self._rank}
-            spec["adapter"] = self._adapter(checkpoint)
+        spec: dict[str, Any] = {
+            "options": engine_args,
+            "scoring": self.vllm_settings.evalkit_args["scoring"],
+            "adapter": None,
+        }
+        if checkpoint.adapter is not None and self._merged_folder is None:
+            self._lora_rank = max(self._lora_rank, adapters.lora_rank(checkpoint.adapter))
+            engine_args |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": self._lora_rank}
+            spec["adapter"] = self._new_adapter(checkpoint)
         self.starts += 1
-        self._worker = WorkerProcess(options.environment(self.chosen), self._log)
+        self._worker = WorkerProcess(options.worker_environment(self.vllm_settings), self._log)
         try:
             self._worker.send(("start", spec))
             answer = self._worker.receive(START_SECONDS)
         except WorkerDied as died:
-            self._end()
+            self._stop_worker()
             raise CheckpointError(f"vLLM did not start with {checkpoint.name}: {died}") from None
         except BaseException:
-            self._end()
+            self._stop_worker()
             raise
         if answer[0] == "ready":
             self.facts = dict(answer[1])
             return
         _, kind, reason = answer
-        self._end()
+        self._stop_worker()
         if kind == "usage":
             raise UsageError(reason)
         if kind == "memory":
@@ -142,55 +153,61 @@ class VllmEngine:
         raise CheckpointError(f"vLLM refuses {checkpoint.name}: {reason} (log: {self._log})")
 
     def _swap(self, checkpoint: Checkpoint) -> bool:
-        """New weights into the running worker; False where it does not work or the probe disagrees."""
+        """Load new weights into the running worker; False if that fails or the probe disagrees."""
         assert self._worker is not None  # noqa: S101
         try:
-            self._worker.send(("swap", str(checkpoint.path), self.chosen.own["reload"] == "auto"))
+            self._worker.send(("swap", str(checkpoint.path), self.vllm_settings.evalkit_args["reload"] == "auto"))
             while (answer := self._worker.receive(START_SECONDS))[0] not in ("swapped", "refused"):
                 pass
         except WorkerDied:
             return False
         if answer[0] == "refused":
             return False
-        return self._probe(checkpoint, before=self._probed, last=False)
+        return self._probe(checkpoint, previous=self._probe_logprobs, last=False)
 
-    def _probe(self, checkpoint: Checkpoint, *, before: probe.Floats | None, last: bool = True) -> bool:
-        """Compare what vLLM loaded with the checkpoint's own forward. Raises `CheckpointError` where it is `last`."""
+    def _probe(self, checkpoint: Checkpoint, *, previous: probe.Floats | None, last: bool = True) -> bool:
+        """Compare vLLM's log-probabilities with the checkpoint's own forward pass.
+
+        Returns whether they agree. With `last` (no other way to load the checkpoint is left) a disagreement raises
+        `CheckpointError`, and a skipped comparison counts as agreement.
+        """
         dtype = str(self.facts["dtype"])
-        if self.chosen.own["probe"] == "off":
+        if self.vllm_settings.evalkit_args["probe"] == "off":
             self.notes.append("What vLLM loaded was not compared with the checkpoint's own forward (probe=off).")
             return last
-        if not probe.fits(checkpoint, dtype):
+        if not probe.fits_in_memory(checkpoint, dtype):
             self.notes.append(
                 f"What vLLM loaded of {checkpoint.name} was not compared with the checkpoint's own forward: a second copy of "
                 "its weights does not fit into memory."
             )
             return last
-        request = probe.request(int(checkpoint.config.get("vocab_size") or self.facts["vocabulary"]), self._positions())
-        wanted = probe.reference(checkpoint, dtype, request)
+        request = probe.probe_request(
+            int(checkpoint.config.get("vocab_size") or self.facts["vocabulary"]), self._positions()
+        )
+        reference = probe.reference_logprobs(checkpoint, dtype, request)
         try:
-            ((_, (scores,)),) = self._stream(batches.plan([request], LEAST_BATCHED_TOKENS), restart=_pass_on)
+            ((_, (scores,)),) = self._stream(batches.plan([request], MIN_BATCHED_TOKENS), restart=_reraise)
         except (WorkerDied, ScoringError) as error:
             if not last:
                 return False
-            self._end()
+            self._stop_worker()
             raise CheckpointError(f"vLLM cannot run {checkpoint.name}: {error}") from None
-        found = scores.logprobs
-        assert found is not None  # noqa: S101
-        verdict = probe.compare(found, wanted, dtype, before)
-        if verdict.agrees:
-            self._probed = found
+        logprobs = scores.logprobs
+        assert logprobs is not None  # noqa: S101
+        result = probe.compare_logprobs(logprobs, reference, dtype, previous)
+        if result.agrees:
+            self._probe_logprobs = logprobs
             return True
         if last and self.facts["quantisation"] != "none":
             self.notes.append(
-                f"vLLM's quantised weights ({self.facts['quantisation']}) are up to {verdict.largest:.2g} nats a token away "
+                f"vLLM's quantised weights ({self.facts['quantisation']}) are up to {result.largest:.2g} nats a token away "
                 f"from {checkpoint.name}'s own forward."
             )
             return True
         if last:
-            self._end()
+            self._stop_worker()
             raise CheckpointError(
-                f"vLLM's log-probabilities of {checkpoint.name} are up to {verdict.largest:.3g} nats away from the "
+                f"vLLM's log-probabilities of {checkpoint.name} are up to {result.largest:.3g} nats away from the "
                 "checkpoint's own forward, so they are not used. Use --engine transformers."
             )
         return False
@@ -198,21 +215,21 @@ class VllmEngine:
     def _positions(self) -> int:
         return int(self.facts["max_model_len"]) - 1
 
-    def _loaded(self) -> Checkpoint:
+    def _loaded_checkpoint(self) -> Checkpoint:
         if self._checkpoint is None:
             raise ScoringError("No checkpoint is loaded.")
         return self._checkpoint
 
-    def _running(self) -> WorkerProcess:
-        self._loaded()
+    def _running_worker(self) -> WorkerProcess:
+        self._loaded_checkpoint()
         if self._worker is None:
             self._start()
         assert self._worker is not None  # noqa: S101
         return self._worker
 
     def identity(self) -> dict[str, str]:
-        checkpoint = self._loaded()
-        self._running()
+        checkpoint = self._loaded_checkpoint()
+        self._running_worker()
         facts = self.facts
         return {
             "engine": self.name,
@@ -224,14 +241,14 @@ class VllmEngine:
             "quantisation": str(facts["quantisation"]),
             "path": f"{facts['path']}, last token by id ({facts['runner']} runner)",
             "parallel": str(facts["parallel"]),
-            "options": options.identity_options(self.chosen),
-            "adapter": "none" if checkpoint.adapter is None else "beside" if self._merged is None else "merged",
+            "options": options.identity_options(self.vllm_settings),
+            "adapter": "none" if checkpoint.adapter is None else "beside" if self._merged_folder is None else "merged",
         }
 
     # Scoring
 
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        return batches.plan(requests, self.chosen.batch_tokens)
+        return batches.plan(requests, self.vllm_settings.batch_tokens)
 
     def split(self, batch: Batch) -> tuple[Batch, Batch] | None:
         return batches.split(batch)
@@ -240,26 +257,26 @@ class VllmEngine:
         ((_, scores),) = self.score_stream([batch])
         return scores
 
-    def score_stream(self, waiting: Iterable[Batch]) -> Iterator[tuple[Batch, list[Scores]]]:
-        """Many batches at once: each comes back when it is done, in any order; see `evalkit.engines.vllm.stream`."""
-        yield from self._stream(waiting, restart=self._again)
+    def score_stream(self, pending: Iterable[Batch]) -> Iterator[tuple[Batch, list[Scores]]]:
+        """See `evalkit.engines.base.StreamingEngine` and `evalkit.engines.vllm.stream`."""
+        yield from self._stream(pending, restart=self._restart)
 
     def _stream(
-        self, waiting: Iterable[Batch], restart: Callable[[WorkerDied], None]
+        self, pending: Iterable[Batch], restart: Callable[[WorkerDied], None]
     ) -> Iterator[tuple[Batch, list[Scores]]]:
-        self._running()
-        yield from Stream(
-            (self._checked(batch) for batch in waiting),
-            self._running,
+        self._running_worker()
+        yield from ScoreStream(
+            (self._validated(batch) for batch in pending),
+            self._running_worker,
             restart,
             step_tokens=lambda: int(self.facts["max_num_batched_tokens"]),
             step_requests=int(self.facts["max_num_seqs"]),
-            timeout=self.chosen.timeout,
-            numbers=self._numbers,
+            timeout=self.vllm_settings.timeout,
+            job_numbers=self._job_numbers,
         ).run()
 
-    def _checked(self, batch: Batch) -> Batch:
-        """Refuse what the loaded model cannot be asked; vLLM's own words would name no document."""
+    def _validated(self, batch: Batch) -> Batch:
+        """Raise `RequestRefused` for what the model cannot score; vLLM's own error would not name the document."""
         vocabulary, positions = int(self.facts["vocabulary"]), self._positions()
         for request in batch.requests:
             if len(request.tokens) - 1 > positions:
@@ -276,11 +293,11 @@ class VllmEngine:
                 )
         return batch
 
-    def _again(self, died: WorkerDied) -> None:
-        """After the worker died: start it again, with smaller steps where memory was the reason."""
+    def _restart(self, died: WorkerDied) -> None:
+        """Restart the worker after it died, with smaller steps if it ran out of memory."""
         if died.out_of_memory:
             budget = int(self.facts["max_num_batched_tokens"]) // 2
-            if budget < LEAST_BATCHED_TOKENS:
+            if budget < MIN_BATCHED_TOKENS:
                 raise OutOfMemory(f"vLLM runs out of memory even with steps of {2 * budget} tokens. {died}")
             self._batched_tokens = budget
             self.notes.append(f"vLLM ran out of memory; it was started again with steps of {budget} tokens.")
@@ -291,9 +308,9 @@ class VllmEngine:
     # Generation
 
     def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
-        """Continuations in order. Each prompt has a seed of its own, so a sample does not depend on its neighbours."""
-        checkpoint = self._loaded()
-        self._running()
+        """Continuations in order. Each prompt has its own seed, so a sample does not depend on the other prompts."""
+        checkpoint = self._loaded_checkpoint()
+        self._running_worker()
         positions = self._positions() + 1
         for prompt in prompts:
             if len(prompt) >= positions:
@@ -302,64 +319,71 @@ class VllmEngine:
                     "positions. Use --max-length."
                 )
         tokenizer = Tokenizer.load(checkpoint.tokenizer_path, trust_remote_code=checkpoint.trust_remote_code)
-        wanted = {
+        job_settings = {
             **dataclasses.asdict(settings),
             "tokenizer": str(checkpoint.tokenizer_path),
             "trust_remote_code": checkpoint.trust_remote_code,
         }
-        made: dict[int, list[int]] = {}
+        generated: dict[int, list[int]] = {}
         chunks = range(0, len(prompts), GENERATION_JOB)
         for deaths in itertools.count():
             try:
-                self._generate([first for first in chunks if first not in made], prompts, wanted, made)
+                self._generate([first for first in chunks if first not in generated], prompts, job_settings, generated)
                 break
             except WorkerDied as died:
                 if deaths == GENERATION_DEATHS:
                     raise ScoringError(str(died)) from None
-                self._again(died)
-        eos = end_of_text(tokenizer)
-        return [finish(made[i], tokenizer, eos, settings) for i in range(len(prompts))]
+                self._restart(died)
+        eos = end_of_text_id(tokenizer)
+        return [finalize(generated[i], tokenizer, eos, settings) for i in range(len(prompts))]
 
     def _generate(
-        self, chunks: list[int], prompts: Sequence[Sequence[int]], wanted: dict[str, Any], made: dict[int, list[int]]
+        self,
+        chunks: list[int],
+        prompts: Sequence[Sequence[int]],
+        job_settings: dict[str, Any],
+        generated: dict[int, list[int]],
     ) -> None:
-        """Fill `made` with the ids of all prompts of some chunks. Raises `WorkerDied`; what is made stays."""
-        worker = self._running()
-        under_way: dict[int, int] = {}
-        for first in chunks:
-            number = next(self._numbers)
-            under_way[number] = first
-            part = [list(map(int, prompt)) for prompt in prompts[first : first + GENERATION_JOB]]
-            worker.send(("generate", number, part, {**wanted, "first": first}))
-        while under_way:
-            message = worker.receive(self.chosen.timeout)
-            if message[0] == "generated" and message[1] in under_way:
-                first = under_way.pop(message[1])
-                made.update(enumerate(message[2], first))
+        """Generate for the prompts of `chunks` (positions of their first prompts), and put the ids into `generated`.
 
-    def _end(self) -> None:
+        Raises `WorkerDied`; the results so far stay in `generated`.
+        """
+        worker = self._running_worker()
+        in_flight: dict[int, int] = {}
+        for first in chunks:
+            number = next(self._job_numbers)
+            in_flight[number] = first
+            token_ids = [list(map(int, prompt)) for prompt in prompts[first : first + GENERATION_JOB]]
+            worker.send(("generate", number, token_ids, {**job_settings, "first": first}))
+        while in_flight:
+            message = worker.receive(self.vllm_settings.timeout)
+            if message[0] == "generated" and message[1] in in_flight:
+                first = in_flight.pop(message[1])
+                generated.update(enumerate(message[2], first))
+
+    def _stop_worker(self) -> None:
         if self._worker is not None:
             self._worker.close()
             self._worker = None
 
     def close(self) -> None:
-        self._end()
-        self._checkpoint = self._probed = self._merged = None
+        self._stop_worker()
+        self._checkpoint = self._probe_logprobs = self._merged_folder = None
 
 
-def _pass_on(died: WorkerDied) -> None:
-    """No second try."""
+def _reraise(died: WorkerDied) -> None:
+    """Do not restart the worker."""
     raise died
 
 
-def _alike(one: Checkpoint, other: Checkpoint) -> bool:
-    """Whether two checkpoints are one architecture, so that weights alone differ."""
+def _same_architecture(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two checkpoints have the same architecture and no adapter, so that only their weights differ."""
 
-    def shape(config: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in config.items() if key not in VOLATILE}
+    def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in config.items() if key not in IGNORED_CONFIG_KEYS}
 
     return (
-        shape(one.config) == shape(other.config)
+        architecture(one.config) == architecture(other.config)
         and bool(one.config)
         and one.adapter is None
         and other.adapter is None

@@ -1,20 +1,21 @@
-"""Ways of asking vLLM for log-probabilities, and of reading its answers: pure functions, without vLLM.
+"""Requesting log-probabilities from vLLM and reading its outputs: pure functions that do not import vLLM.
 
 The last token of a request is never fed. vLLM is given the tokens before it (so a window of the model's full length
-fits as it does in transformers) and predicts one token: there the last token's log-probability is read by its id
-(``logprob_token_ids``), and whether it is the argmax by what greedy sampling chose. Requests that differ in the last
-token alone, such as options of one token, are therefore one prompt.
+fits, as it does in transformers) and predicts one token: the last token's log-probability is read by its id
+(``logprob_token_ids``), and it is the argmax if greedy sampling chose it. Requests that differ only in the last token,
+such as options of one token, therefore share a prompt.
 
-The scored tokens before the last lie in the prompt. Their log-probabilities come on one of two paths:
+The other scored tokens are part of the prompt. Their log-probabilities come by one of two paths:
 
 ``token-ids``
-    ``prompt_logprob_token_ids``: the head runs on the scored rows alone (vLLM 0.32 and later with its V2 runner). There
-    is no rank in the answer; see `greedy_by_bounds`.
+    ``prompt_logprob_token_ids``: the head runs on the scored rows only (vLLM 0.32 and later with its V2 runner). The
+    output has no ranks; see `greedy_by_bounds`.
 ``prompt-logprobs``
-    ``prompt_logprobs=0``: a log-probability and a rank for every row that was computed. Rows that the prefix cache
-    covered are missing or garbage, so answers are indexed from the end and must name the prompt's own tokens.
+    ``prompt_logprobs=0``: a log-probability and a rank for every computed row. Rows covered by the prefix cache are
+    missing or garbage, so outputs are indexed from the end and checked against the prompt's tokens.
 
-On both paths an answer whose scored rows the prefix cache swallowed is dropped, and asked again without the cache.
+On both paths an output that lacks scored rows because the prefix cache covered them is dropped, and the request is
+repeated without the cache.
 """
 
 from __future__ import annotations
@@ -28,47 +29,47 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Path = Literal["token-ids", "prompt-logprobs"]
-MOST_IDS = 128
+ScoringPath = Literal["token-ids", "prompt-logprobs"]
+MAX_LAST_IDS = 128
 """vLLM's own limit on ``logprob_token_ids``."""
-RIVALS = 8
-"""On the path ``token-ids``, so many frequent tokens are asked beside each scored one, to show that it is not the argmax."""
-SURE = 1e-4
-"""Nats by which a bound must be passed before it decides."""
+RIVAL_COUNT = 8
+"""On the path ``token-ids``: how many frequent tokens are requested with each scored one, to show it is not the argmax."""
+BOUND_MARGIN = 1e-4
+"""Margin in nats by which a bound must be exceeded to count."""
 
 Floats = NDArray[np.float32]
 
 
-class Missing(Exception):
-    """An answer lacks a log-probability that was asked for."""
+class MissingLogprobs(Exception):
+    """An output lacks a log-probability that was requested."""
 
 
 @dataclass(slots=True)
-class Ask:
-    """One vLLM request: a prompt that one or more scored requests share."""
+class PromptRequest:
+    """A request to vLLM: a prompt that one or more scored requests share."""
 
     prompt: list[int]
     start: int
-    """Rows from ``start - 1`` on are wanted: the smallest start of the members."""
+    """The smallest start of the members: rows from ``start - 1`` on are needed."""
     last: list[int]
-    """Distinct ids whose log-probability after the prompt is wanted."""
+    """Distinct ids whose log-probability after the prompt is needed."""
     members: list[int]
     """Positions of the scored requests in their job."""
     cached: bool = True
     """Whether the prefix cache may be read."""
     ranks: bool = False
-    """Whether ranks are wanted although the path has none: the greedy flag could not be told otherwise."""
+    """Whether to request ranks even on the path ``token-ids``, because bounds did not decide the greedy flag."""
     rivals: list[int] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
-        """Scored tokens inside the prompt."""
+        """Number of scored tokens inside the prompt."""
         return len(self.prompt) - self.start
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What an `Ask` brought. ``greedy`` values: 1 argmax, 0 not, -1 not known."""
+class PromptResult:
+    """The result of an `PromptRequest`. ``greedy`` values: 1 argmax, 0 not, -1 unknown."""
 
     rows: Floats
     """``[rows]`` log-probabilities of ``prompt[start:]``."""
@@ -76,150 +77,158 @@ class Answer:
     """``[rows]``."""
     last: dict[int, float]
     chosen: int
-    """The argmax after the prompt."""
+    """The id of the argmax after the prompt."""
 
 
-def choose(*, wanted: str, v2_runner: bool, has_token_ids: bool) -> Path:
-    """The path that the installed vLLM offers; `wanted` is ``auto`` or a path's name.
+def choose_path(*, setting: str, v2_runner: bool, has_token_ids: bool) -> ScoringPath:
+    """The path to use with the installed vLLM; `setting` is ``auto`` or the name of a path.
 
-    Raises `Missing` where the wanted one is not offered.
+    Raises `MissingLogprobs` if vLLM does not support it.
     """
-    offered = v2_runner and has_token_ids
-    if wanted == "auto":
-        return "token-ids" if offered else "prompt-logprobs"
-    if wanted == "token-ids" and not offered:
-        raise Missing("scoring=token-ids needs vLLM 0.32 or later with its V2 model runner, which is not active here.")
-    if wanted not in ("token-ids", "prompt-logprobs"):
-        raise Missing(f"scoring takes auto, token-ids or prompt-logprobs, not '{wanted}'.")
-    return "token-ids" if wanted == "token-ids" else "prompt-logprobs"
+    is_supported = v2_runner and has_token_ids
+    if setting == "auto":
+        return "token-ids" if is_supported else "prompt-logprobs"
+    if setting == "token-ids" and not is_supported:
+        raise MissingLogprobs(
+            "scoring=token-ids needs vLLM 0.32 or later with its V2 model runner, which is not active here."
+        )
+    if setting not in ("token-ids", "prompt-logprobs"):
+        raise MissingLogprobs(f"scoring takes auto, token-ids or prompt-logprobs, not '{setting}'.")
+    return "token-ids" if setting == "token-ids" else "prompt-logprobs"
 
 
-def asks(requests: Sequence[tuple[Sequence[int], int]]) -> list[Ask]:
-    """The distinct prompts of a job's requests ``(tokens, start)``, in the order in which they first appear.
+def group_by_prompt(requests: Sequence[tuple[Sequence[int], int]]) -> list[PromptRequest]:
+    """Group the requests ``(tokens, start)`` of a job by prompt, in order of first appearance.
 
-    Requests of one prompt are one ask, up to vLLM's limit on ids.
+    A group holds at most `MAX_LAST_IDS` distinct last tokens.
     """
-    found: dict[bytes, Ask] = {}
-    made: list[Ask] = []
+    by_prompt: dict[bytes, PromptRequest] = {}
+    groups: list[PromptRequest] = []
     for position, (tokens, start) in enumerate(requests):
         prompt = np.asarray(tokens[:-1], dtype=np.int32)
         key = prompt.tobytes()
-        ask = found.get(key)
-        if ask is None or (tokens[-1] not in ask.last and len(ask.last) >= MOST_IDS):
-            ask = found[key] = Ask(prompt.tolist(), start, [], [])
-            made.append(ask)
-        ask.start = min(ask.start, start)
-        if tokens[-1] not in ask.last:
-            ask.last.append(int(tokens[-1]))
-        ask.members.append(position)
-    return made
+        group = by_prompt.get(key)
+        if group is None or (tokens[-1] not in group.last and len(group.last) >= MAX_LAST_IDS):
+            group = by_prompt[key] = PromptRequest(prompt.tolist(), start, [], [])
+            groups.append(group)
+        group.start = min(group.start, start)
+        if tokens[-1] not in group.last:
+            group.last.append(int(tokens[-1]))
+        group.members.append(position)
+    return groups
 
 
-def rivals(requests: Iterable[tuple[Sequence[int], int]]) -> list[int]:
-    """The most frequent scored tokens of a job: where one of them is likelier than a scored token, that is not the argmax."""
+def rival_tokens(requests: Iterable[tuple[Sequence[int], int]]) -> list[int]:
+    """The most frequent scored tokens of a job: a scored token that is less likely than one of them is not the argmax."""
     counts = Counter(int(token) for tokens, start in requests for token in tokens[start:])
-    return [token for token, _ in counts.most_common(RIVALS)]
+    return [token for token, _ in counts.most_common(RIVAL_COUNT)]
 
 
-def sampling(ask: Ask, path: Path) -> dict[str, Any]:
-    """The arguments of vLLM's ``SamplingParams`` for an ask."""
+def sampling_arguments(request: PromptRequest, path: ScoringPath) -> dict[str, Any]:
+    """The arguments of vLLM's ``SamplingParams``."""
     options: dict[str, Any] = {
         "max_tokens": 1,
         "temperature": 0.0,
         "detokenize": False,
         "ignore_eos": True,
         "flat_logprobs": True,
-        "logprob_token_ids": ask.last,
-        "skip_reading_prefix_cache": not ask.cached,
+        "logprob_token_ids": request.last,
+        "skip_reading_prefix_cache": not request.cached,
         "skip_clone": True,
     }
-    if ask.rows and (path == "prompt-logprobs" or ask.ranks):
+    if request.rows and (path == "prompt-logprobs" or request.ranks):
         options["prompt_logprobs"] = 0
-    elif ask.rows:
-        scored = np.asarray(ask.prompt[ask.start :], dtype=np.int64)
-        beside = np.broadcast_to(np.asarray(ask.rivals, dtype=np.int64), (len(scored), len(ask.rivals)))
-        options["prompt_logprob_token_ids"] = np.concatenate([scored[:, None], beside], axis=1)
-        options["prompt_logprob_start"] = ask.start - 1
+    elif request.rows:
+        scored_ids = np.asarray(request.prompt[request.start :], dtype=np.int64)
+        rival_ids = np.broadcast_to(np.asarray(request.rivals, dtype=np.int64), (len(scored_ids), len(request.rivals)))
+        options["prompt_logprob_token_ids"] = np.concatenate([scored_ids[:, None], rival_ids], axis=1)
+        options["prompt_logprob_start"] = request.start - 1
     return options
 
 
-def swallowed(ask: Ask, path: Path, output: Any) -> bool:
-    """Whether the prefix cache covered rows that were wanted, so that the answer must be asked for again."""
-    if not ask.rows or not ask.cached:
+def lost_to_cache(request: PromptRequest, path: ScoringPath, output: Any) -> bool:
+    """Whether the prefix cache covered rows that are needed, so that the request must be repeated."""
+    if not request.rows or not request.cached:
         return False
-    if path == "token-ids" and not ask.ranks:
+    if path == "token-ids" and not request.ranks:
         return output.prompt_token_id_logprobs is None
-    return int(output.num_cached_tokens or 0) > ask.start - 1
+    return int(output.num_cached_tokens or 0) > request.start - 1
 
 
-def read(ask: Ask, path: Path, output: Any, vocabulary: int) -> Answer:
-    """An answer out of vLLM's ``RequestOutput``. Raises `Missing` where anything that was asked for is not there."""
+def read_output(request: PromptRequest, path: ScoringPath, output: Any, vocabulary: int) -> PromptResult:
+    """Read vLLM's ``RequestOutput``. Raises `MissingLogprobs` if anything that was requested is missing."""
     completion = output.outputs[0] if output.outputs else None
     if completion is None or completion.logprobs is None or len(completion.token_ids) != 1:
-        raise Missing("vLLM predicted no token after a prompt.")
+        raise MissingLogprobs("vLLM predicted no token after a prompt.")
     flat = completion.logprobs
     last = dict(zip(flat.token_ids, flat.logprobs, strict=True))
-    if any(token not in last for token in ask.last):
-        raise Missing("vLLM gave no log-probability for the last token of a request.")
+    if any(token not in last for token in request.last):
+        raise MissingLogprobs("vLLM gave no log-probability for the last token of a request.")
     rows = np.zeros(0, dtype=np.float32)
     greedy = np.zeros(0, dtype=np.int8)
-    if ask.rows:
-        if path == "prompt-logprobs" or ask.ranks:
-            rows, greedy = _from_prompt(ask, output)
+    if request.rows:
+        if path == "prompt-logprobs" or request.ranks:
+            rows, greedy = _from_prompt(request, output)
         else:
-            rows, greedy = _from_ids(ask, output, vocabulary)
-    return Answer(rows, greedy, {token: float(last[token]) for token in ask.last}, int(completion.token_ids[0]))
+            rows, greedy = _from_ids(request, output, vocabulary)
+    return PromptResult(
+        rows, greedy, {token: float(last[token]) for token in request.last}, int(completion.token_ids[0])
+    )
 
 
-def _from_prompt(ask: Ask, output: Any) -> tuple[Floats, NDArray[np.int8]]:
-    """The last rows of ``prompt_logprobs``, one entry a row; a row that is not the prompt's own token is none."""
-    flat, count = output.prompt_logprobs, ask.rows
+def _from_prompt(request: PromptRequest, output: Any) -> tuple[Floats, NDArray[np.int8]]:
+    """The last rows of ``prompt_logprobs``, which must be those of the prompt's own tokens."""
+    flat, count = output.prompt_logprobs, request.rows
     if flat is None or len(flat.logprobs) < count:
-        raise Missing(f"vLLM gave {0 if flat is None else len(flat.logprobs)} rows where {count} were needed.")
-    if list(flat.token_ids[-count:]) != ask.prompt[-count:]:
-        raise Missing("vLLM gave log-probabilities of other tokens than the prompt's.")
+        raise MissingLogprobs(f"vLLM gave {0 if flat is None else len(flat.logprobs)} rows where {count} were needed.")
+    if list(flat.token_ids[-count:]) != request.prompt[-count:]:
+        raise MissingLogprobs("vLLM gave log-probabilities of other tokens than the prompt's.")
     rows = np.asarray(flat.logprobs[-count:], dtype=np.float32)
     greedy = np.fromiter((rank == 1 for rank in flat.ranks[-count:]), dtype=np.int8, count=count)
     return rows, greedy
 
 
-def _from_ids(ask: Ask, output: Any, vocabulary: int) -> tuple[Floats, NDArray[np.int8]]:
+def _from_ids(request: PromptRequest, output: Any, vocabulary: int) -> tuple[Floats, NDArray[np.int8]]:
     """``prompt_token_id_logprobs``: column 0 is the scored token, the others are its rivals."""
-    found = output.prompt_token_id_logprobs
-    shape = (ask.rows, 1 + len(ask.rivals))
-    if found is None or tuple(found.shape) != shape:
-        raise Missing(f"vLLM gave {None if found is None else tuple(found.shape)} log-probabilities, not {shape}.")
-    table = np.asarray(found, dtype=np.float32)
+    logprobs = output.prompt_token_id_logprobs
+    shape = (request.rows, 1 + len(request.rivals))
+    if logprobs is None or tuple(logprobs.shape) != shape:
+        raise MissingLogprobs(
+            f"vLLM gave {None if logprobs is None else tuple(logprobs.shape)} log-probabilities, not {shape}."
+        )
+    table = np.asarray(logprobs, dtype=np.float32)
     return table[:, 0].copy(), greedy_by_bounds(table, vocabulary)
 
 
 def greedy_by_bounds(table: Floats, vocabulary: int) -> NDArray[np.int8]:
-    """What log-probabilities alone tell about the argmax: 1 it is, 0 it is not, -1 not known.
+    """Whether scored tokens are the argmax, as far as log-probabilities alone show: 1 yes, 0 no, -1 unknown.
 
-    `table` is ``[rows, 1 + rivals]``, nats. A token of more than half of the probability is the argmax. One with less
-    than 1 / vocabulary is not, nor is one that a rival surpasses.
+    `table` is ``[rows, 1 + rivals]``, nats, the scored token first. A token with more than half of the probability is
+    the argmax. One with less than 1 / vocabulary is not, and neither is one that is less likely than a rival.
     """
-    own = table[:, 0]
-    greedy = np.full(len(own), -1, dtype=np.int8)
-    greedy[own > math.log(0.5) + SURE] = 1
-    greedy[own < -math.log(vocabulary) - SURE] = 0
+    scored = table[:, 0]
+    greedy = np.full(len(scored), -1, dtype=np.int8)
+    greedy[scored > math.log(0.5) + BOUND_MARGIN] = 1
+    greedy[scored < -math.log(vocabulary) - BOUND_MARGIN] = 0
     if table.shape[1] > 1:
-        greedy[table[:, 1:].max(axis=1) > own + SURE] = 0
+        greedy[table[:, 1:].max(axis=1) > scored + BOUND_MARGIN] = 0
     return greedy
 
 
-def member(ask: Ask, answer: Answer, tokens: Sequence[int], start: int) -> tuple[Floats, int]:
-    """One request's log-probabilities ``[len(tokens) - start]`` and its greedy flag (1, 0, or -1: not known).
+def member_scores(
+    request: PromptRequest, result: PromptResult, tokens: Sequence[int], start: int
+) -> tuple[Floats, int]:
+    """One request's log-probabilities ``[len(tokens) - start]`` and its greedy flag (1, 0, or -1: unknown).
 
-    Raises `Missing` for a value that is not a number.
+    Raises `MissingLogprobs` for NaN and infinite values.
     """
-    skip = start - ask.start
-    values = np.append(answer.rows[skip:], np.float32(answer.last[int(tokens[-1])]))
+    offset = start - request.start
+    values = np.append(result.rows[offset:], np.float32(result.last[int(tokens[-1])]))
     if len(values) != len(tokens) - start:
-        raise Missing(f"vLLM gave {len(values)} log-probabilities where {len(tokens) - start} were needed.")
+        raise MissingLogprobs(f"vLLM gave {len(values)} log-probabilities where {len(tokens) - start} were needed.")
     if not np.isfinite(values).all():
-        raise Missing("vLLM gave a log-probability that is not a number (NaN or infinite).")
-    flags = answer.greedy[skip:]
-    if answer.chosen != int(tokens[-1]) or bool((flags == 0).any()):
+        raise MissingLogprobs("vLLM gave a log-probability that is not a number (NaN or infinite).")
+    flags = result.greedy[offset:]
+    if result.chosen != int(tokens[-1]) or bool((flags == 0).any()):
         return values, 0
     return values, -1 if bool((flags == -1).any()) else 1

@@ -1,4 +1,4 @@
-"""Starts the worker process, talks to it, notices that it died or hangs, and ends it with all that it started."""
+"""Starts the worker process, exchanges messages with it, detects that it died or hangs, and kills it with its children."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from evalkit.errors import EvalkitError
 from evalkit.system import home
 
 START_SECONDS = 1800.0
-"""A start may read many gigabytes over a network and compile; longer than this is taken for a hang."""
+"""Starting may read many gigabytes over a network and compile; taking longer than this counts as a hang."""
 KEPT_LOGS = 20
 ERROR_WORDS = ("Error", "error:", "Exception", "refus", "Killed", "Fatal")
 
 
 class WorkerDied(Exception):
-    """The worker ended, or gave no sign of life for too long. The message says how, and what its log ends with."""
+    """The worker ended, or sent nothing for too long. The message says how, and quotes the last error in its log."""
 
     def __init__(self, message: str, *, out_of_memory: bool = False) -> None:
         super().__init__(message)
@@ -32,13 +32,13 @@ class WorkerDied(Exception):
 
 
 class WorkerProcess:
-    """A Python process of its own session, with a pipe. Its output goes to a file."""
+    """A Python process in its own session, connected by a pipe. Its output goes to a file."""
 
     def __init__(self, env: Mapping[str, str], log: Path) -> None:
         ours, theirs = socket.socketpair()
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
-        self._began = log.stat().st_size if log.exists() else 0
+        self._log_start = log.stat().st_size if log.exists() else 0
         package = str(Path(__file__).resolve().parents[3])
         paths = [package, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
         try:
@@ -50,7 +50,7 @@ class WorkerProcess:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=(theirs.fileno(),),
-                    start_new_session=True,  # so that it can be ended with its children, and Ctrl-C is ours alone
+                    start_new_session=True,  # so that its children can be killed with it, and Ctrl-C reaches only us
                 )
         except OSError as error:
             ours.close()
@@ -61,7 +61,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The process, which leads its own session and group."""
+        """The process id, which is also that of its session and process group."""
         return self._process.pid
 
     def send(self, message: tuple[Any, ...]) -> None:
@@ -69,54 +69,56 @@ class WorkerProcess:
         try:
             self._pipe.send(message)
         except (OSError, ValueError):
-            self._dead()
+            self._raise_died()
 
     def receive(self, timeout: float) -> tuple[Any, ...]:
-        """The next message. Raises `WorkerDied` where the process ended, or said nothing for `timeout` seconds."""
+        """The next message. Raises `WorkerDied` if the process ended, or sent nothing for `timeout` seconds."""
         try:
             if not self._pipe.poll(timeout):
                 self.kill()
-                raise WorkerDied(f"vLLM gave no sign of life for {timeout:.0f} seconds and was stopped.{self._where()}")
+                raise WorkerDied(
+                    f"vLLM gave no sign of life for {timeout:.0f} seconds and was stopped.{self._log_hint()}"
+                )
             message: tuple[Any, ...] = self._pipe.recv()
         except (EOFError, OSError):
-            self._dead()
+            self._raise_died()
         if message[0] == "failed":
             self.kill()
-            raise WorkerDied(f"vLLM failed: {message[2]}{self._where()}", out_of_memory=message[1] == "memory")
+            raise WorkerDied(f"vLLM failed: {message[2]}{self._log_hint()}", out_of_memory=message[1] == "memory")
         return message
 
-    def _dead(self) -> NoReturn:
-        """Say how the process ended."""
+    def _raise_died(self) -> NoReturn:
+        """Raise `WorkerDied`, saying how the process ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         code = self._process.poll()
         self.kill()
-        how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-        tail = self.tail()
-        said = f" Its last words: {tail}" if tail else ""
-        memory = "out of memory" in self._text().lower() or "OutOfMemoryError" in self._text()
-        raise WorkerDied(f"vLLM's process {how}.{said}{self._where()}", out_of_memory=memory)
+        ending = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+        error = self.last_error()
+        quoted = f" Its last words: {error}" if error else ""
+        out_of_memory = "out of memory" in self._log_tail().lower() or "OutOfMemoryError" in self._log_tail()
+        raise WorkerDied(f"vLLM's process {ending}.{quoted}{self._log_hint()}", out_of_memory=out_of_memory)
 
-    def _where(self) -> str:
+    def _log_hint(self) -> str:
         return f" (log: {self.log})"
 
-    def _text(self) -> str:
-        """The end of what this process wrote."""
+    def _log_tail(self) -> str:
+        """The end of what this process wrote to the log, at most 64 KiB."""
         try:
             with self.log.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(self._began, size - 65536))
+                file.seek(max(self._log_start, size - 65536))
                 return file.read().decode("utf-8", "replace")
         except OSError:
             return ""
 
-    def tail(self) -> str:
-        """The last line of the log that looks like an error, or nothing."""
-        lines = [line.strip() for line in self._text().splitlines() if line.strip()]
+    def last_error(self) -> str:
+        """The last line of the log that looks like an error, or an empty string."""
+        lines = [line.strip() for line in self._log_tail().splitlines() if line.strip()]
         return next((line for line in reversed(lines) if any(word in line for word in ERROR_WORDS)), "")[:300]
 
     def close(self) -> None:
-        """Ask the worker to end, and make sure of it."""
+        """Ask the worker to end, and kill it if it does not."""
         with contextlib.suppress(OSError, ValueError):
             self._pipe.send(("stop",))
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -124,7 +126,7 @@ class WorkerProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End the process and everything that it started. Safe to call twice."""
+        """Kill the process and everything that it started. Safe to call twice."""
         with contextlib.suppress(OSError):
             self._pipe.close()
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -133,10 +135,10 @@ class WorkerProcess:
             self._process.wait(5)
 
 
-def log_file(wanted: str) -> Path:
-    """Where vLLM's own output goes: the file that is asked for, else one in the cache, where the newest few stay."""
-    if wanted:
-        return Path(wanted).expanduser().resolve()
+def log_file(requested: str) -> Path:
+    """Where vLLM's output goes: the requested file, else one in the cache, which keeps the newest `KEPT_LOGS`."""
+    if requested:
+        return Path(requested).expanduser().resolve()
     folder = home.cache() / "vllm-logs"
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("*.log"), key=lambda file: file.stat().st_mtime)[: -KEPT_LOGS + 1]:

@@ -1,4 +1,4 @@
-"""Batches in, scores out, through a worker that may die: nothing is lost but what was under way, and that is asked again."""
+"""Streaming batches through a worker that may die: batches in flight are sent again, and nothing else is lost."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from evalkit.engines.vllm.process import WorkerDied, WorkerProcess
 from evalkit.errors import RequestRefused, ScoringError
 from evalkit.records import Batch, Scores
 
-MOST_DEATHS = 10
-"""So many ends of the worker in a row, without one batch done between them, are the end of the run."""
-AHEAD_STEPS = 16
-"""The worker holds about so many steps' tokens, so that it never waits for more."""
+MAX_DEATHS = 10
+"""The run fails after this many deaths of the worker in a row without a finished job in between."""
+STEPS_AHEAD = 16
+"""The worker is kept supplied with the tokens of about this many steps, so that it never waits."""
 
 
 @dataclass(slots=True)
-class Root:
-    """A batch as it was given; `found` has one entry a request."""
+class PendingBatch:
+    """A batch being scored; `scores` has one entry per request."""
 
     batch: Batch
-    found: list[Scores | None]
-    left: int
+    scores: list[Scores | None]
+    remaining: int
 
 
 @dataclass(slots=True)
-class Part:
-    """What is sent as one job: a whole batch, or a part of one that the worker died on."""
+class BatchPart:
+    """What is sent as one job: a whole batch, or part of a batch that the worker died on."""
 
-    root: Root
+    pending: PendingBatch
     positions: range
-    alone: bool = False
-    """To be scored with nothing beside it: it was under way when the worker died."""
+    isolated: bool = False
+    """Whether it is scored with no other job in flight, because it was in flight when the worker died."""
     deaths: int = 0
     tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tokens = sum(len(self.root.batch.requests[i].tokens) - 1 for i in self.positions)
+        self.tokens = sum(len(self.pending.batch.requests[i].tokens) - 1 for i in self.positions)
 
-    def halves(self) -> list[Part]:
+    def halves(self) -> list[BatchPart]:
         middle = (self.positions.start + self.positions.stop) // 2
         low, high = range(self.positions.start, middle), range(middle, self.positions.stop)
-        return [Part(self.root, low, alone=True), Part(self.root, high, alone=True)]
+        return [BatchPart(self.pending, low, isolated=True), BatchPart(self.pending, high, isolated=True)]
 
 
-class Stream:
-    """One pass over batches. `worker` gives the running process, `restart` a new one after it died."""
+class ScoreStream:
+    """One pass over batches. `worker` returns the running process; `restart` starts a new one after it died."""
 
     def __init__(
         self,
@@ -60,104 +60,104 @@ class Stream:
         step_tokens: Callable[[], int],
         step_requests: int,
         timeout: float,
-        numbers: Iterator[int],
+        job_numbers: Iterator[int],
     ) -> None:
         self._source = iter(batches)
         self._worker, self._restart = worker, restart
         self._step_tokens, self._step_requests = step_tokens, step_requests
         self._timeout = timeout
-        self._numbers = numbers
-        self._again: deque[Part] = deque()
-        self._under_way: dict[int, Part] = {}
+        self._job_numbers = job_numbers
+        self._retries: deque[BatchPart] = deque()
+        self._in_flight: dict[int, BatchPart] = {}
         self._deaths = 0
 
     def run(self) -> Iterator[tuple[Batch, list[Scores]]]:
-        """Each batch once, as soon as all of it is scored, in any order. Raises `ScoringError` and `RequestRefused`."""
+        """Yield each batch once, in any order, when it is scored. Raises `ScoringError` and `RequestRefused`."""
         while True:
             try:
                 self._fill()
-                if not self._under_way:
+                if not self._in_flight:
                     return
-                done = self._take(self._worker().receive(self._timeout))
+                done = self._handle(self._worker().receive(self._timeout))
             except WorkerDied as died:
                 self._recover(died)
                 continue
             if done is not None:
-                yield done.batch, [scores for scores in done.found if scores is not None]
+                yield done.batch, [score for score in done.scores if score is not None]
 
     def _fill(self) -> None:
-        while self._room():
-            if self._again:
-                part = self._again.popleft()
+        while self._has_capacity():
+            if self._retries:
+                part = self._retries.popleft()
             else:
                 batch = next(self._source, None)
                 if batch is None:
                     return
                 count = len(batch.requests)
-                part = Part(Root(batch, [None] * count, count), range(count))
-            number = next(self._numbers)
-            self._under_way[number] = part
+                part = BatchPart(PendingBatch(batch, [None] * count, count), range(count))
+            number = next(self._job_numbers)
+            self._in_flight[number] = part
             self._worker().send(_message(number, part))
 
-    def _room(self) -> bool:
-        if (self._again and self._again[0].alone) or any(part.alone for part in self._under_way.values()):
-            return not self._under_way
-        if len(self._under_way) < 2:
+    def _has_capacity(self) -> bool:
+        if (self._retries and self._retries[0].isolated) or any(part.isolated for part in self._in_flight.values()):
+            return not self._in_flight
+        if len(self._in_flight) < 2:
             return True
-        tokens = sum(part.tokens for part in self._under_way.values())
-        requests = sum(len(part.positions) for part in self._under_way.values())
-        return tokens < AHEAD_STEPS * self._step_tokens() and requests < 4 * self._step_requests
+        tokens = sum(part.tokens for part in self._in_flight.values())
+        requests = sum(len(part.positions) for part in self._in_flight.values())
+        return tokens < STEPS_AHEAD * self._step_tokens() and requests < 4 * self._step_requests
 
-    def _take(self, message: tuple[Any, ...]) -> Root | None:
-        """A message of the worker; the batch that it completes, if any."""
+    def _handle(self, message: tuple[Any, ...]) -> PendingBatch | None:
+        """Handle a message of the worker; return the batch that it completes, if any."""
         if message[0] == "missing":
-            part = self._under_way.get(message[1])
+            part = self._in_flight.get(message[1])
             if part is None:
                 return None
-            raise RequestRefused(message[3], part.root.batch.requests[part.positions[message[2]]])
-        if message[0] != "scores" or message[1] not in self._under_way:
-            return None  # a sign of life, or an answer that nobody waits for any more
-        part = self._under_way.pop(message[1])
+            raise RequestRefused(message[3], part.pending.batch.requests[part.positions[message[2]]])
+        if message[0] != "scores" or message[1] not in self._in_flight:
+            return None  # a heartbeat, or an answer to a job that was given up
+        part = self._in_flight.pop(message[1])
         self._deaths = 0
-        root = part.root
+        pending = part.pending
         for position, scores in zip(part.positions, _scores(part, message[2], message[3]), strict=True):
-            root.found[position] = scores
-            root.left -= 1
-        return root if not root.left else None
+            pending.scores[position] = scores
+            pending.remaining -= 1
+        return pending if not pending.remaining else None
 
     def _recover(self, died: WorkerDied) -> None:
-        """Start again, with what was under way one by one; what kills the worker alone is halved."""
+        """Restart the worker and send the jobs in flight again, one at a time; one that kills it alone is halved."""
         self._deaths += 1
-        parts = list(self._under_way.values())
-        self._under_way.clear()
-        if self._deaths > MOST_DEATHS:
-            raise ScoringError(f"{died} It was started again {MOST_DEATHS} times to no avail.")
-        if len(parts) == 1 and parts[0].alone and not died.out_of_memory:
+        parts = list(self._in_flight.values())
+        self._in_flight.clear()
+        if self._deaths > MAX_DEATHS:
+            raise ScoringError(f"{died} It was started again {MAX_DEATHS} times to no avail.")
+        if len(parts) == 1 and parts[0].isolated and not died.out_of_memory:
             part = parts[0]
             part.deaths += 1
             if len(part.positions) > 1:
                 parts = part.halves()
             elif part.deaths > 1:
                 raise RequestRefused(
-                    f"vLLM's process dies on this request. {died}", part.root.batch.requests[part.positions.start]
+                    f"vLLM's process dies on this request. {died}", part.pending.batch.requests[part.positions.start]
                 )
         for part in parts:
-            part.alone = True
-        self._again.extendleft(reversed(parts))
+            part.isolated = True
+        self._retries.extendleft(reversed(parts))
         self._restart(died)
 
 
-def _message(number: int, part: Part) -> tuple[Any, ...]:
-    requests = [part.root.batch.requests[i] for i in part.positions]
+def _message(number: int, part: BatchPart) -> tuple[Any, ...]:
+    requests = [part.pending.batch.requests[i] for i in part.positions]
     tokens = np.concatenate([np.asarray(request.tokens, dtype=np.int32) for request in requests])
     lengths = np.array([len(request.tokens) for request in requests], dtype=np.int64)
     starts = np.array([request.start for request in requests], dtype=np.int64)
     return ("score", number, tokens, lengths, starts)
 
 
-def _scores(part: Part, logprobs: Any, greedy: Any) -> Iterator[Scores]:
-    """The worker's arrays as one `Scores` a request; sums in float64."""
-    requests = [part.root.batch.requests[i] for i in part.positions]
+def _scores(part: BatchPart, logprobs: Any, greedy: Any) -> Iterator[Scores]:
+    """The worker's arrays as one `Scores` per request; sums in float64."""
+    requests = [part.pending.batch.requests[i] for i in part.positions]
     ends = np.cumsum([request.scored for request in requests])
     if len(logprobs) != ends[-1] or len(greedy) != len(requests):
         raise ScoringError("vLLM gave another number of log-probabilities than was asked for.")

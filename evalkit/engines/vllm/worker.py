@@ -1,16 +1,16 @@
-"""The process that holds vLLM: ``python -m evalkit.engines.vllm.worker FD``. Everything else talks to it over a pipe.
+"""The process that runs vLLM: ``python -m evalkit.engines.vllm.worker FD``, connected to the engine by a pipe.
 
-Messages are tuples of plain values and numpy arrays; the first item names them.
+Messages are tuples of plain values and numpy arrays; the first item is the message's name.
 
 to the worker
-    ``("start", spec)``, ``("swap", folder, mend)``, ``("adapter", name, number, folder)``, ``("score", job, tokens, lengths, starts)``,
+    ``("start", spec)``, ``("swap", folder, repack)``, ``("adapter", name, number, folder)``, ``("score", job, tokens, lengths, starts)``,
     ``("generate", job, prompts, settings)``, ``("stop",)``
 from the worker
     ``("ready", facts)``, ``("swapped",)``, ``("refused", kind, reason)``, ``("scores", job, logprobs, greedy)``,
     ``("generated", job, ids)``, ``("missing", job, position, reason)``, ``("alive", steps)``,
-    ``("failed", kind, reason)``: the worker's last words
+    ``("failed", kind, reason)``: the last message before the worker exits
 
-The worker ends when the pipe does, and takes its children along, so it never outlives the one who started it.
+The worker exits when the pipe is closed, and kills its children, so it never outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -31,56 +31,56 @@ from typing import Any
 import numpy as np
 
 from evalkit.encoding.tokenizers import Tokenizer
-from evalkit.engines.endings import end_of_text, stops
+from evalkit.engines.endings import end_of_text_id, has_stop_string
 from evalkit.engines.vllm import paths
 from evalkit.engines.vllm.reasons import reason
 from evalkit.records import GenerationSettings
 
-ALIVE_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class Job:
-    """Requests that were sent together, and what is known of them."""
+class ScoringJob:
+    """Requests that were sent together, and their results so far."""
 
     number: int
     requests: list[tuple[array[int], int]]
     logprobs: list[Any]
     greedy: list[int]
-    left: int
+    remaining: int
     rivals: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Text:
+class GenerationJob:
     """Prompts that are being continued together."""
 
     settings: GenerationSettings
     tokenizer: Tokenizer
     ids: list[list[int]]
-    left: int
+    remaining: int
 
 
 class Worker:
-    """vLLM's engine, stepped; jobs go in as they come and out as they are done."""
+    """Steps vLLM's engine; takes jobs as they come and sends each back when it is done."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
         self.inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.engine: Any = None
-        self.path: paths.Path = "prompt-logprobs"
+        self.path: paths.ScoringPath = "prompt-logprobs"
         self.vocabulary = 0
         self.lora: Any = None
-        self.jobs: dict[int, Job] = {}
-        self.waiting: dict[str, tuple[Job, paths.Ask]] = {}
-        self.writing: dict[str, tuple[int, int]] = {}
+        self.jobs: dict[int, ScoringJob] = {}
+        self.pending: dict[str, tuple[ScoringJob, paths.PromptRequest]] = {}
+        self.generating: dict[str, tuple[int, int]] = {}
         """Job and position of each prompt that is being continued."""
-        self.written: dict[int, Text] = {}
-        self.steps = self.count = 0
-        self.said = 0.0
+        self.generation_jobs: dict[int, GenerationJob] = {}
+        self.steps = self.request_count = 0
+        self.last_heartbeat = 0.0
 
     def listen(self) -> None:
-        """Take everything off the pipe, so that neither side ever waits for the other; at its end, end everything."""
+        """Drain the pipe, so that neither side blocks the other; when it is closed, kill the process group."""
         try:
             while True:
                 self.inbox.put(self.pipe.recv())
@@ -90,7 +90,7 @@ class Worker:
     def run(self) -> None:
         threading.Thread(target=self.listen, daemon=True).start()
         while True:
-            busy = bool(self.waiting or self.writing)
+            busy = bool(self.pending or self.generating)
             try:
                 message = self.inbox.get(block=not busy)
             except queue.Empty:
@@ -108,26 +108,26 @@ class Worker:
         try:
             self.engine, facts = startup.start(spec)
             self.path = facts["path"]
-        except startup.WrongOption as error:
+        except startup.InvalidOption as error:
             self.pipe.send(("refused", "usage", str(error)))
             return
-        except paths.Missing as error:
+        except paths.MissingLogprobs as error:
             self.pipe.send(("refused", "usage", str(error)))
             return
         except Exception as error:
             traceback.print_exc()
-            self.pipe.send(("refused", "memory" if _is_memory(error) else "model", reason(error)))
+            self.pipe.send(("refused", "memory" if _is_out_of_memory(error) else "model", reason(error)))
             return
         self.vocabulary = int(facts["vocabulary"])
         if spec["adapter"] is not None:
             self.on_adapter(*spec["adapter"])
         self.pipe.send(("ready", facts))
 
-    def on_swap(self, folder: str, mend: bool) -> None:
+    def on_swap(self, folder: str, repack: bool) -> None:
         from evalkit.engines.vllm import startup
 
         try:
-            startup.swap(self.engine, folder, mend=mend)
+            startup.swap_weights(self.engine, folder, repack=repack)
         except Exception as error:
             traceback.print_exc()
             self.pipe.send(("refused", "swap", reason(error)))
@@ -135,59 +135,59 @@ class Worker:
         self.pipe.send(("swapped",))
 
     def on_adapter(self, name: str, number: int, folder: str) -> None:
-        """From now on requests are answered by the base with this adapter."""
+        """Use this adapter for all further requests."""
         from vllm.lora.request import LoRARequest
 
         self.lora = LoRARequest(name, number, folder)
 
     # Generation
 
-    def on_generate(self, number: int, prompts: list[list[int]], wanted: dict[str, Any]) -> None:
-        """`wanted`: the fields of `GenerationSettings`, and ``first`` (position of the first prompt, for the seeds), the
+    def on_generate(self, number: int, prompts: list[list[int]], fields: dict[str, Any]) -> None:
+        """`fields`: the fields of `GenerationSettings`, and ``first`` (position of the first prompt, for the seeds), the
         ``tokenizer``'s folder and ``trust_remote_code``."""
         from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
-        first, folder, trust = wanted.pop("first"), wanted.pop("tokenizer"), wanted.pop("trust_remote_code")
-        settings = GenerationSettings(**wanted)
+        first, folder, trust = fields.pop("first"), fields.pop("tokenizer"), fields.pop("trust_remote_code")
+        settings = GenerationSettings(**fields)
         tokenizer = Tokenizer.load(folder, trust_remote_code=trust)
-        self.written[number] = Text(settings, tokenizer, [[] for _ in prompts], len(prompts))
+        self.generation_jobs[number] = GenerationJob(settings, tokenizer, [[] for _ in prompts], len(prompts))
         for position, prompt in enumerate(prompts):
             params = SamplingParams(
                 max_tokens=settings.max_tokens,
                 temperature=settings.temperature,
                 top_p=settings.top_p,
                 seed=settings.seed + first + position,
-                stop_token_ids=[end_of_text(tokenizer)],
+                stop_token_ids=[end_of_text_id(tokenizer)],
                 ignore_eos=True,
                 detokenize=False,
                 output_kind=RequestOutputKind.DELTA if settings.stop else RequestOutputKind.FINAL_ONLY,
             )
-            self.count += 1
-            name = f"g{self.count}"
+            self.request_count += 1
+            name = f"g{self.request_count}"
             self.engine.add_request(name, tokens_input(prompt), params, lora_request=self.lora)
-            self.writing[name] = (number, position)
+            self.generating[name] = (number, position)
 
-    def on_text(self, name: str, output: Any) -> None:
+    def collect_tokens(self, name: str, output: Any) -> None:
         """New tokens of a continuation."""
-        number, position = self.writing[name]
-        text = self.written[number]
+        number, position = self.generating[name]
+        text = self.generation_jobs[number]
         ids = text.ids[position]
         done = output.finished
         for token in output.outputs[0].token_ids:
             ids.append(int(token))
-            if stops(ids, text.tokenizer, text.settings):
+            if has_stop_string(ids, text.tokenizer, text.settings):
                 done = True
                 break
         if not done:
             return
         if not output.finished:
             self.engine.abort_request([name])
-        del self.writing[name]
-        text.left -= 1
-        if not text.left:
-            del self.written[number]
+        del self.generating[name]
+        text.remaining -= 1
+        if not text.remaining:
+            del self.generation_jobs[number]
             self.pipe.send(("generated", number, text.ids))
 
     # Scoring
@@ -199,77 +199,87 @@ class Worker:
             (array("i", tokens[end - length : end].tobytes()), int(start))
             for end, length, start in zip(ends.tolist(), lengths.tolist(), starts.tolist(), strict=True)
         ]
-        job = Job(number, requests, [None] * len(requests), [0] * len(requests), len(requests))
+        job = ScoringJob(number, requests, [None] * len(requests), [0] * len(requests), len(requests))
         if self.path == "token-ids":
-            job.rivals = paths.rivals(requests)
+            job.rivals = paths.rival_tokens(requests)
         self.jobs[number] = job
-        for ask in paths.asks(requests):
-            ask.rivals = job.rivals
-            self.add(job, ask)
+        for prompt_request in paths.group_by_prompt(requests):
+            prompt_request.rivals = job.rivals
+            self.submit(job, prompt_request)
 
-    def add(self, job: Job, ask: paths.Ask) -> None:
+    def submit(self, job: ScoringJob, prompt_request: paths.PromptRequest) -> None:
         from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
 
-        self.count += 1
-        name = f"s{self.count}"
+        self.request_count += 1
+        name = f"s{self.request_count}"
         self.engine.add_request(
             name,
-            tokens_input(ask.prompt),
-            SamplingParams(**paths.sampling(ask, self.path)),
+            tokens_input(prompt_request.prompt),
+            SamplingParams(**paths.sampling_arguments(prompt_request, self.path)),
             lora_request=self.lora,
         )
-        self.waiting[name] = (job, ask)
+        self.pending[name] = (job, prompt_request)
 
     def step(self) -> None:
-        """One step of the engine; what is done goes out."""
+        """Run one step of the engine, and send what it completes."""
         for output in self.engine.step():
             name = output.request_id
-            if name in self.writing:
-                self.on_text(name, output)
+            if name in self.generating:
+                self.collect_tokens(name, output)
                 continue
             if not output.finished:
                 continue
-            found = self.waiting.pop(name, None)
-            if found is None:
-                continue  # its job was given up
-            job, ask = found
+            pending = self.pending.pop(name, None)
+            if pending is None:
+                continue  # its job failed
+            job, prompt_request = pending
             try:
-                self.take(job, ask, output)
-            except paths.Missing as error:
+                self.collect_scores(job, prompt_request, output)
+            except paths.MissingLogprobs as error:
                 self.jobs.pop(job.number, None)
-                self.waiting = {key: value for key, value in self.waiting.items() if value[0] is not job}
-                self.pipe.send(("missing", job.number, ask.members[0], str(error)))
+                self.pending = {key: value for key, value in self.pending.items() if value[0] is not job}
+                self.pipe.send(("missing", job.number, prompt_request.members[0], str(error)))
         self.steps += 1
         now = time.monotonic()
-        if now - self.said > ALIVE_SECONDS:
-            self.said = now
+        if now - self.last_heartbeat > HEARTBEAT_SECONDS:
+            self.last_heartbeat = now
             self.pipe.send(("alive", self.steps))
 
-    def take(self, job: Job, ask: paths.Ask, output: Any) -> None:
-        """Read an answer; ask again without the cache, or for ranks, where that is needed."""
-        if paths.swallowed(ask, self.path, output):
-            ask.cached = False
-            self.add(job, ask)
+    def collect_scores(self, job: ScoringJob, prompt_request: paths.PromptRequest, output: Any) -> None:
+        """Read an output; repeat the request without the cache, or with ranks, if needed."""
+        if paths.lost_to_cache(prompt_request, self.path, output):
+            prompt_request.cached = False
+            self.submit(job, prompt_request)
             return
-        answer = paths.read(ask, self.path, output, self.vocabulary)
-        open_members = []
-        for position in ask.members:
+        result = paths.read_output(prompt_request, self.path, output, self.vocabulary)
+        undecided = []
+        for position in prompt_request.members:
             tokens, start = job.requests[position]
-            values, greedy = paths.member(ask, answer, tokens, start)
+            logprobs, greedy = paths.member_scores(prompt_request, result, tokens, start)
             if greedy < 0:
-                open_members.append(position)
+                undecided.append(position)
                 continue
-            job.logprobs[position], job.greedy[position] = values, greedy
-            job.left -= 1
-        if open_members:
-            self.add(job, paths.Ask(ask.prompt, ask.start, ask.last, open_members, cached=ask.cached, ranks=True))
-        if not job.left:
+            job.logprobs[position], job.greedy[position] = logprobs, greedy
+            job.remaining -= 1
+        if undecided:
+            self.submit(
+                job,
+                paths.PromptRequest(
+                    prompt_request.prompt,
+                    prompt_request.start,
+                    prompt_request.last,
+                    undecided,
+                    cached=prompt_request.cached,
+                    ranks=True,
+                ),
+            )
+        if not job.remaining:
             self.jobs.pop(job.number, None)
             self.pipe.send(("scores", job.number, np.concatenate(job.logprobs), np.asarray(job.greedy, dtype=np.int8)))
 
 
-def _is_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return "outofmemory" in type(error).__name__.lower() or "out of memory" in text or "can't allocate memory" in text
 
@@ -280,12 +290,12 @@ def main() -> None:
     worker = Worker(Connection(int(sys.argv[1])))
     try:
         worker.run()
-        os._exit(0)  # vLLM's own farewell takes seconds; whoever sent the stop ends what it started
+        os._exit(0)  # vLLM's own shutdown takes seconds; the sender of "stop" kills what it started
     except Exception as error:
         traceback.print_exc()
         sys.stderr.flush()
         with contextlib.suppress(OSError):
-            worker.pipe.send(("failed", "memory" if _is_memory(error) else "error", reason(error)))
+            worker.pipe.send(("failed", "memory" if _is_out_of_memory(error) else "error", reason(error)))
         os._exit(1)
 
 
