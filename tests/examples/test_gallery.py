@@ -11,6 +11,7 @@ import pytest
 
 from tests.examples.conftest import EXAMPLES
 
+pytestmark = pytest.mark.slow
 GALLERY = EXAMPLES / "gallery.ipynb"
 
 
