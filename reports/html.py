@@ -75,7 +75,6 @@ def environment() -> Environment:
         number=words.number,
         metric_title=words.metric_title,
         unit_of=words.unit_of,
-        units=words.UNIT_WORDS,
         missing=words.MISSING,
         plainly=words.plainly,
         anchor=anchor,

@@ -61,7 +61,6 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
     tuned = tunings(report, story)
     values: dict[str, Any] = {
         "report": report,
-        "story": story,
         "title": title(report),
         "single": len(report.runs) == 1,
         "signs": WARNING_SIGNS,

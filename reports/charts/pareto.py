@@ -29,11 +29,10 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Pareto:
-    """One score's drawing, and its points in order of compute."""
+    """One score's drawing."""
 
     title: str
     higher: bool
-    points: tuple[Spent, ...]
     drawing: Markup
     unplaced: tuple[str, ...]
     """Checkpoints whose parameters or tokens are unknown."""
@@ -91,7 +90,7 @@ def placed_scores(report: Report) -> list[tuple[str, bool, tuple[Spent, ...], tu
 def paretos(report: Report) -> list[Pareto]:
     """The drawings of `placed_scores`."""
     return [
-        Pareto(title, higher, points, theme.drawing(pareto_chart(points, title), f"{title} against compute"), unplaced)
+        Pareto(title, higher, theme.drawing(pareto_chart(points, title), f"{title} against compute"), unplaced)
         for title, higher, points, unplaced in placed_scores(report)
     ]
 
