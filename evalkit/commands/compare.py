@@ -81,7 +81,7 @@ def compare(
     from evalkit.comparison.compare import compare_runs
     from evalkit.errors import GateFailed, UsageError
 
-    rules = [gates.parse(rule) for rule in fail_if or []]
+    rules = [gates.parse_rule(rule) for rule in fail_if or []]
     found = [find_run(name, output, suite) for name in runs]
     first = 0
     if baseline is not None:
@@ -93,9 +93,9 @@ def compare(
     if len(found) < 2:
         raise UsageError("A comparison needs two runs or more: evalkit compare A B.")
     comparison = compare_runs(found, baseline=first, level=level)
-    fired = gates.check(comparison, rules)
+    fired = gates.check_rules(comparison, rules)
     if as_json:
-        told = [{"rule": one.rule, "run": one.run, "because": list(one.because)} for one in fired]
+        told = [{"rule": one.rule, "run": one.run, "because": list(one.reasons)} for one in fired]
         print_json({**comparison.to_json(), "rules": fail_if or [], "fired": told})
     else:
         _print(comparison, most)
@@ -127,7 +127,7 @@ def _print(comparison: Comparison, most: int) -> None:
 
 def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -> None:
     """One line a difference; without the metric's column where the title names it."""
-    from evalkit.comparison.verdict import moved, place
+    from evalkit.comparison.verdict import format_difference, line_name
 
     rows = []
     for _, line in lines.iterrows():
@@ -136,11 +136,11 @@ def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -
         p = "" if line["p_adjusted"] != line["p_adjusted"] else f"{line['p_adjusted']:.2g}"
         rows.append(
             (
-                place(line),
+                line_name(line),
                 *([line["metric"]] if metric else []),
                 a,
                 b,
-                moved(line, unit=False),
+                format_difference(line, unit=False),
                 p,
                 f"{line['n']:,}",
                 sure,
@@ -206,7 +206,7 @@ def trend(
 
 
 def _print_trends(found: Trends, most: int) -> None:
-    from evalkit.comparison.verdict import place, signed
+    from evalkit.comparison.verdict import format_signed, line_name
 
     console = stdout()
     for sentence in found.sentences():
@@ -217,7 +217,7 @@ def _print_trends(found: Trends, most: int) -> None:
         best = lines[(lines["level"].isin(("task", "suite"))) & lines["primary"]]
         if len(best):
             console.print(f"\nBest checkpoint{f', stage {stage}' if stage else ''}:", soft_wrap=True)
-            rows = [_best(line, place(line)) for _, line in best.iterrows()]
+            rows = [_best(line, line_name(line)) for _, line in best.iterrows()]
             columns = ["", "metric", "first", "last", "best", "at", "not distinguishable from it", "only got better"]
             print_table(columns, rows, right=["first", "last", "best"])
         bent = lines[(lines["level"] == "domain") & ~lines["monotone"].astype(bool)]
@@ -226,8 +226,8 @@ def _print_trends(found: Trends, most: int) -> None:
             console.print("\nDomains that did not only get better, the largest fall first:", soft_wrap=True)
             turned = [
                 (
-                    place(one),
-                    signed(one["fall"], one["metric"], unit=False),
+                    line_name(one),
+                    format_signed(one["fall"], one["metric"], unit=False),
                     one["fall_from"],
                     one["fall_to"],
                     ", ".join(one["turns"]),

@@ -1,1 +1,1 @@
-"""Runs lined up: what may be compared, what changed, whether it is real, gates, trends over checkpoints."""
+"""Comparing runs: what is comparable, what changed and whether it is significant, gates, trends over checkpoints."""

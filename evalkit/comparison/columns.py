@@ -1,6 +1,6 @@
-"""The stored documents of a task as columns: what is compared between runs, without a Python object a document.
+"""The stored documents of a task as numpy columns, for comparing runs without a Python object per document.
 
-The same numbers as `evalkit.statistics.metrics` makes row by row, for whole columns at once; a test holds the two together.
+Computes the same numbers as `evalkit.statistics.metrics` does row by row; a test checks that they agree.
 """
 
 from __future__ import annotations
@@ -21,43 +21,42 @@ from evalkit.statistics.metrics import LENGTHS
 if TYPE_CHECKING:
     from evalkit.results.reading import Run
 
-LARGE = ("logprobs", "token_ids", "token_strings")
-"""Columns that a comparison does not need, and that are most of a file."""
+UNNEEDED_COLUMNS = ("logprobs", "token_ids", "token_strings")
+"""Columns that make up most of a file and are not needed for a comparison."""
 BITS = "bits_per_byte"
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """One task of one run, a value a document ``[n]``, in the order of `index`."""
+    """The documents of one task in one run, one value per document ``[n]``, in the order of `index`."""
 
     index: NDArray[np.int64]
-    """Row index in the split: what documents are paired by."""
+    """Row index in the split, by which documents are paired."""
     native_id: list[Any]
     clusters: list[Any] | None
-    """Labels of what goes together; None where no document has one."""
+    """Cluster labels; None if no document has one."""
     truncated: NDArray[np.bool_]
     values: dict[str, Floats] = field(default_factory=dict)
-    """Of questions: metric to its value a document (right 1.0, wrong 0.0, unscored NaN; bits per byte of the gold option)."""
+    """Choice tasks: the values of each metric (right 1.0, wrong 0.0, unscored NaN; bits per byte of the gold option)."""
     groups: list[tuple[str, str]] = field(default_factory=list)
-    """Of texts: source and domain."""
+    """Text tasks: source and domain."""
     bits: Floats = field(default_factory=lambda: np.empty(0))
-    """Of texts: summed negative log-probability in bits; NaN where unscored."""
+    """Text tasks: summed negative log-probability in bits; NaN where unscored."""
     bytes: Floats = field(default_factory=lambda: np.empty(0))
     windows: Floats = field(default_factory=lambda: np.empty(0))
     signature: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
-    """``[n, k]``, what must be equal where two documents are the same: gold, options, bytes, characters (NaN: not known)."""
+    """``[n, k]``, values that are equal if two documents are the same: gold, options, bytes, characters (NaN: unknown)."""
 
     def __len__(self) -> int:
         return len(self.index)
 
 
 def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) -> Columns:
-    """Read a task's documents. `metrics`: names that `metrics.json` has; those that are no accuracy of evalkit's are taken
-    from a column of that name, where the task wrote one.
+    """Read a task's documents. `metrics`: metrics to read from columns of their names, unless evalkit computes them.
 
-    Raises `EvalkitError` where the file is missing, damaged, or holds no usable documents.
+    Raises `EvalkitError` if the file is missing, damaged, or holds no usable documents.
     """
-    table = read_table(run.documents_file(task), without=LARGE)
+    table = read_table(run.documents_file(task), without=UNNEEDED_COLUMNS)
     names = table.column_names
     if "index" not in names:
         raise EvalkitError(f"{run.documents_file(task)} has no column 'index', so its documents cannot be paired.")
@@ -86,14 +85,14 @@ def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) ->
             windows=_numbers(table, "windows")[order],
             signature=np.column_stack([lengths, *(_numbers(table, name)[order] for name in ("characters", "words"))]),
         )
-    values, signature = _choices(table, metrics)
+    values, signature = _choice_columns(table, metrics)
     return Columns(
         **common, values={name: column[order] for name, column in values.items()}, signature=signature[order]
     )
 
 
-def _choices(table: Any, metrics: Iterable[str]) -> tuple[dict[str, Floats], Floats]:
-    """Each accuracy that the rows allow and the gold option's bits per byte; and the documents' signature."""
+def _choice_columns(table: Any, metrics: Iterable[str]) -> tuple[dict[str, Floats], Floats]:
+    """The accuracies that the rows allow and the gold option's bits per byte; and the documents' signature."""
     gold = _numbers(table, "gold")
     values: dict[str, Floats] = {}
     signature = [gold]
@@ -102,21 +101,21 @@ def _choices(table: Any, metrics: Iterable[str]) -> tuple[dict[str, Floats], Flo
         starts = np.cumsum(counts) - counts
         scores = {"acc": sums}
         for metric, column in LENGTHS.items():
-            lengths, own = _lists(table, column)
-            if np.array_equal(own, counts):
-                empty = lengths <= 0  # worth minus infinity, as in `metrics.option_scores`
+            lengths, list_lengths = _lists(table, column)
+            if np.array_equal(list_lengths, counts):
+                empty = lengths <= 0  # scores minus infinity, as in `metrics.option_scores`
                 scores[metric] = np.where(empty, -np.inf, sums / np.where(empty, 1.0, lengths))
-        twins, own = _lists(table, "unconditional_sums")
-        if np.array_equal(own, counts):
-            scores["acc_pmi"] = sums - twins
+        unconditional, list_lengths = _lists(table, "unconditional_sums")
+        if np.array_equal(list_lengths, counts):
+            scores["acc_pmi"] = sums - unconditional
         values = {metric: _hits(flat, counts, starts, gold) for metric, flat in scores.items()}
-        lengths, own = _lists(table, "bytes")
+        lengths, list_lengths = _lists(table, "bytes")
         signature.append(counts.astype(np.float64))
-        if np.array_equal(own, counts):
+        if np.array_equal(list_lengths, counts):
             known = ~np.isnan(gold) & (gold >= 0) & (gold < counts)
-            place = np.where(known, starts + np.where(known, gold, 0).astype(np.int64), 0)
+            gold_positions = np.where(known, starts + np.where(known, gold, 0).astype(np.int64), 0)
             bits, size = np.full(len(gold), math.nan), np.full(len(gold), math.nan)
-            bits[known], size[known] = -sums[place[known]] / math.log(2), lengths[place[known]]
+            bits[known], size[known] = -sums[gold_positions[known]] / math.log(2), lengths[gold_positions[known]]
             with np.errstate(divide="ignore", invalid="ignore"):
                 values[BITS] = np.where(size > 0, bits / size, math.nan)
             signature.append(_segment_sums(lengths, counts, starts))
@@ -131,20 +130,20 @@ def _choices(table: Any, metrics: Iterable[str]) -> tuple[dict[str, Floats], Flo
 
 
 def _hits(scores: Floats, counts: NDArray[np.int64], starts: NDArray[np.int64], gold: Floats) -> Floats:
-    """1.0 where the largest score (of equals the first) is the gold option's, 0.0 where not, NaN where unscored."""
+    """1.0 where the gold option has the largest score (the first in a tie), else 0.0; NaN where unscored."""
     hits = np.full(len(counts), math.nan)
     rows = np.flatnonzero(counts > 0)
     if len(rows) == 0:
         return hits
-    best = np.maximum.reduceat(scores, starts[rows])  # NaN wins: such a document is unscored
-    owner = np.repeat(np.arange(len(rows)), counts[rows])
-    equal = np.flatnonzero(scores == best[owner])
-    _, first = np.unique(owner[equal], return_index=True)
+    best = np.maximum.reduceat(scores, starts[rows])  # NaN propagates: such a document is unscored
+    row_of_option = np.repeat(np.arange(len(rows)), counts[rows])
+    equal = np.flatnonzero(scores == best[row_of_option])
+    _, first = np.unique(row_of_option[equal], return_index=True)
     winners = equal[first]
-    chosen = np.full(len(rows), -1.0)
-    chosen[owner[winners]] = winners - starts[rows][owner[winners]]
+    predicted = np.full(len(rows), -1.0)
+    predicted[row_of_option[winners]] = winners - starts[rows][row_of_option[winners]]
     known = ~np.isnan(best) & ~np.isnan(gold[rows]) & (gold[rows] >= 0)
-    hits[rows] = np.where(known, (chosen == gold[rows]).astype(np.float64), math.nan)
+    hits[rows] = np.where(known, (predicted == gold[rows]).astype(np.float64), math.nan)
     return hits
 
 
@@ -157,7 +156,7 @@ def _segment_sums(flat: Floats, counts: NDArray[np.int64], starts: NDArray[np.in
 
 
 def _numbers(table: Any, name: str) -> Floats:
-    """A column as float64; NaN where a value, or the whole column, is missing."""
+    """A column as float64; NaN where a value is missing, or everywhere if the column is."""
     if name not in table.column_names:
         return np.full(table.num_rows, math.nan)
     try:
@@ -167,7 +166,7 @@ def _numbers(table: Any, name: str) -> Floats:
 
 
 def _lists(table: Any, name: str) -> tuple[Floats, NDArray[np.int64]]:
-    """A column of lists as one flat array and the length of each list; no lengths where it is missing."""
+    """A column of lists as one flat array and the length of each list; both empty if it is missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -191,6 +190,6 @@ def _clusters(table: Any, order: NDArray[np.int64]) -> list[Any] | None:
     return labels if any(label is not None for label in labels) else None
 
 
-def take(values: Sequence[Any] | None, places: NDArray[np.int64]) -> list[Any] | None:
-    """Those of a list at `places`."""
-    return None if values is None else [values[i] for i in places.tolist()]
+def select(values: Sequence[Any] | None, positions: NDArray[np.int64]) -> list[Any] | None:
+    """The items of a list at some positions."""
+    return None if values is None else [values[i] for i in positions.tolist()]

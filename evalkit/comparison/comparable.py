@@ -1,9 +1,9 @@
-"""What stands in the way of comparing two runs: protocols looked at key by key, documents by what they are.
+"""Whether two runs are comparable: protocols are compared key by key, documents by ids, answers and lengths.
 
-Three things may come out: a task cannot be compared (a reason), it can with a mark (a sentence), or it can. Other regimes,
-forms, shots, splits, task versions, windows or data forbid it. Limits and samples do not: what both asked is compared.
-The place that data came from does not, where ids, right answers and lengths of all shared documents agree. Nor do engines,
-dtypes and tokenizers: accuracies and bits per byte have the same meaning under each, and it is said.
+A task is not comparable (with a reason), comparable with a mark (a sentence), or comparable. Different regimes, forms,
+shots, splits, task versions, windows or data make it incomparable. Different limits and samples do not: the shared
+documents are compared. Nor does a different origin of the data, if ids, right answers and lengths of all shared documents
+agree. Nor do engines, dtypes and tokenizers: accuracies and bits per byte mean the same with each, and a mark says so.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.comparison.columns import Columns, take
+from evalkit.comparison.columns import Columns, select
 from evalkit.results.reading import Run
 
-EXTENT = ("documents", "limit", "sample", "domains")
-"""Keys of a protocol that say how much was asked, not how."""
-WORDS = {
+EXTENT_KEYS = ("documents", "limit", "sample", "domains")
+"""Protocol keys that say how many documents were scored, not how."""
+KEY_NAMES = {
     "version": "version of the task",
     "encoding": "encoding rule",
     "examples": "examples before the question",
@@ -32,7 +32,7 @@ WORDS = {
     "prefix_token": "prefix token",
     "window": "window rule",
 }
-IDENTITY = {
+IDENTITY_NAMES = {
     "engine": "engine",
     "version": "version of the engine",
     "dtype": "dtype",
@@ -43,140 +43,148 @@ IDENTITY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Protocols:
-    """What two protocols of one task differ in. Empty everywhere where they are the same."""
+class ProtocolDifferences:
+    """How two protocols of one task differ. All fields are empty if they are the same."""
 
     reason: str = ""
-    """Why the task cannot be compared."""
+    """Why the task is not comparable."""
     extent: str = ""
-    """How much was asked, where that differs."""
+    """Different limits or samples."""
     data: str = ""
-    """Other data: to be compared document by document."""
+    """A different origin of the data: comparable if the documents are the same."""
     windows: str = ""
-    """Other windows: without effect on texts of one window."""
+    """Different windows: no effect on texts of one window."""
     length: str = ""
-    """Other maximum lengths: without effect on questions that were not cut."""
+    """Different maximum lengths: no effect on questions that were not truncated."""
 
 
-def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> Protocols:
-    """The ``run.json`` entries of one task in two runs, looked at key by key."""
+def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDifferences:
+    """Compare the ``run.json`` entries of one task in two runs, key by key."""
     if a.get("protocol_hash") == b.get("protocol_hash") and a.get("protocol_hash"):
-        return Protocols()
-    task_a, task_b = _part(a, "task"), _part(b, "task")
-    encoder_a, encoder_b = _part(a, "encoder"), _part(b, "encoder")
-    text = a.get("kind") == "text"
+        return ProtocolDifferences()
+    task_a, task_b = _protocol_part(a, "task"), _protocol_part(b, "task")
+    encoder_a, encoder_b = _protocol_part(a, "encoder"), _protocol_part(b, "encoder")
+    is_text = a.get("kind") == "text"
     if a.get("kind") != b.get("kind"):
-        return Protocols(f"it is of another kind: {b.get('kind')} against {a.get('kind')}")
+        return ProtocolDifferences(f"it is of another kind: {b.get('kind')} against {a.get('kind')}")
     reasons: list[str] = []
     data = length = windows = ""
-    for key in _differing(task_a, task_b):
-        told = f"{WORDS.get(key, key.replace('_', ' '))}: {_short(task_b.get(key))} against {_short(task_a.get(key))}"
-        if key in EXTENT:
+    for key in _differing_keys(task_a, task_b):
+        description = (
+            f"{KEY_NAMES.get(key, key.replace('_', ' '))}: {_short(task_b.get(key))} against {_short(task_a.get(key))}"
+        )
+        if key in EXTENT_KEYS:
             continue
         if key in ("data", "data_source"):
             data = f"data from {_origin(task_b.get(key))} against {_origin(task_a.get(key))}"
         elif key == "files":
-            other = _other_files(task_a[key], task_b[key]) if key in task_a and key in task_b else ""
-            if other:
-                reasons.append(other)
+            changed_files = _changed_files(task_a[key], task_b[key]) if key in task_a and key in task_b else ""
+            if changed_files:
+                reasons.append(changed_files)
             elif not data:
                 data = "other sets of files"
         else:
-            reasons.append(told)
-    for key in _differing(encoder_a, encoder_b):
-        told = f"{WORDS.get(key, key.replace('_', ' '))}: {_short(encoder_b.get(key))} against {_short(encoder_a.get(key))}"
+            reasons.append(description)
+    for key in _differing_keys(encoder_a, encoder_b):
+        description = f"{KEY_NAMES.get(key, key.replace('_', ' '))}: {_short(encoder_b.get(key))} against {_short(encoder_a.get(key))}"
         if key == "tokenizer":
-            continue  # said once for the whole run
-        if key in ("window", "max_length") and text:
-            windows = "; ".join(filter(None, (windows, told)))
+            continue  # mentioned once for the whole run
+        if key in ("window", "max_length") and is_text:
+            windows = "; ".join(filter(None, (windows, description)))
         elif key == "max_length":
-            length = told
-        elif key == "prefix_token" and not text:
-            continue  # stands before texts, and before a question's empty context
+            length = description
+        elif key == "prefix_token" and not is_text:
+            continue  # precedes only texts and empty contexts
         elif key != "window":
-            reasons.append(told)
+            reasons.append(description)
     extent = "; ".join(
         f"{key}: {_short(task_b.get(key))} against {_short(task_a.get(key))}"
-        for key in _differing(task_a, task_b)
+        for key in _differing_keys(task_a, task_b)
         if key in ("limit", "sample")
     )
-    return Protocols("; ".join(reasons), extent, data, windows, length)
+    return ProtocolDifferences("; ".join(reasons), extent, data, windows, length)
 
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Which documents two runs share."""
+    """The rows of the documents that two runs share, or the reason why they are not comparable."""
 
-    places_a: NDArray[np.int64]
-    places_b: NDArray[np.int64]
+    rows_a: NDArray[np.int64]
+    rows_b: NDArray[np.int64]
     reason: str = ""
     marks: tuple[str, ...] = ()
 
 
-def pair(a: Columns, b: Columns, found: Protocols) -> Pairing:
-    """Line documents up by their index, and look whether they are the same documents, asked in the same way."""
+def pair_documents(a: Columns, b: Columns, differences: ProtocolDifferences) -> Pairing:
+    """Pair documents by index, and check that they are the same and were scored in the same way."""
     if np.array_equal(a.index, b.index):
-        places_a = places_b = np.arange(len(a))
+        rows_a = rows_b = np.arange(len(a))
     else:
-        _, places_a, places_b = np.intersect1d(a.index, b.index, assume_unique=True, return_indices=True)
-    shared = len(places_a)
+        _, rows_a, rows_b = np.intersect1d(a.index, b.index, assume_unique=True, return_indices=True)
+    shared = len(rows_a)
 
-    def refused(reason: str) -> Pairing:
-        return Pairing(places_a[:0], places_b[:0], reason)
+    def not_comparable(reason: str) -> Pairing:
+        return Pairing(rows_a[:0], rows_b[:0], reason)
 
     if shared == 0:
-        return refused("no document was asked of both")
-    other = _other_documents(a, b, places_a, places_b)
-    if other:
-        origin = f" ({found.data})" if found.data else ""
-        return refused(f"{other:,} of {shared:,} documents are not the same in both{origin}")
+        return not_comparable("no document was asked of both")
+    mismatches = _count_mismatches(a, b, rows_a, rows_b)
+    if mismatches:
+        origin = f" ({differences.data})" if differences.data else ""
+        return not_comparable(f"{mismatches:,} of {shared:,} documents are not the same in both{origin}")
     marks = []
-    if found.windows:
-        long = int(((a.windows[places_a] != 1) | (b.windows[places_b] != 1)).sum())
-        if long:
-            return refused(f"{found.windows}, and {long:,} of {shared:,} texts are longer than one window")
-        marks.append(f"{found.windows}; no effect, every text is one window")
-    if found.length:
-        cut = int((a.truncated[places_a] | b.truncated[places_b]).sum())
-        marks.append(f"{found.length}; {f'{cut:,} of {shared:,} contexts were cut' if cut else 'no context was cut'}")
-    if found.data:
-        marks.append(f"{found.data}; ids, answers and lengths of all {shared:,} shared documents agree")
+    if differences.windows:
+        long_texts = int(((a.windows[rows_a] != 1) | (b.windows[rows_b] != 1)).sum())
+        if long_texts:
+            return not_comparable(
+                f"{differences.windows}, and {long_texts:,} of {shared:,} texts are longer than one window"
+            )
+        marks.append(f"{differences.windows}; no effect, every text is one window")
+    if differences.length:
+        truncated = int((a.truncated[rows_a] | b.truncated[rows_b]).sum())
+        marks.append(
+            f"{differences.length}; {f'{truncated:,} of {shared:,} contexts were cut' if truncated else 'no context was cut'}"
+        )
+    if differences.data:
+        marks.append(f"{differences.data}; ids, answers and lengths of all {shared:,} shared documents agree")
     if shared < max(len(a), len(b)):
-        why = f" ({found.extent})" if found.extent else ""
-        marks.append(f"{shared:,} documents are shared, of {len(b):,} against {len(a):,}{why}")
-    return Pairing(places_a, places_b, "", tuple(marks))
+        extent = f" ({differences.extent})" if differences.extent else ""
+        marks.append(f"{shared:,} documents are shared, of {len(b):,} against {len(a):,}{extent}")
+    return Pairing(rows_a, rows_b, "", tuple(marks))
 
 
-def _other_documents(a: Columns, b: Columns, places_a: NDArray[np.int64], places_b: NDArray[np.int64]) -> int:
-    """How many of the paired documents are not the same document."""
-    other = np.zeros(len(places_a), dtype=np.bool_)
+def _count_mismatches(a: Columns, b: Columns, rows_a: NDArray[np.int64], rows_b: NDArray[np.int64]) -> int:
+    """Number of pairs that are not the same document."""
+    differs = np.zeros(len(rows_a), dtype=np.bool_)
     if a.signature.shape[1] == b.signature.shape[1]:
-        left, right = a.signature[places_a], b.signature[places_b]
-        other |= ((left != right) & ~np.isnan(left) & ~np.isnan(right)).any(axis=1)
-    pairs = zip(take(a.native_id, places_a) or (), take(b.native_id, places_b) or (), strict=True)
-    other |= np.fromiter((x is not None and y is not None and str(x) != str(y) for x, y in pairs), np.bool_, len(other))
+        left, right = a.signature[rows_a], b.signature[rows_b]
+        differs |= ((left != right) & ~np.isnan(left) & ~np.isnan(right)).any(axis=1)
+    id_pairs = zip(select(a.native_id, rows_a) or (), select(b.native_id, rows_b) or (), strict=True)
+    differs |= np.fromiter(
+        (x is not None and y is not None and str(x) != str(y) for x, y in id_pairs), np.bool_, len(differs)
+    )
     if a.groups and b.groups:
-        groups = zip(take(a.groups, places_a) or (), take(b.groups, places_b) or (), strict=True)
-        other |= np.fromiter((x != y for x, y in groups), np.bool_, len(other))
-    return int(other.sum())
+        groups = zip(select(a.groups, rows_a) or (), select(b.groups, rows_b) or (), strict=True)
+        differs |= np.fromiter((x != y for x, y in groups), np.bool_, len(differs))
+    return int(differs.sum())
 
 
 def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
-    """What differs between two runs as a whole, a sentence each."""
+    """Differences between two runs as a whole, as sentences."""
     for run, label in ((a, label_a), (b, label_b)):
         if run.status != "done":
             yield f"{label} is {'not finished' if run.status == 'running' else run.status}: what it has is compared."
         if run.info.get("limited"):
             yield f"{label} is limited: fewer documents than the regime asks for."
-    known = [run.info["checkpoint"].get("fingerprint") for run in (a, b)]
-    if known[0] and known[0] == known[1]:
+    fingerprints = [run.info["checkpoint"].get("fingerprint") for run in (a, b)]
+    if fingerprints[0] and fingerprints[0] == fingerprints[1]:
         yield f"{label_b} and {label_a} are the same weights."
-    for key, word in IDENTITY.items():
+    for key, name in IDENTITY_NAMES.items():
         left, right = (str(run.info.get("identity", {}).get(key)) for run in (a, b))
         if left != right:
             if key == "version" and _engine(a) != _engine(b):
                 continue
-            yield f"Other {word}: {right} ({label_b}) against {left} ({label_a})."
+            yield f"Other {name}: {right} ({label_b}) against {left} ({label_a})."
     hashes = [run.info.get("tokenizer", {}).get("hash") for run in (a, b)]
     if hashes[0] != hashes[1]:
         yield (
@@ -185,15 +193,15 @@ def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
         )
 
 
-def unshared(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[tuple[str, str]]:
-    """Tasks that one run alone has, with the reason as far as names tell it."""
+def unshared_tasks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[tuple[str, str]]:
+    """Tasks that only one of two runs has, each with a reason."""
     for run, other, label, other_label in ((a, b, label_a, label_b), (b, a, label_b, label_a)):
         for task in run.tasks:
             if task in other.tasks:
                 continue
             base = task.partition(":")[0]
-            near = [name for name in other.tasks if name.partition(":")[0] == base]
-            hint = f"; {other_label} has {', '.join(near)}: another regime or form" if near else ""
+            similar = [name for name in other.tasks if name.partition(":")[0] == base]
+            hint = f"; {other_label} has {', '.join(similar)}: another regime or form" if similar else ""
             yield task, f"only {label} has it{hint}"
 
 
@@ -201,22 +209,22 @@ def _engine(run: Run) -> str:
     return str(run.info.get("identity", {}).get("engine"))
 
 
-def _part(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    protocol = about.get("protocol")
+def _protocol_part(task_info: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    protocol = task_info.get("protocol")
     part = protocol.get(name) if isinstance(protocol, Mapping) else None
     return part if isinstance(part, Mapping) else {}
 
 
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    return [key for key in dict.fromkeys([*a, *b]) if _plain(a.get(key)) != _plain(b.get(key))]
+def _differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    return [key for key in dict.fromkeys([*a, *b]) if _canonical_json(a.get(key)) != _canonical_json(b.get(key))]
 
 
-def _plain(value: Any) -> str:
+def _canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _other_files(a: Any, b: Any) -> str:
-    """The files of one name and other content; nothing where all that both have are the same."""
+def _changed_files(a: Any, b: Any) -> str:
+    """A sentence on files with the same name and different content; empty if all shared files are the same."""
     if not isinstance(a, Mapping) or not isinstance(b, Mapping):
         return "other files"
     changed = [str(name) for name in a if name in b and a[name] != b[name]]

@@ -1,7 +1,7 @@
-"""Runs lined up document by document: what changed, where, and whether it is real.
+"""Comparing runs document by document: what changed, where, and whether it is significant.
 
-Every run is compared with one baseline, on the documents that both were asked. Works on run folders alone. The statistics
-are those of `evalkit.statistics.paired` and `evalkit.statistics.macro`; what may not be compared is found by `evalkit.comparison.comparable`.
+Every run is compared with one baseline, on the documents that both scored, from the run folders alone. The statistics are
+in `evalkit.statistics.paired` and `evalkit.statistics.macro`; `evalkit.comparison.comparable` decides what is comparable.
 """
 
 from __future__ import annotations
@@ -15,14 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalkit.comparison import verdict
-from evalkit.comparison.columns import BITS, Columns, read_columns, take
-from evalkit.comparison.comparable import Pairing, Protocols, compare_protocols, pair, run_marks, unshared
+from evalkit.comparison.columns import BITS, Columns, read_columns, select
+from evalkit.comparison.comparable import (
+    Pairing,
+    ProtocolDifferences,
+    compare_protocols,
+    pair_documents,
+    run_marks,
+    unshared_tasks,
+)
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.results.layout import TEXTS
 from evalkit.results.reading import Run, load_run
 from evalkit.results.tables import jsonable
 from evalkit.statistics.estimates import DRAWS, LEVEL, Floats
-from evalkit.statistics.macro import DomainDifferences, combined, domain_differences, macro_difference
+from evalkit.statistics.macro import DomainDifferences, combined_difference, domain_differences, macro_difference
 from evalkit.statistics.metrics import ACCURACIES
 from evalkit.statistics.paired import Difference, benjamini_hochberg, holm, paired_mean, paired_rate
 
@@ -34,9 +41,9 @@ COLUMNS = (
     "ci_low", "ci_high", "stderr", "better", "p", "p_adjusted", "correction", "resolved", "n", "clusters", "mde",
     "comparable", "reason",
 )  # fmt: skip
-"""The columns of `Comparison.table`; docs/comparing.md tells what each holds."""
+"""The columns of `Comparison.table`; docs/comparing.md describes each."""
 MEAN = "mean_of_primary"
-"""Metric of the line that is the mean over questions' primary metrics."""
+"""Metric of the row that holds the mean over the primary metrics of choice tasks."""
 
 
 @dataclass
@@ -45,18 +52,18 @@ class Comparison:
 
     runs: list[Run]
     labels: list[str]
-    """Short and distinct, one a run."""
+    """Short and distinct, one per run."""
     baseline: int
     level: float
     table: pd.DataFrame
-    """A line a (other run, task, metric, source, domain); see `COLUMNS`."""
+    """One row per (other run, task, metric, source, domain); see `COLUMNS`."""
     marks: list[str]
-    """What differs between the runs, a sentence each."""
+    """Differences between the runs, as sentences."""
     notes: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
-    """(run's label, task) to what is to be known of that comparison alone."""
+    """(run's label, task) to remarks on that comparison alone, as sentences."""
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The comparison as a notebook shows it."""
         from evalkit.results.notebook import comparison_html
 
         return comparison_html(self)
@@ -66,7 +73,7 @@ class Comparison:
         return verdict.sentences(self)
 
     def changes(self, run: str | None = None, most: int | None = None) -> pd.DataFrame:
-        """The domains' lines, what is resolved first, the largest change first."""
+        """The rows of domains, resolved ones first, then by size of the change."""
         lines = self.table[(self.table["level"] == "domain") & self.table["comparable"]]
         if run is not None:
             lines = lines[lines["run"] == run]
@@ -76,11 +83,11 @@ class Comparison:
         return order if most is None else order.head(most)
 
     def documents(self, task: str, run: str | None = None) -> pd.DataFrame:
-        """A line a shared document of a task, read again from the run folders.
+        """One row per shared document of a task, read from the run folders.
 
-        ``index, native_id, domain``; of questions ``correct_a, correct_b`` (by the primary metric; NaN unscored), of texts
-        ``bits_a, bits_b`` and ``bytes``; ``flipped``: right in one and wrong in the other. `run`: the label of the run that
-        is compared with the baseline, the first of the others by default.
+        Columns: ``index, native_id, domain``; for choice tasks ``correct_a, correct_b`` (by the primary metric; NaN
+        unscored); for text tasks ``bits_a, bits_b`` and ``bytes``; ``flipped``: right in one run and wrong in the other.
+        `run`: the label of the run to compare with the baseline, by default the first of the others.
 
         Raises `UsageError` for a run or a task that is not compared.
         """
@@ -97,26 +104,26 @@ class Comparison:
             raise UsageError(f"'{task}' is not a task of both {base.path} and {other.path}.")
         kind = str(base.info["tasks"][task].get("kind"))
         metric = primary_metric(base, task)
-        a, b = (read_columns(one, task, kind, [metric]) for one in (base, other))
-        pairing = pair(a, b, compare_protocols(base.info["tasks"][task], other.info["tasks"][task]))
+        a, b = (read_columns(each, task, kind, [metric]) for each in (base, other))
+        pairing = pair_documents(a, b, compare_protocols(base.info["tasks"][task], other.info["tasks"][task]))
         if pairing.reason:
             raise UsageError(f"{task} is not compared: {pairing.reason}.")
-        at_a, at_b = pairing.places_a, pairing.places_b
-        frame = pd.DataFrame({"index": a.index[at_a], "native_id": take(a.native_id, at_a)})
+        rows_a, rows_b = pairing.rows_a, pairing.rows_b
+        frame = pd.DataFrame({"index": a.index[rows_a], "native_id": select(a.native_id, rows_a)})
         if kind == "text":
-            groups = take(a.groups, at_a) or []
+            groups = select(a.groups, rows_a) or []
             frame["source"], frame["domain"] = [source for source, _ in groups], [domain for _, domain in groups]
-            frame["bits_a"], frame["bits_b"], frame["bytes"] = a.bits[at_a], b.bits[at_b], a.bytes[at_a]
+            frame["bits_a"], frame["bits_b"], frame["bytes"] = a.bits[rows_a], b.bits[rows_b], a.bytes[rows_a]
             frame["flipped"] = False
             return frame
         frame["domain"] = ""
-        frame["correct_a"], frame["correct_b"] = a.values[metric][at_a], b.values[metric][at_b]
+        frame["correct_a"], frame["correct_b"] = a.values[metric][rows_a], b.values[metric][rows_b]
         known = frame["correct_a"].notna() & frame["correct_b"].notna()
         frame["flipped"] = known & (frame["correct_a"] != frame["correct_b"])
         return frame
 
     def to_json(self) -> dict[str, Any]:
-        """Everything above as plain values; NaN as None."""
+        """The comparison as JSON values; NaN as None."""
         others = [label for i, label in enumerate(self.labels) if i != self.baseline]
         value = {
             "runs": [
@@ -139,10 +146,10 @@ def compare_runs(
 ) -> Comparison:
     """Compare runs with the one at position `baseline`, document by document.
 
-    `runs`: folders of runs or `Run` objects, two or more. `level`: of intervals and tests. Raises `UsageError` for fewer
-    than two runs and `EvalkitError` for damaged ones; what cannot be compared stands in the table with its reason.
+    `runs`: two or more run folders or `Run` objects. `level`: of intervals and tests. Raises `UsageError` for fewer than
+    two runs and `EvalkitError` for damaged ones; tasks that are not comparable are in the table, with a reason.
     """
-    loaded = [one if isinstance(one, Run) else load_run(one) for one in runs]
+    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     if len(loaded) < 2:
         raise UsageError("A comparison needs two runs or more.")
     if not -len(loaded) <= baseline < len(loaded):
@@ -150,21 +157,21 @@ def compare_runs(
     if not 0 < level < 1:
         raise UsageError(f"The level lies between 0 and 1, as 0.95; it is not {level}.")
     labels = short_labels(loaded)
-    work = _Comparing(loaded, labels, baseline % len(loaded), level, draws)
-    table = work.table()
+    builder = _ComparisonBuilder(loaded, labels, baseline % len(loaded), level, draws)
+    table = builder.table()
     marks = [
         mark
-        for i in work.others
-        for mark in run_marks(loaded[work.baseline], loaded[i], labels[work.baseline], labels[i])
+        for i in builder.others
+        for mark in run_marks(loaded[builder.baseline], loaded[i], labels[builder.baseline], labels[i])
     ]
-    return Comparison(loaded, labels, work.baseline, level, table, list(dict.fromkeys(marks)), work.notes)
+    return Comparison(loaded, labels, builder.baseline, level, table, list(dict.fromkeys(marks)), builder.notes)
 
 
 def short_labels(runs: Sequence[Run]) -> list[str]:
-    """Short and distinct names: revisions where all runs are one model's, else checkpoints, else with engine, dtype or
-    folder, at last with a number."""
+    """Short and distinct names: revisions if all runs have the same model, else checkpoints; if those are not distinct,
+    with engine and dtype, folder, path, or finally a number."""
 
-    def words(run: Run) -> list[str]:
+    def candidates(run: Run) -> list[str]:
         checkpoint, identity = run.info["checkpoint"], run.info.get("identity", {})
         name = str(checkpoint.get("name") or run.path.name)
         return [
@@ -175,48 +182,48 @@ def short_labels(runs: Sequence[Run]) -> list[str]:
             f"{name} ({run.path})",
         ]
 
-    every = [words(run) for run in runs]
+    all_candidates = [candidates(run) for run in runs]
     one_model = len({str(run.info["checkpoint"].get("model")) for run in runs}) == 1
-    for kind in range(0 if one_model else 1, 5):
-        names = [each[kind] for each in every]
+    for rank in range(0 if one_model else 1, 5):
+        names = [run_candidates[rank] for run_candidates in all_candidates]
         if len(set(names)) == len(names):
             return names
-    return [f"{each[1]} ({i})" for i, each in enumerate(every, start=1)]
+    return [f"{run_candidates[1]} ({i})" for i, run_candidates in enumerate(all_candidates, start=1)]
 
 
 def primary_metric(run: Run, task: str) -> str:
-    """The metric that a task is judged by: bits per byte of texts, else what the regime says, else ``acc``."""
-    about = run.info["tasks"][task]
-    if about.get("kind") == "text":
+    """The primary metric of a task: bits per byte for texts, else that of its protocol or its metrics, else ``acc``."""
+    task_info = run.info["tasks"][task]
+    if task_info.get("kind") == "text":
         return BITS
-    inner = (about.get("protocol") or {}).get("task") or {}
-    return str(inner.get("primary") or _from_metrics(run, task) or "acc")
+    protocol = (task_info.get("protocol") or {}).get("task") or {}
+    return str(protocol.get("primary") or _primary_from_metrics(run, task) or "acc")
 
 
-def _from_metrics(run: Run, task: str) -> str:
+def _primary_from_metrics(run: Run, task: str) -> str:
     try:
         metrics = run.metrics
     except EvalkitError:
         return ""
     names = {task, task.partition(":")[0]}
-    found = metrics[metrics["task"].isin(names) & metrics["primary"].astype(bool)]["metric"].tolist()
-    return str(found[0]) if found else ""
+    primary = metrics[metrics["task"].isin(names) & metrics["primary"].astype(bool)]["metric"].tolist()
+    return str(primary[0]) if primary else ""
 
 
-def rising(run: Run, task: str, metric: str) -> bool:
-    """Whether more of a metric is better."""
+def higher_is_better(run: Run, task: str, metric: str) -> bool:
+    """Whether higher values of a metric are better."""
     if metric in (BITS, MEAN, *ACCURACIES):
         return metric != BITS
     try:
         metrics = run.metrics
     except EvalkitError:
         return True
-    own = metrics[metrics["task"].isin({task, task.partition(":")[0]}) & (metrics["metric"] == metric)]
-    return bool(own["higher_is_better"].iloc[0]) if len(own) else True
+    matching = metrics[metrics["task"].isin({task, task.partition(":")[0]}) & (metrics["metric"] == metric)]
+    return bool(matching["higher_is_better"].iloc[0]) if len(matching) else True
 
 
-class _Comparing:
-    """The making of one table."""
+class _ComparisonBuilder:
+    """Builds the table of a comparison."""
 
     def __init__(self, runs: list[Run], labels: list[str], baseline: int, level: float, draws: int) -> None:
         self.runs, self.labels, self.baseline, self.level, self.draws = runs, labels, baseline, level, draws
@@ -231,13 +238,13 @@ class _Comparing:
         import pandas as pd
 
         for task in self.base.tasks:
-            self._task(task)
+            self._compare_task(task)
         lines: list[dict[str, Any]] = []
         for i in self.others:
-            for task, reason in unshared(self.base, self.runs[i], self.labels[self.baseline], self.labels[i]):
-                self._refused(i, task, reason)
-            self._suite(i)
-            self._adjust(self.lines[i])
+            for task, reason in unshared_tasks(self.base, self.runs[i], self.labels[self.baseline], self.labels[i]):
+                self._add_not_comparable(i, task, reason)
+            self._add_suite_rows(i)
+            self._correct_p_values(self.lines[i])
             lines += self.lines[i]
         frame = pd.DataFrame(lines, columns=list(COLUMNS))
         for name in ("primary", "resolved", "comparable"):
@@ -246,96 +253,96 @@ class _Comparing:
             frame[name] = frame[name].astype("int64")
         return frame
 
-    def _task(self, task: str) -> None:
-        """One task: read each run once, line it up, compare."""
-        about = self.base.info["tasks"][task]
-        kind = str(about.get("kind") or "choice")
+    def _compare_task(self, task: str) -> None:
+        """Compare one task: read each run once, pair its documents with the baseline's, and test."""
+        task_info = self.base.info["tasks"][task]
+        kind = str(task_info.get("kind") or "choice")
         metric = primary_metric(self.base, task)
-        found: dict[int, Protocols] = {}
+        differences: dict[int, ProtocolDifferences] = {}
         for i in self.others:
             if task in self.runs[i].tasks:
-                found[i] = compare_protocols(about, self.runs[i].info["tasks"][task])
-                if found[i].reason:
-                    self._refused(i, task, found.pop(i).reason, kind, metric)
-        if not found:
+                differences[i] = compare_protocols(task_info, self.runs[i].info["tasks"][task])
+                if differences[i].reason:
+                    self._add_not_comparable(i, task, differences.pop(i).reason, kind, metric)
+        if not differences:
             return
         columns: dict[int, Columns] = {}
-        for i in [self.baseline, *found]:
+        for i in [self.baseline, *differences]:
             if not self.runs[i].documents_file(task).is_file():
-                for j in found if i == self.baseline else [i]:
-                    self._refused(j, task, f"{self.labels[i]} has not scored it yet", kind, metric)
+                for j in differences if i == self.baseline else [i]:
+                    self._add_not_comparable(j, task, f"{self.labels[i]} has not scored it yet", kind, metric)
                 continue
             columns[i] = read_columns(self.runs[i], task, kind, [metric])
         pairs: dict[int, Pairing] = {}
-        for i in found:
+        for i in differences:
             if i in columns and self.baseline in columns:
-                pairs[i] = pair(columns[self.baseline], columns[i], found[i])
+                pairs[i] = pair_documents(columns[self.baseline], columns[i], differences[i])
                 if pairs[i].reason:
-                    self._refused(i, task, pairs.pop(i).reason, kind, metric)
+                    self._add_not_comparable(i, task, pairs.pop(i).reason, kind, metric)
                 elif pairs[i].marks:
                     self.notes[self.labels[i], task] = pairs[i].marks
         if kind == "text":
-            self._texts(task, columns, pairs)
+            self._compare_texts(task, columns, pairs)
         else:
             for i, pairing in pairs.items():
-                self._question(i, task, metric, columns[self.baseline], columns[i], pairing)
+                self._compare_choices(i, task, metric, columns[self.baseline], columns[i], pairing)
 
-    def _question(self, i: int, task: str, primary: str, a: Columns, b: Columns, pairing: Pairing) -> None:
-        clusters = take(a.clusters, pairing.places_a)
+    def _compare_choices(self, i: int, task: str, primary: str, a: Columns, b: Columns, pairing: Pairing) -> None:
+        clusters = select(a.clusters, pairing.rows_a)
         shared = [name for name in a.values if name in b.values]
         if primary not in shared:
-            self._refused(i, task, f"its documents do not tell {primary}", "choice", primary)
+            self._add_not_comparable(i, task, f"its documents do not tell {primary}", "choice", primary)
         for name in sorted(shared, key=lambda name: name != primary):
-            x, y = a.values[name][pairing.places_a], b.values[name][pairing.places_b]
+            x, y = a.values[name][pairing.rows_a], b.values[name][pairing.rows_b]
             known = ~np.isnan(x) & ~np.isnan(y)
             rate = name in ACCURACIES or (name != BITS and bool(np.isin([x[known], y[known]], (0.0, 1.0)).all()))
             difference = (paired_rate if rate else paired_mean)(x, y, clusters, self.level)
             values = (_mean(x[known]), _mean(y[known]))
-            self._add(
+            self._add_row(
                 i, difference, values, task=task, kind="choice", level="task", metric=name, primary=name == primary
             )
             if name == primary and known.any():
                 self.means[i].append((*values, difference))
 
-    def _texts(self, task: str, columns: dict[int, Columns], pairs: dict[int, Pairing]) -> None:
-        """Texts of one task; runs that share the same documents with the baseline are resampled together."""
-        alike: dict[bytes, list[int]] = {}
+    def _compare_texts(self, task: str, columns: dict[int, Columns], pairs: dict[int, Pairing]) -> None:
+        """Compare a text task; runs that share the same documents with the baseline are resampled together."""
+        same_documents: dict[bytes, list[int]] = {}
         for i, pairing in pairs.items():
-            scored = ~np.isnan(columns[i].bits[pairing.places_b])  # another run's gap takes nothing from this one
-            alike.setdefault(pairing.places_a[scored].tobytes(), []).append(i)
+            scored = ~np.isnan(columns[i].bits[pairing.rows_b])  # a run's unscored documents do not affect other runs
+            same_documents.setdefault(pairing.rows_a[scored].tobytes(), []).append(i)
         base = columns.get(self.baseline)
-        for members in alike.values():
+        for members in same_documents.values():
             assert base is not None  # noqa: S101
-            places = pairs[members[0]].places_a
+            rows = pairs[members[0]].rows_a
             bits = np.column_stack(
-                [base.bits[places], *(columns[i].bits[pairs[i].places_b] for i in members)],
+                [base.bits[rows], *(columns[i].bits[pairs[i].rows_b] for i in members)],
             )
             part = domain_differences(
-                take(base.groups, places) or [],
+                select(base.groups, rows) or [],
                 bits,
-                base.bytes[places],
-                take(base.clusters, places),
+                base.bytes[rows],
+                select(base.clusters, rows),
                 task=task,
                 draws=self.draws,
             )
             for k, i in enumerate(members):
                 self.parts[i].append((part, k))
-                self._text_lines(i, k, task, part)
+                self._add_text_rows(i, k, task, part)
 
-    def _text_lines(self, i: int, k: int, task: str, part: DomainDifferences) -> None:
+    def _add_text_rows(self, i: int, k: int, task: str, part: DomainDifferences) -> None:
         common = {"task": task, "kind": "text", "metric": BITS}
         whole = macro_difference([(part, k)], self.level)
         sources = {source for source, _ in part.groups}
         values = (_mean(part.rates[:, 0]), _mean(part.rates[:, k + 1]))
         source = next(iter(sources)) if len(sources) == 1 else ""
-        self._add(i, whole, values, level="source", source=source, primary=False, **common)
+        self._add_row(i, whole, values, level="source", source=source, primary=False, **common)
         for place, (source, domain) in enumerate(part.groups):
             values = (float(part.rates[place, 0]), float(part.rates[place, k + 1]))
             difference = part.domain(place, k, self.level)
-            self._add(i, difference, values, level="domain", source=source, domain=domain, primary=True, **common)
+            self._add_row(i, difference, values, level="domain", source=source, domain=domain, primary=True, **common)
 
-    def _suite(self, i: int) -> None:
-        """What stands over all tasks: the macro average of the domains, and the mean of the questions' primary metrics."""
+    def _add_suite_rows(self, i: int) -> None:
+        """Aggregates over all tasks: the macro average over domains, and the mean primary metric of choice tasks."""
         name = self.base.suite if self.base.suite == self.runs[i].suite else "shared tasks"
         common = {"task": name, "level": "suite"}
         if self.parts[i]:
@@ -345,50 +352,56 @@ class _Comparing:
             whole = macro_difference(self.parts[i], self.level)
             rates = np.concatenate([part.rates[:, [0, k + 1]] for part, k in self.parts[i]])
             values = (_mean(rates[:, 0]), _mean(rates[:, 1]))
-            self._add(i, whole, values, kind="text", metric=BITS, primary=True, **common)
+            self._add_row(i, whole, values, kind="text", metric=BITS, primary=True, **common)
         means = self.means[i]
         if len(means) > 1:
-            parts = [(each.stderr**2, max(each.units - 1, 0)) for _, _, each in means]
-            a, b = (_mean(np.array([one[side] for one in means])) for side in (0, 1))
-            n, units = (sum(getattr(each, name) for _, _, each in means) for name in ("n", "units"))
-            still = all(each.p == 1 and each.value == 0 and each.stderr == 0 for _, _, each in means)
-            whole = combined(b - a, parts, len(means), n, units, self.level, still=still)
-            self._add(i, whole, (a, b), kind="choice", metric=MEAN, primary=False, **common)
+            parts = [(difference.stderr**2, max(difference.units - 1, 0)) for _, _, difference in means]
+            a, b = (_mean(np.array([values[side] for values in means])) for side in (0, 1))
+            n, units = (sum(getattr(difference, name) for _, _, difference in means) for name in ("n", "units"))
+            unchanged = all(
+                difference.p == 1 and difference.value == 0 and difference.stderr == 0 for _, _, difference in means
+            )
+            whole = combined_difference(b - a, parts, len(means), n, units, self.level, unchanged=unchanged)
+            self._add_row(i, whole, (a, b), kind="choice", metric=MEAN, primary=False, **common)
 
-    def _add(self, i: int, found: Difference, values: tuple[float, float], **more: Any) -> None:
+    def _add_row(self, i: int, difference: Difference, values: tuple[float, float], **fields: Any) -> None:
         line: dict[str, Any] = {
             "baseline": self.labels[self.baseline],
             "run": self.labels[i],
             "source": "",
             "domain": "",
         }
-        rises = rising(self.base, more["task"], more["metric"])
-        change = 0 if math.isnan(found.value) or found.value == 0 else (1 if (found.value > 0) == rises else -1)
+        is_higher_better = higher_is_better(self.base, fields["task"], fields["metric"])
+        change = (
+            0
+            if math.isnan(difference.value) or difference.value == 0
+            else (1 if (difference.value > 0) == is_higher_better else -1)
+        )
         line |= {
             "value_a": values[0],
             "value_b": values[1],
-            "difference": found.value,
-            "ci_low": found.low,
-            "ci_high": found.high,
-            "stderr": found.stderr,
+            "difference": difference.value,
+            "ci_low": difference.low,
+            "ci_high": difference.high,
+            "stderr": difference.stderr,
             "better": change,
-            "p": found.p,
-            "p_adjusted": found.p,
+            "p": difference.p,
+            "p_adjusted": difference.p,
             "correction": "",
             "resolved": False,
-            "n": found.n,
-            "clusters": found.units,
-            "mde": found.mde,
+            "n": difference.n,
+            "clusters": difference.units,
+            "mde": difference.mde,
             "comparable": True,
             "reason": "",
         }
-        self.lines[i].append(line | more)
+        self.lines[i].append(line | fields)
 
-    def _refused(self, i: int, task: str, reason: str, kind: str = "", metric: str = "") -> None:
+    def _add_not_comparable(self, i: int, task: str, reason: str, kind: str = "", metric: str = "") -> None:
         owner = self.base if task in self.base.tasks else self.runs[i]
         kind = kind or str(owner.info["tasks"][task].get("kind") or "choice")
         unknown = Difference(math.nan, 0, 0)
-        self._add(
+        self._add_row(
             i,
             unknown,
             (math.nan, math.nan),
@@ -401,18 +414,18 @@ class _Comparing:
             reason=reason,
         )
 
-    def _adjust(self, lines: list[dict[str, Any]]) -> None:
-        """Holm across tasks (for each metric that is not primary by itself) and sources, Benjamini-Hochberg across domains."""
+    def _correct_p_values(self, lines: list[dict[str, Any]]) -> None:
+        """Holm across tasks (separately for each metric that is not primary) and sources, Benjamini-Hochberg across domains."""
         families: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for line in lines:
             if line["level"] in ("task", "source", "domain"):
-                own = line["metric"] if line["level"] == "task" and not line["primary"] else ""
-                families.setdefault((line["level"], own), []).append(line)
+                metric = line["metric"] if line["level"] == "task" and not line["primary"] else ""
+                families.setdefault((line["level"], metric), []).append(line)
         for (level, _), family in families.items():
-            many = level == "domain"
-            adjusted: Floats = (benjamini_hochberg if many else holm)([line["p"] for line in family])
+            is_domain = level == "domain"
+            adjusted: Floats = (benjamini_hochberg if is_domain else holm)([line["p"] for line in family])
             for line, p in zip(family, adjusted.tolist(), strict=True):
-                line["p_adjusted"], line["correction"] = p, "benjamini-hochberg" if many else "holm"
+                line["p_adjusted"], line["correction"] = p, "benjamini-hochberg" if is_domain else "holm"
         for line in lines:
             line["resolved"] = bool(line["p_adjusted"] < 1 - self.level)
 

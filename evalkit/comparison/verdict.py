@@ -1,4 +1,4 @@
-"""A comparison in words: the sentences that stand first on the terminal and on pages."""
+"""A comparison in words: the sentences at the top of terminal output and pages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from evalkit.comparison.compare import Comparison
 
-NAMED = 3
-"""Domains, or tasks, that a sentence names."""
+MAX_NAMED = 3
+"""Maximum number of domains or tasks that a sentence names."""
 
 
-def signed(value: float, metric: str, *, unit: bool = True, places: int | None = None) -> str:
-    """A difference with its sign: accuracies in points (hundredths), bits per byte with three decimals or `places`.
+def format_signed(value: float, metric: str, *, unit: bool = True, places: int | None = None) -> str:
+    """A difference with its sign: accuracies in percentage points, bits per byte with `places` decimals (3 or more).
 
     >>> signed(-0.0234, "acc"), signed(-0.0123, "bits_per_byte", unit=False), signed(0.00004, "bits_per_byte")
     ('−2.3 points', '−0.012', '+0.00004 bits per byte')
@@ -38,7 +38,7 @@ def signed(value: float, metric: str, *, unit: bool = True, places: int | None =
 
 
 def decimals(size: float) -> int:
-    """Decimals that show a first digit of `size`, three or more.
+    """Number of decimals that show the first significant digit of `size`, at least three.
 
     >>> decimals(0.012), decimals(0.0004), decimals(0.0)
     (3, 4, 3)
@@ -46,48 +46,48 @@ def decimals(size: float) -> int:
     return 3 if size == 0 or math.isnan(size) else min(9, max(3, -math.floor(math.log10(abs(size)))))
 
 
-def moved(line: Any, *, unit: bool = True) -> str:
-    """A line's difference with its interval: ``−0.012 bits per byte [−0.015, −0.009]``; all with the same decimals."""
+def format_difference(line: Any, *, unit: bool = True) -> str:
+    """A row's difference with its interval, in the same precision: ``−0.012 bits per byte [−0.015, −0.009]``."""
     value, low, high, metric = line["difference"], line["ci_low"], line["ci_high"], line["metric"]
     if math.isnan(low) or math.isnan(high):
-        return signed(value, metric, unit=unit)
+        return format_signed(value, metric, unit=unit)
     places = decimals((high - low) / 2 or value)
-    ends = (signed(end, metric, unit=False, places=places) for end in (low, high))
-    return f"{signed(value, metric, unit=unit, places=places)} [{', '.join(ends)}]"
+    ends = (format_signed(end, metric, unit=False, places=places) for end in (low, high))
+    return f"{format_signed(value, metric, unit=unit, places=places)} [{', '.join(ends)}]"
 
 
-def place(line: Any) -> str:
-    """The name of what a line is about."""
+def line_name(line: Any) -> str:
+    """The name of the task, source or domain of a row."""
     if line["level"] == "domain":
         return str(line["domain"] if line["domain"] == line["source"] else f"{line['source']}/{line['domain']}")
     return str(line["source"] or line["task"]) if line["level"] == "source" else str(line["task"])
 
 
-def change(line: Any) -> str:
+def describe_change(line: Any) -> str:
     """``coqa/cnn +0.083 bits per byte [+0.071, +0.095]``."""
-    return f"{place(line)} {moved(line)}"
+    return f"{line_name(line)} {format_difference(line)}"
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What changed, for each run against the baseline."""
+    """What changed in each run against the baseline."""
     base = comparison.labels[comparison.baseline]
-    found: list[str] = []
+    result: list[str] = []
     for number, label in enumerate(comparison.labels):
         if number != comparison.baseline:
             lines = comparison.table[comparison.table["run"] == label]
-            found += _of_one(lines, f"{label} against {base}", 1 - comparison.level)
-    return found
+            result += _run_sentences(lines, f"{label} against {base}", 1 - comparison.level)
+    return result
 
 
-def _of_one(lines: pd.DataFrame, who: str, alpha: float) -> Iterator[str]:
+def _run_sentences(lines: pd.DataFrame, subject: str, alpha: float) -> Iterator[str]:
     compared = lines[lines["comparable"]]
     primary = compared[compared["primary"]]
     level = f"{alpha:.3g}"
     if len(primary) == 0:
-        yield f"{who}: nothing can be compared."
+        yield f"{subject}: nothing can be compared."
     elif ((compared["difference"] == 0) & (compared["stderr"].fillna(0) == 0)).all():
-        own = primary[primary["level"].isin(("task", "domain"))]
-        yield f"{who}: no difference in any of {int(own['n'].sum()):,} shared documents."
+        tested = primary[primary["level"].isin(("task", "domain"))]
+        yield f"{subject}: no difference in any of {int(tested['n'].sum()):,} shared documents."
     else:
         tasks, domains = primary[primary["level"] == "task"], primary[primary["level"] == "domain"]
         suite = primary[(primary["level"] == "suite") & (primary["kind"] == "text")]
@@ -97,64 +97,65 @@ def _of_one(lines: pd.DataFrame, who: str, alpha: float) -> Iterator[str]:
             word = "task" if up == 1 else "tasks"
             parts.append(f"{up} {word} up, {down} down, {rest} unresolved (paired, Holm {level})")
         for _, line in suite.iterrows():
-            parts.append(_macro(line))
-        yield f"{who}: {'; '.join(parts)}."
-        yield from _tasks(tasks)
-        yield from _domains(domains, level)
+            parts.append(_macro_phrase(line))
+        yield f"{subject}: {'; '.join(parts)}."
+        yield from _task_sentences(tasks)
+        yield from _domain_sentences(domains, level)
     refused = lines[~lines["comparable"]]
     if len(refused):
-        told = [f"{row['task']} ({row['reason']})" for _, row in refused.iterrows()]
-        yield f"Not compared: {_listed(told)}."
+        reasons = [f"{row['task']} ({row['reason']})" for _, row in refused.iterrows()]
+        yield f"Not compared: {_listed(reasons)}."
 
 
-def _macro(line: Any) -> str:
-    value = f"{line['task']} macro bits per byte {moved(line, unit=False)}"
+def _macro_phrase(line: Any) -> str:
+    value = f"{line['task']} macro bits per byte {format_difference(line, unit=False)}"
     if math.isnan(line["p"]):
         return f"{value} (error unknown: too few documents)"
     return value + ("" if line["resolved"] else " (unresolved)")
 
 
 def _counts(lines: pd.DataFrame) -> tuple[int, int, int]:
-    """Better, worse, unresolved."""
+    """Number of rows that are better, worse and unresolved."""
     up = int((lines["resolved"] & (lines["better"] > 0)).sum())
     down = int((lines["resolved"] & (lines["better"] < 0)).sum())
     return up, down, len(lines) - up - down
 
 
-def _tasks(tasks: pd.DataFrame) -> Iterator[str]:
+def _task_sentences(tasks: pd.DataFrame) -> Iterator[str]:
     for word, sign in (("Worse", -1), ("Better", 1)):
-        own = _largest(tasks[tasks["resolved"] & (tasks["better"] == sign)])
-        if own:
-            yield f"{word}: {_listed(own)}."
-    open_ = tasks[~tasks["resolved"]]
-    known = open_["mde"].dropna()
-    if len(known):
+        changes = _largest_changes(tasks[tasks["resolved"] & (tasks["better"] == sign)])
+        if changes:
+            yield f"{word}: {_listed(changes)}."
+    unresolved = tasks[~tasks["resolved"]]
+    effects = unresolved["mde"].dropna()
+    if len(effects):
         low, high = (
-            signed(value, tasks["metric"].iloc[0], unit=False).lstrip("+") for value in (known.min(), known.max())
+            format_signed(value, tasks["metric"].iloc[0], unit=False).lstrip("+")
+            for value in (effects.min(), effects.max())
         )
-        size = low if low == high else f"{low} to {high}"
-        yield f"Unresolved does not mean equal: a change of {size} points would have been found in 4 of 5 such comparisons."
+        effect = low if low == high else f"{low} to {high}"
+        yield f"Unresolved does not mean equal: a change of {effect} points would have been found in 4 of 5 such comparisons."
 
 
-def _domains(domains: pd.DataFrame, level: str) -> Iterator[str]:
+def _domain_sentences(domains: pd.DataFrame, level: str) -> Iterator[str]:
     if len(domains) == 0:
         return
     up, down, rest = _counts(domains)
-    told = f"Of {len(domains):,} domains {up:,} better, {down:,} worse, {rest:,} unresolved"
-    alone = int((domains["p"].isna()).sum())
-    note = f"; {alone:,} of them hold too few documents to be tested" if alone else ""
-    yield f"{told} (paired, Benjamini-Hochberg {level}{note})."
+    summary = f"Of {len(domains):,} domains {up:,} better, {down:,} worse, {rest:,} unresolved"
+    untestable = int((domains["p"].isna()).sum())
+    note = f"; {untestable:,} of them hold too few documents to be tested" if untestable else ""
+    yield f"{summary} (paired, Benjamini-Hochberg {level}{note})."
     for word, sign in (("Largest losses", -1), ("Largest gains", 1)):
-        own = _largest(domains[domains["resolved"] & (domains["better"] == sign)])
-        if own:
-            yield f"{word}: {_listed(own)}."
+        changes = _largest_changes(domains[domains["resolved"] & (domains["better"] == sign)])
+        if changes:
+            yield f"{word}: {_listed(changes)}."
 
 
-def _largest(lines: pd.DataFrame) -> list[str]:
+def _largest_changes(lines: pd.DataFrame) -> list[str]:
     order = lines["difference"].abs().sort_values(ascending=False, kind="stable").index
-    return [change(lines.loc[i]) for i in order]
+    return [describe_change(lines.loc[i]) for i in order]
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return "; ".join(names[:NAMED]) + (f"; and {more:,} more" if more > 0 else "")
+    more = len(names) - MAX_NAMED
+    return "; ".join(names[:MAX_NAMED]) + (f"; and {more:,} more" if more > 0 else "")

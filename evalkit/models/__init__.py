@@ -1,4 +1,4 @@
-"""Built-in models (registered by name) and, after them, the person's own."""
+"""Built-in models, registered by name, followed by the user's own."""
 
 from __future__ import annotations
 

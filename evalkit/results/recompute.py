@@ -14,7 +14,7 @@ from evalkit.registry import make_task
 from evalkit.results.layout import TEXTS, display_suite_name
 from evalkit.results.reading import load_run
 from evalkit.results.writing import folder_lock, write_info, write_metrics
-from evalkit.statistics.domain_weights import Weights, shares
+from evalkit.statistics.domain_weights import Weights, normalized_weights
 from evalkit.task import Row, TaskOptions
 
 
@@ -92,5 +92,5 @@ def suite_metrics(
         groups = {(str(row["source"]), str(row["domain"])) for _, rows in texts for row in rows}
         for task, _, _ in made:  # domains that should be there and are not: what is reweighted is then unscored
             groups |= {(task.source_name(), domain) for domain in task.expected() or ()}
-        shared = shares(weights, sorted(groups))
+        shared = normalized_weights(weights, sorted(groups))
     return suite_text_metrics([(task.name.base, rows, task.ordinary) for task, rows in texts], base=base, shares=shared)

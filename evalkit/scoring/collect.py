@@ -11,7 +11,7 @@ from evalkit.errors import UsageError
 from evalkit.registry import SuiteEntry
 from evalkit.results.layout import TEXTS
 from evalkit.scoring.settings import TASKS_SUITE, Group
-from evalkit.statistics.domain_weights import shares
+from evalkit.statistics.domain_weights import normalized_weights
 from evalkit.task import TaskBase, TaskOptions
 
 
@@ -58,7 +58,7 @@ def weighted(
         raise UsageError("--domain-weights needs a suite of texts, such as 'paloma-mini' or a folder.")
     for group in texts:
         lines = [line for number in group.works for line in tasks[number][0].listing()]
-        shares(weights, [(line.source, line.domain) for line in lines])
+        normalized_weights(weights, [(line.source, line.domain) for line in lines])
     return [dataclasses.replace(group, weights=weights) if group in texts else group for group in groups]
 
 

@@ -1,1 +1,1 @@
-"""Pure functions of rows and arrays: metrics, standard errors, intervals, paired tests, ranks."""
+"""Pure functions of rows and arrays: metrics, standard errors, confidence intervals, paired tests, ranks."""

@@ -1,8 +1,8 @@
-"""Metrics of choices and of texts: pure functions of rows (`evalkit.task.Row`), also of rows read back from Parquet.
+"""Metrics of choice and text tasks: pure functions of rows (`evalkit.task.Row`), including rows read back from Parquet.
 
-A value that is missing is NaN, "unscored": it is left out of the value and of n, and never becomes 0. Sums are natural
-logarithms; bits appear only in what is reported. Where a row's lengths come from (with or without the space before an
-option) is the regime's affair and not known here.
+A missing value is NaN, "unscored": it is excluded from the estimate and from n, and never becomes 0. Sums are natural
+logarithms; only reported metrics are in bits. Whether a row's lengths include the space before an option is decided by the
+regime.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ PRIMARY_OF_TEXTS = "macro_bits_per_byte"
 
 
 def option_scores(row: Row, by: str = "acc") -> Floats:
-    """What the accuracy `by` compares, one value an option, ``[options]``.
+    """The scores that the accuracy `by` compares, ``[options]``.
 
     ``acc``: the sums (nats). ``acc_norm``, ``acc_bytes``, ``acc_per_token``: sum / characters, bytes, tokens
     (lm-evaluation-harness ``ConfigurableTask.process_results``; OLMES; Catwalk). ``acc_pmi``: the sum minus the sum of the
-    unconditional twin, a difference of logarithms (OLMES, arXiv 2406.08446, section 3.3). An empty option (length 0) is
-    worth −∞ under a length, as in lm-evaluation-harness.
+    unconditional prompt, a difference of logarithms (OLMES, arXiv 2406.08446, section 3.3). An empty option (length 0)
+    scores −∞ when divided by a length, as in lm-evaluation-harness.
     """
     sums = _floats(row, "sums")
     if by == "acc":
@@ -50,16 +50,16 @@ def option_scores(row: Row, by: str = "acc") -> Floats:
 
 
 def predict(row: Row, by: str = "acc") -> int:
-    """Position of the option that the accuracy `by` chooses: the largest `option_scores`, of equals the first.
+    """Position of the option with the largest of `option_scores`, the first in a tie.
 
-    -1 where an option is unscored (NaN), so that such a document is neither right nor wrong by accident.
+    -1 if an option is unscored (NaN), so that such a document is neither right nor wrong by accident.
     """
     scores = option_scores(row, by)
     return -1 if len(scores) == 0 or np.isnan(scores).any() else int(np.argmax(scores))
 
 
 def gold_bits_per_byte(row: Row) -> float:
-    """``−sum / (bytes · ln 2)`` of the gold option; NaN where the row has no gold or the gold option no bytes."""
+    """``−sum / (bytes · ln 2)`` of the gold option; NaN if there is none or it is empty."""
     gold = _gold(row)
     if gold is None:
         return math.nan
@@ -68,11 +68,11 @@ def gold_bits_per_byte(row: Row) -> float:
 
 
 def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], primary: str) -> list[Metric]:
-    """One `Metric` a name (of `CHOICE_METRICS`), in the order of `names`.
+    """One `Metric` per name (of `CHOICE_METRICS`), in the order of `names`.
 
     Accuracies: mean over documents, with the n−1 standard error and Wilson's interval. ``bits_per_byte``: the mean over
-    documents of the gold option's bits per byte (so OLMES, ``bits_per_byte_corr``; not the ratio of sums that texts
-    have), with Student's t interval. Clustered where rows have a ``cluster``. Chance is the mean of 1 / options over the
+    documents of the gold option's bits per byte (as OLMES's ``bits_per_byte_corr``, and unlike the ratio of sums used for
+    texts), with Student's t interval. Clustered if rows have a ``cluster``. Chance is the mean of 1 / options over the
     scored documents.
     """
     if primary not in names:
@@ -84,12 +84,12 @@ def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], p
         if name == "bits_per_byte":
             estimate = estimates.estimate_mean([gold_bits_per_byte(row) for row in rows], clusters)
         else:
-            hits = np.array([_hit(row, name) for row in rows], dtype=np.float64)
+            hits = np.array([_is_hit(row, name) for row in rows], dtype=np.float64)
             estimate = estimates.estimate_rate(hits, clusters)
             guesses = [1 / len(row["sums"]) for row, hit in zip(rows, hits, strict=True) if not math.isnan(hit)]
             chance = math.fsum(guesses) / len(guesses) if guesses else None
         metric = replace(base, metric=name, primary=name == primary, higher_is_better=name != "bits_per_byte")
-        metrics.append(_filled(replace(metric, chance=chance), estimate))
+        metrics.append(_with_estimate(replace(metric, chance=chance), estimate))
     return metrics
 
 
@@ -105,11 +105,11 @@ Ordinary = Callable[[str, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """The sums of one or more documents and of their bootstrap resamples: nats, tokens, bytes, words."""
+    """Sums over documents and over their bootstrap resamples: nats, tokens, bytes, words."""
 
     n: int
     units: int
-    """Independent units (documents or clusters) that were resampled."""
+    """Number of independent units (documents or clusters) that were resampled."""
     totals: Floats
     """``[4]``."""
     draws: Floats
@@ -122,35 +122,35 @@ def text_metrics(
     base: Metric,
     ordinary: Ordinary | None = None,
 ) -> list[Metric]:
-    """Perplexities and bits per byte a domain, and their aggregates.
+    """Perplexities and bits per byte of each domain, and their aggregates.
 
-    A domain: ``token_perplexity = exp(−Σ ll / Σ tokens)`` (Paloma, arXiv 2312.10523, section 3.1: weighted by tokens, never
-    a mean over documents), ``bits_per_byte = −Σ ll / (Σ bytes · ln 2)``, ``byte_perplexity`` and ``word_perplexity``
-    likewise (lm-evaluation-harness), and the counts ``tokens``, ``bytes`` and ``windows``. Errors and intervals are
-    bootstraps of these ratios over documents, or over clusters where rows have a ``cluster``; clusters that reach over
-    several domains of a source are resampled in all of them at once.
+    Per domain: ``token_perplexity = exp(−Σ ll / Σ tokens)`` (Paloma, arXiv 2312.10523, section 3.1: weighted by tokens,
+    never a mean over documents), ``bits_per_byte = −Σ ll / (Σ bytes · ln 2)``, ``byte_perplexity`` and
+    ``word_perplexity`` likewise (lm-evaluation-harness), and the counts ``tokens``, ``bytes`` and ``windows``. Standard
+    errors and intervals come from a bootstrap of these ratios over documents, or over clusters if rows have a
+    ``cluster``; clusters that span several domains of a source are resampled in all of them at once.
 
-    Aggregates have an empty domain. A source: ``macro_`` (mean of its domains' values), ``median_``, ``outliers`` and the
-    totals of its counts. All sources together (empty source; only where there are several): the same over all domains,
-    and ``ordinary_``, the ratio of all documents pooled for which ``ordinary(source, domain)`` holds (all, by default).
-    The error of an aggregate is that of sampling documents, the domains given; it is unknown where a domain has a single
-    document. `suite_text_metrics` does the same for sources that are tasks of their own.
+    Aggregates have an empty domain. Per source: ``macro_`` (mean over its domains), ``median_``, ``outliers`` and the
+    totals of its counts. Over all sources (empty source; only if there are several): the same over all domains, and
+    ``ordinary_``, the ratio of the pooled documents for which ``ordinary(source, domain)`` holds (all, by default). The
+    standard error of an aggregate is that of sampling documents, with the domains fixed; it is unknown if a domain has a
+    single document. `suite_text_metrics` does the same for sources that are separate tasks.
 
-    Exactly one row is primary: the widest ``macro_bits_per_byte``.
+    Exactly one metric is primary: ``macro_bits_per_byte`` over all sources, or over the only one.
     """
     pools = _pools(rows, base.task)
     windows = _windows(rows)
     sources = list(dict.fromkeys(source for source, _ in pools))
     metrics: list[Metric] = []
     for source in sources:
-        own = {group: pool for group, pool in pools.items() if group[0] == source}
-        for group, pool in own.items():
+        source_pools = {group: pool for group, pool in pools.items() if group[0] == source}
+        for group, pool in source_pools.items():
             metrics += _domain_metrics(pool, windows[group], replace(base, source=source, domain=group[1]))
-        metrics += _aggregates(own, windows, replace(base, source=source, domain=""))
+        metrics += _aggregates(source_pools, windows, replace(base, source=source, domain=""))
     if len(sources) > 1:
         metrics += _overall(pools, windows, replace(base, source="", domain=""), ordinary)
-    widest = max((i for i, m in enumerate(metrics) if m.metric == PRIMARY_OF_TEXTS), default=None)
-    return [replace(metric, primary=i == widest) for i, metric in enumerate(metrics)]
+    primary_index = max((i for i, m in enumerate(metrics) if m.metric == PRIMARY_OF_TEXTS), default=None)
+    return [replace(metric, primary=i == primary_index) for i, metric in enumerate(metrics)]
 
 
 def suite_text_metrics(
@@ -159,17 +159,19 @@ def suite_text_metrics(
     base: Metric,
     shares: Mapping[Group, float] | None = None,
 ) -> list[Metric]:
-    """What stands over several text tasks: the aggregates over all domains of `parts`, each a task's name, its rows and
-    its rule of what is ordinary. As in `text_metrics`, with the same resamples; ``macro_bits_per_byte`` is
-    primary. With `shares` (of domains, summing to 1) also ``reweighted_``."""
+    """Aggregates over the domains of several text tasks, as in `text_metrics` and with the same resamples.
+
+    `parts`: the name, the rows and the `Ordinary` rule of each task. ``macro_bits_per_byte`` is primary. With `shares`
+    (domain weights that sum to 1) also ``reweighted_``.
+    """
     pools: dict[Group, _Pool] = {}
     windows: dict[Group, float] = {}
     rules: dict[Group, Ordinary | None] = {}
     for task, rows, rule in parts:
-        own = _pools(rows, task)
-        pools |= own
+        task_pools = _pools(rows, task)
+        pools |= task_pools
         windows |= _windows(rows)
-        rules |= dict.fromkeys(own, rule)
+        rules |= dict.fromkeys(task_pools, rule)
 
     def ordinary(source: str, domain: str) -> bool:
         rule = rules[source, domain]
@@ -184,15 +186,15 @@ def suite_text_metrics(
 def _overall(
     pools: Mapping[Group, _Pool], windows: Mapping[Group, float], base: Metric, ordinary: Ordinary | None
 ) -> list[Metric]:
-    """The aggregates over all domains, and what is ordinary pooled."""
+    """The aggregates over all domains, and ``ordinary_``."""
     metrics = _aggregates(pools, windows, base)
-    chosen = [pool for group, pool in pools.items() if pool.n and (ordinary is None or ordinary(*group))]
-    if chosen:
+    included = [pool for group, pool in pools.items() if pool.n and (ordinary is None or ordinary(*group))]
+    if included:
         pooled = _Pool(
-            sum(pool.n for pool in chosen),
-            min(pool.units for pool in chosen),
-            np.sum([pool.totals for pool in chosen], axis=0),
-            np.sum([pool.draws for pool in chosen], axis=0),
+            sum(pool.n for pool in included),
+            min(pool.units for pool in included),
+            np.sum([pool.totals for pool in included], axis=0),
+            np.sum([pool.draws for pool in included], axis=0),
         )
         for name in ("bits_per_byte", "token_perplexity"):
             metrics.append(_ratio_metric(pooled, name, replace(base, metric=f"ordinary_{name}")))
@@ -200,27 +202,27 @@ def _overall(
 
 
 def _reweighted(pools: Mapping[Group, _Pool], shares: Mapping[Group, float], base: Metric) -> list[Metric]:
-    """``exp(Σ α_d NLL_d)`` with NLL in nats a token (Paloma, arXiv 2312.10523), and ``Σ α_d`` bits per byte likewise.
+    """``exp(Σ α_d NLL_d)`` with NLL in nats per token (Paloma, arXiv 2312.10523), and ``Σ α_d`` bits per byte likewise.
 
-    Unscored where a domain that has a share is: another mixture would be another number.
+    Unscored if a domain with a share is unscored: without it the mixture would be a different one.
     """
     metrics = []
     for name in ("bits_per_byte", "token_perplexity"):
         metric = replace(base, metric=f"reweighted_{name}", primary=False, higher_is_better=False, chance=None)
-        there = [pools[group] for group in shares if group in pools and pools[group].n]
-        if len(there) < len(shares):
-            metrics.append(_filled(metric, Estimate(math.nan, 0)))
+        shared_pools = [pools[group] for group in shares if group in pools and pools[group].n]
+        if len(shared_pools) < len(shares):
+            metrics.append(_with_estimate(metric, Estimate(math.nan, 0)))
             continue
         weights = np.array(list(shares.values()))
-        values = np.array([float(_ratio(pool.totals, name)) for pool in there])
-        draws = np.array([_ratio(pool.draws, name) for pool in there])
+        values = np.array([float(_ratio(pool.totals, name)) for pool in shared_pools])
+        draws = np.array([_ratio(pool.draws, name) for pool in shared_pools])
         if name == "token_perplexity":
             values, draws = np.log(values), np.log(draws)
-        value, drawn = float((weights * values).sum()), (weights[:, None] * draws).sum(axis=0)
+        value, value_draws = float((weights * values).sum()), (weights[:, None] * draws).sum(axis=0)
         if name == "token_perplexity":
-            value, drawn = math.exp(value), np.exp(drawn)
-        n, units = sum(pool.n for pool in there), min(pool.units for pool in there)
-        metrics.append(_filled(metric, estimates.estimate_draws(value, n, drawn, units)))
+            value, value_draws = math.exp(value), np.exp(value_draws)
+        n, units = sum(pool.n for pool in shared_pools), min(pool.units for pool in shared_pools)
+        metrics.append(_with_estimate(metric, estimates.estimate_draws(value, n, value_draws, units)))
     return metrics
 
 
@@ -232,7 +234,7 @@ def _domain_metrics(pool: _Pool, windows: float, base: Metric) -> list[Metric]:
 
 
 def _counts(pools: Sequence[_Pool], windows: Sequence[float]) -> dict[str, float]:
-    """Tokens, bytes and (where every row told them) windows."""
+    """Tokens, bytes and (if every row has them) windows."""
     counts = {
         name: float(sum(pool.totals[1 + _DENOMINATORS.index(name)] for pool in pools)) for name in ("tokens", "bytes")
     }
@@ -241,7 +243,7 @@ def _counts(pools: Sequence[_Pool], windows: Sequence[float]) -> dict[str, float
 
 
 def _windows(rows: Sequence[Row]) -> dict[Group, float]:
-    """Windows a domain; NaN where a row does not tell them."""
+    """Number of windows per domain; NaN if a row does not have it."""
     windows: dict[Group, float] = {}
     for row in rows:
         windows[_group(row)] = windows.get(_group(row), 0.0) + _float(row.get("windows"))
@@ -257,12 +259,12 @@ def _ratio_metric(pool: _Pool, name: str, base: Metric) -> Metric:
     value = float(_ratio(pool.totals, name))
     if pool.n and not math.isnan(value):
         estimate = estimates.estimate_draws(value, pool.n, _ratio(pool.draws, name), pool.units)
-    return _filled(replace(base, primary=False, higher_is_better=False, chance=None), estimate)
+    return _with_estimate(replace(base, primary=False, higher_is_better=False, chance=None), estimate)
 
 
 def _aggregates(pools: Mapping[Group, _Pool], windows: Mapping[Group, float], base: Metric) -> list[Metric]:
     """``macro_`` and ``median_`` of bits per byte and token perplexity over domains, the number of `outliers` among the
-    perplexities, and totals of the counts; unscored domains are left out."""
+    perplexities, and totals of the counts; unscored domains are excluded."""
     metrics = []
     n = 0
     for name in ("bits_per_byte", "token_perplexity"):
@@ -270,12 +272,12 @@ def _aggregates(pools: Mapping[Group, _Pool], windows: Mapping[Group, float], ba
         values = np.array([float(_ratio(pool.totals, name)) for pool in scored])
         draws = np.array([_ratio(pool.draws, name) for pool in scored])
         n, units = sum(pool.n for pool in scored), min((pool.units for pool in scored), default=0)
-        for kind, middle in (("macro", np.mean), ("median", np.median)):
+        for kind, average in (("macro", np.mean), ("median", np.median)):
             estimate = Estimate(math.nan, 0)
             if scored:
-                estimate = estimates.estimate_draws(float(middle(values)), n, middle(draws, axis=0), units)
+                estimate = estimates.estimate_draws(float(average(values)), n, average(draws, axis=0), units)
             metric = replace(base, metric=f"{kind}_{name}", primary=False, higher_is_better=False, chance=None)
-            metrics.append(_filled(metric, estimate))
+            metrics.append(_with_estimate(metric, estimate))
         if name == "token_perplexity":
             count = replace(base, value=float(len(outliers(values))), n=n, primary=False, higher_is_better=False)
             metrics.append(replace(count, metric="outliers", chance=None))
@@ -286,9 +288,9 @@ def _aggregates(pools: Mapping[Group, _Pool], windows: Mapping[Group, float], ba
 
 
 def outliers(perplexities: ArrayLike) -> list[int]:
-    """Positions of the domains whose perplexity is far above the others': its logarithm is above the third quartile by
-    more than 1.5 interquartile ranges (Tukey 1977). One of them can swamp a mean (Paloma, arXiv 2312.10523, saw 391,171),
-    so their number stands beside every macro average."""
+    """Positions of the domains whose log-perplexity is more than 1.5 interquartile ranges above the third quartile (Tukey
+    1977). A single one can dominate a mean (Paloma, arXiv 2312.10523, reports 391,171), so their number is shown beside
+    every macro average."""
     values = np.log(np.asarray(perplexities, dtype=np.float64))
     if values.size == 0:
         return []
@@ -297,7 +299,7 @@ def outliers(perplexities: ArrayLike) -> list[int]:
 
 
 def _ratio(sums: Floats, name: str) -> Floats:
-    """A text metric of the last axis (nats, tokens, bytes, words); NaN where its denominator is 0."""
+    """A text metric from sums with the last axis (nats, tokens, bytes, words); NaN where its denominator is 0."""
     count = {
         "bits_per_byte": "bytes",
         "byte_perplexity": "bytes",
@@ -311,11 +313,11 @@ def _ratio(sums: Floats, name: str) -> Floats:
 
 
 def _pools(rows: Sequence[Row], task: str) -> dict[Group, _Pool]:
-    """Rows to one pool a domain, in order of first appearance, with the bootstrap of all its sums."""
+    """One pool of rows per domain, in order of first appearance, with the bootstrap of its sums."""
     columns = np.array([[_float(row.get(name)) for name in ("sum", *_DENOMINATORS)] for row in rows]).reshape(-1, 4)
     groups = [_group(row) for row in rows]
     clusters = _clusters(rows) or [None] * len(rows)
-    unscored = np.isnan(columns[:, :3]).any(axis=1)  # words may be missing: then only their perplexity is
+    unscored = np.isnan(columns[:, :3]).any(axis=1)  # if words are missing, only the word perplexity is
     members: dict[Group, list[int]] = {group: [] for group in groups}
     for i, group in enumerate(groups):
         if not unscored[i]:
@@ -327,22 +329,22 @@ def _pools(rows: Sequence[Row], task: str) -> dict[Group, _Pool]:
             (groups[i][0], clusters[i]) if clusters[i] is not None else None for i in indices
         )
         column = {group: j for j, group in enumerate(stratum)}
-        place = np.array([column[groups[i]] for i in indices], dtype=np.int64)
+        domain_numbers = np.array([column[groups[i]] for i in indices], dtype=np.int64)
         units = np.zeros((int(codes.max(initial=-1)) + 1, len(stratum), 4))
-        np.add.at(units, (codes, place), columns[indices])
+        np.add.at(units, (codes, domain_numbers), columns[indices])
         seed = estimates.seed_of(task, *(name for group in stratum for name in group))
         draws = estimates.bootstrap_sums(units.reshape(len(units), 4 * len(stratum)), seed=seed).reshape(
             -1, len(stratum), 4
         )
         for group, j in column.items():
-            own = len(np.unique(codes[place == j]))
+            unit_count = len(np.unique(codes[domain_numbers == j]))
             totals = np.array([math.fsum(columns[members[group], k]) for k in range(4)])
-            pools[group] = _Pool(len(members[group]), own, totals, draws[:, j])
+            pools[group] = _Pool(len(members[group]), unit_count, totals, draws[:, j])
     return {group: pools[group] for group in members}
 
 
 def _strata(members: Mapping[Group, Sequence[int]], clusters: Sequence[Hashable]) -> list[list[Group]]:
-    """Domains that are resampled together: those of a source that share clusters; every other one alone."""
+    """Domains that are resampled together: those of a source that share clusters; every other by itself."""
     parent = {group: group for group in members}
 
     def root(group: Group) -> Group:
@@ -364,26 +366,26 @@ def _strata(members: Mapping[Group, Sequence[int]], clusters: Sequence[Hashable]
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-def _filled(metric: Metric, estimate: Estimate) -> Metric:
-    """The metric with an estimate's numbers; what is unknown becomes None (the value itself stays NaN)."""
+def _with_estimate(metric: Metric, estimate: Estimate) -> Metric:
+    """The metric with the numbers of an estimate; unknown ones become None, except that the value stays NaN."""
     return replace(
         metric,
         value=estimate.value,
         n=estimate.n,
-        stderr=_known(estimate.stderr),
-        ci_low=_known(estimate.low),
-        ci_high=_known(estimate.high),
+        stderr=_finite_or_none(estimate.stderr),
+        ci_low=_finite_or_none(estimate.low),
+        ci_high=_finite_or_none(estimate.high),
     )
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _hit(row: Row, name: str) -> float:
-    """1.0 right, 0.0 wrong, NaN unscored (no gold, or an option without a score)."""
-    gold, chosen = _gold(row), predict(row, name)
-    return math.nan if gold is None or chosen < 0 else float(chosen == gold)
+def _is_hit(row: Row, name: str) -> float:
+    """1.0 right, 0.0 wrong, NaN unscored (no gold, or an unscored option)."""
+    gold, predicted = _gold(row), predict(row, name)
+    return math.nan if gold is None or predicted < 0 else float(predicted == gold)
 
 
 def _gold(row: Row) -> int | None:
@@ -396,7 +398,7 @@ def _float(value: Any) -> float:
 
 
 def _floats(row: Row, name: str, length: int | None = None) -> Floats:
-    """A list of a row as float64; None entries become NaN. Raises ValueError where the row lacks the list."""
+    """A list of a row as float64; None entries become NaN. Raises ValueError if the list is missing."""
     value = row.get(name)
     if value is None or isinstance(value, float):  # a float: pandas writes NaN for a missing list
         raise ValueError(f"the row of document {row.get('index')} has no '{name}'")
@@ -407,7 +409,7 @@ def _floats(row: Row, name: str, length: int | None = None) -> Floats:
 
 
 def _clusters(rows: Sequence[Row]) -> list[Hashable] | None:
-    """The rows' cluster labels, None where a row has none; None altogether where no row has one."""
+    """The cluster labels of rows (None for a row without one), or None if no row has one."""
     labels = [row.get("cluster") for row in rows]
     labels = [None if isinstance(label, float) and math.isnan(label) else label for label in labels]
     return labels if any(label is not None for label in labels) else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from evalkit.comparison.columns import Columns
-    from evalkit.statistics.ranks import Scored
+    from evalkit.statistics.ranks import TaskScores
 
 AFFORDABLE = 400
 """Files of documents that ``--ranks auto`` still reads: about 10 ms each."""
@@ -75,11 +75,11 @@ class DocumentRanks:
                 why = why.replace(str(run.path), self.names[id(run)])
             self.told.append(f"Ranks on {recipe.suite} are from standard errors: {why.rstrip('.')}.")
 
-    def _questions(self, recipe: Recipe, rows: Sequence[int]) -> list[Scored] | None:
+    def _questions(self, recipe: Recipe, rows: Sequence[int]) -> list[TaskScores] | None:
         """A task at a time: right or wrong ``[rows, documents]``, of two forms the one that the row's score took."""
         import numpy as np
 
-        from evalkit.statistics.ranks import Scored
+        from evalkit.statistics.ranks import TaskScores
 
         tasks = []
         for _, columns in recipe.parts:
@@ -94,18 +94,18 @@ class DocumentRanks:
                 elif not np.array_equal(first.index, found.index):
                     return None
                 values.append(found.values[taken.metric])
-            tasks.append(Scored(np.array(values), clusters=first.clusters if first is not None else None))
+            tasks.append(TaskScores(np.array(values), clusters=first.clusters if first is not None else None))
         return tasks
 
-    def _texts(self, recipe: Recipe, rows: Sequence[int]) -> list[Scored] | None:
+    def _texts(self, recipe: Recipe, rows: Sequence[int]) -> list[TaskScores] | None:
         """A domain at a time: bits ``[rows, documents]`` over bytes ``[documents]``."""
         import numpy as np
 
-        from evalkit.statistics.ranks import Scored
+        from evalkit.statistics.ranks import TaskScores
 
         if any(columns[0].metric != "macro_bits_per_byte" for _, columns in recipe.parts):
             return None
-        tasks: list[Scored] = []
+        tasks: list[TaskScores] = []
         for _, columns in recipe.parts:
             every = [self._read(row, columns[0], "text") for row in rows]
             first = every[0]
@@ -122,7 +122,7 @@ class DocumentRanks:
                 places.setdefault(group, []).append(place)
             for own in places.values():
                 clusters = [first.clusters[i] for i in own] if first.clusters is not None else None
-                tasks.append(Scored(stacked[:, own], weights=first.bytes[own], clusters=clusters))
+                tasks.append(TaskScores(stacked[:, own], weights=first.bytes[own], clusters=clusters))
         return tasks
 
     def _read(self, row: int, column: Column, kind: str) -> Columns | None:

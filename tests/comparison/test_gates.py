@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evalkit.comparison.compare import Comparison, compare_runs
-from evalkit.comparison.gates import Rule, check, parse
+from evalkit.comparison.gates import Rule, check_rules, parse_rule
 from evalkit.errors import EvalkitError, UnknownName, UsageError
 from tests.made.document_runs import choice_rows, text_rows, write_run
 
@@ -56,7 +56,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 )
 def test_rules_are_read(text: str, rule: dict[str, object]) -> None:
     """Each form of the language."""
-    assert parse(text) == Rule(text, **rule)
+    assert parse_rule(text) == Rule(text, **rule)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_rules_are_read(text: str, rule: dict[str, object]) -> None:
 def test_rules_that_are_not_understood_say_where(text: str, message: str) -> None:
     """The place and what may stand there, in one sentence, as an error of the command line."""
     with pytest.raises(UsageError) as caught:
-        parse(text)
+        parse_rule(text)
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
 
@@ -105,8 +105,8 @@ def test_rules_that_are_not_understood_say_where(text: str, message: str) -> Non
 )
 def test_rules_fire(comparison: Comparison, text: str, first: str) -> None:
     """What holds is named, the largest change first."""
-    (fired,) = check(comparison, [parse(text)])
-    assert fired.because[0].startswith(first)
+    (fired,) = check_rules(comparison, [parse_rule(text)])
+    assert fired.reasons[0].startswith(first)
     assert str(fired).startswith(f"'{text}' fired for step1: {first}")
 
 
@@ -127,18 +127,18 @@ def test_rules_fire(comparison: Comparison, text: str, first: str) -> None:
 )
 def test_rules_do_not_fire(comparison: Comparison, text: str) -> None:
     """What does not hold, or holds but not surely, is silent."""
-    assert check(comparison, [parse(text)]) == []
+    assert check_rules(comparison, [parse_rule(text)]) == []
 
 
 def test_a_gate_that_cannot_close_is_an_error(comparison: Comparison) -> None:
     """Unknown names, unknown metrics, and tasks that do not compare: never taken for a pass."""
     with pytest.raises(UnknownName, match="Did you mean 'hellaswag'"):
-        check(comparison, [parse("helaswag worse")])
+        check_rules(comparison, [parse_rule("helaswag worse")])
     with pytest.raises(UnknownName, match="no metric 'acc_pmi'"):
-        check(comparison, [parse("hellaswag.acc_pmi worse")])
+        check_rules(comparison, [parse_rule("hellaswag.acc_pmi worse")])
     with pytest.raises(UnknownName, match="no mean 'acc_pmi'"):
-        check(comparison, [parse("macro(acc_pmi) worse")])
+        check_rules(comparison, [parse_rule("macro(acc_pmi) worse")])
     with pytest.raises(
         EvalkitError, match=r"cannot be judged for step1: nothing to compare. shots: shots: 1 against 0"
     ):
-        check(comparison, [parse("shots worse")])
+        check_rules(comparison, [parse_rule("shots worse")])

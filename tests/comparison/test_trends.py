@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from evalkit import compare_runs, trend_table
-from evalkit.comparison.trends import _p_of_means, look, p_of_hits, trends
+from evalkit.comparison.trends import accuracy_p_values, describe_curve, mean_p_values, trends
 from evalkit.errors import UsageError
 from evalkit.statistics.paired import paired_mean, paired_rate
 from tests.made.document_runs import choice_rows, text_rows, write_run
@@ -47,21 +47,21 @@ def test_a_curve_by_hand() -> None:
     p = np.full((5, 5), 0.9)
     for i, j in ((0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (0, 4)):
         p[i, j] = p[j, i] = 0.001
-    line = look(values, p, rises=True, labels=list("abcde"))
+    line = describe_curve(values, p, higher_is_better=True, labels=list("abcde"))
     assert (line["best"], line["best_set"]) == ("c", ["c", "e"])  # b, a and d are certainly beaten
     assert line["turns"] == ["c", "d"]
     assert (line["fall_from"], line["fall_to"], line["fall"]) == ("c", "d", pytest.approx(-0.3))
     assert line["p"] == pytest.approx(0.001 * 10)
-    falling = look(-values, p, rises=False, labels=list("abcde"))
+    falling = describe_curve(-values, p, higher_is_better=False, labels=list("abcde"))
     assert (falling["best"], falling["turns"]) == ("c", ["c", "d"])
 
 
 def test_a_curve_that_only_rises_never_fell() -> None:
     """No later point is worse: p is 1, whatever the errors; without any error it is unknown."""
     values = np.array([0.1, 0.2, 0.3])
-    line = look(values, np.full((3, 3), 1e-9), rises=True, labels=list("abc"))
+    line = describe_curve(values, np.full((3, 3), 1e-9), higher_is_better=True, labels=list("abc"))
     assert (line["p"], line["turns"], line["best_set"]) == (1.0, [], ["c"])
-    assert math.isnan(look(values, np.full((3, 3), math.nan), rises=True, labels=list("abc"))["p"])
+    assert math.isnan(describe_curve(values, np.full((3, 3), math.nan), higher_is_better=True, labels=list("abc"))["p"])
 
 
 @pytest.mark.parametrize("clusters", [None, np.repeat(np.arange(20), 4)])
@@ -69,7 +69,7 @@ def test_pairs_of_accuracies_are_the_exact_tests(clusters: np.ndarray | None) ->
     """Every entry of the matrix is `paired_rate`'s p of the two columns; means likewise."""
     hits = (np.random.default_rng(2).random((80, 4)) < 0.5).astype(float)
     labels = None if clusters is None else clusters.tolist()
-    p, means = p_of_hits(hits, clusters), _p_of_means(hits, clusters)
+    p, means = accuracy_p_values(hits, clusters), mean_p_values(hits, clusters)
     for i in range(4):
         for j in range(4):
             assert p[i, j] == pytest.approx(paired_rate(hits[:, i], hits[:, j], labels).p, rel=1e-9)
@@ -111,7 +111,9 @@ def test_flat_curves_are_called_monotone_and_their_best_is_held() -> None:
     for _ in range(400):
         common = rng.random((150, 1))
         hits = (0.7 * common + 0.3 * rng.random((150, 8)) < 0.5).astype(float)
-        line = look(hits.mean(axis=0), p_of_hits(hits, None), rises=True, labels=list("abcdefgh"))
+        line = describe_curve(
+            hits.mean(axis=0), accuracy_p_values(hits, None), higher_is_better=True, labels=list("abcdefgh")
+        )
         fell += line["p"] < 0.05
         held += "a" in line["best_set"]
     assert fell <= scipy.stats.binom.ppf(1 - CHANCE, 400, 0.05)

@@ -14,7 +14,7 @@ from evalkit import cli
 from evalkit.errors import UnknownName, UsageError
 from evalkit.results.reading import read_metrics
 from evalkit.results.recompute import recompute_metrics
-from evalkit.statistics.domain_weights import read_weights, shares
+from evalkit.statistics.domain_weights import normalized_weights, read_weights
 from tests.made import paloma_release as release
 from tests.made.paloma_release import documents, line, write
 
@@ -106,4 +106,4 @@ def test_weights_need_a_suite_of_texts(checkpoint: Path) -> None:
     with pytest.raises(UsageError, match="no run of a suite of texts"):
         recompute_metrics(run.path, weights={"s": 1.0})
     with pytest.raises(UnknownName, match="no source 'x'"):
-        shares({"x": 1.0}, [("s", "a")])
+        normalized_weights({"x": 1.0}, [("s", "a")])

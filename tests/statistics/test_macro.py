@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.statistics.estimates import Floats
-from evalkit.statistics.macro import domain_differences, joined, macro_difference
+from evalkit.statistics.macro import domain_differences, macro_difference, strata_of
 from evalkit.statistics.paired import Difference
 
 
@@ -96,8 +96,8 @@ def test_a_problem_in_two_domains_is_one_unit() -> None:
 def test_labels_of_other_sources_are_other_clusters() -> None:
     """Problem 1 of one source has nothing to do with problem 1 of another."""
     members = [np.array([0, 1]), np.array([2, 3])]
-    assert joined([("s", "a"), ("t", "b")], members, [1, 2, 1, 2]) == [[0], [1]]
-    assert joined([("s", "a"), ("s", "b")], members, [1, 2, 2, 3]) == [[0, 1]]
+    assert strata_of([("s", "a"), ("t", "b")], members, [1, 2, 1, 2]) == [[0], [1]]
+    assert strata_of([("s", "a"), ("s", "b")], members, [1, 2, 2, 3]) == [[0, 1]]
 
 
 def test_domains_of_one_document_are_collapsed() -> None:

@@ -103,7 +103,7 @@ def test_long_distributions_convolve_alike(monkeypatch: pytest.MonkeyPatch) -> N
     rng = np.random.default_rng(3)
     sums = rng.integers(-5, 7, 800)
     direct = paired.sign_flip_p(sums)
-    monkeypatch.setattr(paired, "_DIRECT", 10)
+    monkeypatch.setattr(paired, "_MAX_DIRECT_CONVOLUTION", 10)
     assert paired.sign_flip_p(sums) == pytest.approx(direct, rel=1e-6, abs=1e-14)
     normal = 2 * scipy.stats.norm.sf(abs(sums.sum()) / math.sqrt((sums**2).sum()))
     assert direct == pytest.approx(normal, rel=0.05)
@@ -143,6 +143,6 @@ def test_what_was_not_tested_is_not_counted() -> None:
 @pytest.mark.parametrize("n", [20, 200])
 def test_the_detectable_effect_has_its_power(n: int) -> None:
     """statsmodels' noncentral t gives 80 % power at the effect that is named (with a unit standard deviation)."""
-    effect = paired.detectable(1 / math.sqrt(n), n - 1)
+    effect = paired.minimum_detectable_effect(1 / math.sqrt(n), n - 1)
     assert TTestPower().power(effect, n, 0.05) == pytest.approx(0.8, abs=0.005)
-    assert math.isnan(paired.detectable(0.0, n - 1))
+    assert math.isnan(paired.minimum_detectable_effect(0.0, n - 1))

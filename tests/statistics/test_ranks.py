@@ -5,13 +5,13 @@ import pytest
 import scipy.stats
 
 from evalkit.statistics import estimates as stats
-from evalkit.statistics.ranks import Scored, rank_intervals
+from evalkit.statistics.ranks import TaskScores, rank_intervals
 
 
 def test_models_far_apart_have_certain_ranks() -> None:
     """Of three models that answer 20, 50 and 80 % of 400 questions each rank is certain."""
     hits = np.random.default_rng(1).random((3, 400)) < np.array([[0.2], [0.8], [0.5]])
-    found = rank_intervals([Scored(hits)])
+    found = rank_intervals([TaskScores(hits)])
     assert found.score == pytest.approx(hits.mean(axis=1))
     for ranks in (found.rank, found.low, found.high):
         assert ranks.tolist() == [3, 1, 2]
@@ -20,7 +20,7 @@ def test_models_far_apart_have_certain_ranks() -> None:
 def test_equal_models_share_all_ranks() -> None:
     """The same answers: nothing tells them apart, whatever their number."""
     hits = np.tile(np.random.default_rng(2).random(50) < 0.5, (4, 1))
-    found = rank_intervals([Scored(hits)])
+    found = rank_intervals([TaskScores(hits)])
     assert found.rank.tolist() == [1, 1, 1, 1]
     assert (found.low.tolist(), found.high.tolist()) == ([1] * 4, [4] * 4)
 
@@ -31,7 +31,7 @@ def test_less_is_better_for_bits_per_byte() -> None:
     sizes = rng.lognormal(6, 0.5, 60)
     base = rng.normal(1, 0.3, 60)
     bits = np.vstack([(base + 0.05) * sizes, base * sizes, (base + 0.1) * sizes])
-    found = rank_intervals([Scored(bits, sizes)], higher_is_better=False)
+    found = rank_intervals([TaskScores(bits, sizes)], higher_is_better=False)
     assert found.score == pytest.approx(bits.sum(axis=1) / sizes.sum())
     assert found.low.tolist() == found.high.tolist() == [2, 1, 3]
 
@@ -41,7 +41,7 @@ def test_errors_and_bounds_are_those_of_explicit_loops() -> None:
     rng = np.random.default_rng(4)
     first, second = rng.random((4, 80)) < 0.5, rng.random((4, 60)) < np.array([[0.3], [0.5], [0.5], [0.7]])
     clusters = np.repeat(np.arange(12), 5).tolist()
-    found = rank_intervals([Scored(first), Scored(second, clusters=clusters)], draws=4000, seed=9)
+    found = rank_intervals([TaskScores(first), TaskScores(second, clusters=clusters)], draws=4000, seed=9)
     for i in range(4):
         expected = np.hypot(scipy.stats.sem(first[i]), stats.clustered_stderr(second[i].astype(float), clusters)) / 2
         assert found.stderr[i] == pytest.approx(expected, rel=0.04)
@@ -59,7 +59,7 @@ def test_errors_and_bounds_are_those_of_explicit_loops() -> None:
 def test_unscored_documents_are_left_out() -> None:
     """NaN leaves a model's own mean; a model without any document has no score and compares with none."""
     values = np.array([[1.0, 0, 1, np.nan], [0, 0, 1, 1], [np.nan] * 4])
-    found = rank_intervals([Scored(values)])
+    found = rank_intervals([TaskScores(values)])
     assert found.score[:2] == pytest.approx([2 / 3, 1 / 2])
     assert np.isnan(found.score[2])
     assert found.rank.tolist() == [1, 2, 3]
@@ -69,7 +69,7 @@ def test_unscored_documents_are_left_out() -> None:
 def test_tasks_must_have_the_same_models() -> None:
     """Another number of models is an error, not a silent cut."""
     with pytest.raises(ValueError, match="2 models where another has 3"):
-        rank_intervals([Scored(np.ones((3, 4))), Scored(np.ones((2, 4)))])
+        rank_intervals([TaskScores(np.ones((3, 4))), TaskScores(np.ones((2, 4)))])
 
 
 def test_intervals_hold_the_true_ranks_also_under_ties() -> None:
@@ -82,7 +82,7 @@ def test_intervals_hold_the_true_ranks_also_under_ties() -> None:
     for seed in range(200):
         hardness = rng.normal(0, 0.1, 150)
         hits = rng.random((6, 150)) < rates[:, None] + hardness
-        found = rank_intervals([Scored(hits)], draws=300, seed=seed)
+        found = rank_intervals([TaskScores(hits)], draws=300, seed=seed)
         covered += (found.low <= best) & (found.high >= worst)
     assert (covered >= scipy.stats.binom.ppf(1e-4, 200, 0.95)).all()
 
@@ -93,5 +93,5 @@ def test_three_hundred_models_are_quick() -> None:
 
     hits = np.random.default_rng(6).random((300, 1000)) < 0.5
     started = time.process_time()
-    rank_intervals([Scored(hits)])
+    rank_intervals([TaskScores(hits)])
     assert time.process_time() - started < 20
