@@ -85,7 +85,8 @@ def page(file: Path) -> tuple[str, list[Path]]:
         text = notebook(json.loads(text))
     elif file.suffix != ".md":
         name = file.relative_to(ROOT).as_posix()
-        return f"# {name}\n\n```{LANGUAGES.get(file.suffix, 'text')}\n{text}```\n", []
+        head = "---\nsearch:\n  exclude: true\n---\n"
+        return f"{head}# {name}\n\n```{LANGUAGES.get(file.suffix, 'text')}\n{text}```\n", []
     reference = file.parent == DOCS / "site" / "api"
     text = OPTIONS.sub(lambda mark: option_table(mark[1], mark[2], (mark[3] or "").split()), text)
     linked: list[Path] = []

@@ -6,6 +6,7 @@ A griffe extension. evalkit's docstrings write names as reST's default role does
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import griffe
@@ -17,28 +18,41 @@ EXAMPLE = re.compile(r"^(?:>>> .*\n?)(?:(?:>>>|\.\.\.) ?.*\n?)*", re.MULTILINE)
 class CrossReferences(griffe.Extension):
     """Rewrites every docstring of a package when all of it is loaded."""
 
-    def on_package(self, *, pkg: griffe.Module, loader: griffe.GriffeLoader, **kwargs: Any) -> None:
-        self._walk(pkg)
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        things = list(_things(pkg))
+        classes: dict[str, list[str]] = {}
+        for thing in things:
+            if thing.is_class:
+                classes.setdefault(thing.name, []).append(thing.path)
+        unique = {name: paths[0] for name, paths in classes.items() if len(paths) == 1}
+        for thing in things:
+            if thing.docstring is not None:
+                thing.docstring.value = shown(thing.docstring.value, thing, unique)
 
-    def _walk(self, thing: griffe.Object) -> None:
-        if thing.docstring is not None:
-            thing.docstring.value = shown(thing.docstring.value, thing)
-        for member in thing.members.values():
-            if not member.is_alias:
-                self._walk(member)  # type: ignore[arg-type]
+
+def _things(thing: griffe.Object) -> Iterator[griffe.Object]:
+    """Everything that is defined in a package, itself first."""
+    yield thing
+    for member in thing.members.values():
+        if isinstance(member, griffe.Object):
+            yield from _things(member)
 
 
-def shown(text: str, thing: griffe.Object) -> str:
-    """A docstring as Markdown, with the names that it mentions as references from where `thing` stands."""
+def shown(text: str, thing: griffe.Object, classes: dict[str, str]) -> str:
+    """A docstring as Markdown: the names that it mentions are references, from where `thing` stands.
+
+    `classes`: full paths of the package's classes, for those that a docstring mentions and its module does not import.
+    """
+
+    def reference(match: re.Match[str]) -> str:
+        name, call = match[1], match[2] or ""
+        path = _path(name, thing) or classes.get(name)
+        if path is None or path == thing.path:
+            return f"`{name}{call}`"
+        return f'<autoref optional identifier="{path}"><code>{name}{call}</code></autoref>'
+
     text = EXAMPLE.sub(lambda block: f"```python\n{block[0].rstrip()}\n```\n", text)
-    return REFERENCE.sub(lambda name: _reference(name[1], name[2] or "", thing), text)
-
-
-def _reference(name: str, call: str, thing: griffe.Object) -> str:
-    path = _path(name, thing)
-    if path is None:
-        return f"`{name}{call}`"
-    return f'<autoref optional identifier="{path}"><code>{name}{call}</code></autoref>'
+    return REFERENCE.sub(reference, text)
 
 
 def _path(name: str, thing: griffe.Object) -> str | None:
@@ -54,8 +68,7 @@ def _path(name: str, thing: griffe.Object) -> str | None:
         return None
     if not rest and _is_module(path, thing.package):
         return None  # a sentence that says `task` means a field or an option, and names the module as `evalkit.task`
-    path = f"{path}.{rest}" if rest else path
-    return path if path != thing.path else None
+    return f"{path}.{rest}" if rest else path
 
 
 def _is_module(path: str, package: griffe.Module) -> bool:

@@ -61,6 +61,10 @@ def test_names_in_docstrings_are_links(site: Path) -> None:
     text = (site / "api" / "run.html").read_text(encoding="utf-8")
     assert re.search(r'href="errors.html#evalkit.errors.EvalkitError"[^>]*><code>EvalkitError</code>', text)
     assert "<code>apply_chat_template</code>" in text
+    text = (site / "api" / "engines.html").read_text(encoding="utf-8")
+    assert re.search(r'href="errors.html#evalkit.errors.CheckpointError"', text), (
+        "a class that the module does not import"
+    )
     assert not re.search(r'<a [^>]*evalkit\.task"[^>]*><code>task</code>', text)
 
 
