@@ -181,7 +181,7 @@ def table(work: str, made: Sequence[Mapping[str, Any]]) -> Table:
         "device GiB",
         "host GiB",
     )
-    shown = Table(*heads, "mean nats/token", "largest nats", title=f"{work}: {WORKS[work]}", title_justify="left")
+    shown = Table(*heads, "mean nats/token", "largest nats", title=f"{work}: {WORKS[work].about}", title_justify="left")
     for one in made:
         shown.add_row(
             one["engine"],

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-import resource
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.models import tiny_olmo
-from bench.speed import EVALKIT, measure
 
 DOMAINS = 10
 FLAT = 1.1
@@ -44,10 +47,27 @@ def write_texts(folder: Path, tokens: int) -> Path:
     return folder
 
 
-def spent() -> float:
-    """Processor seconds, user and system, of all processes that were waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+class Spent(NamedTuple):
+    """What a process took."""
+
+    wall: float
+    processor: float
+    """Seconds, user and system."""
+    peak: float
+    """MiB."""
+
+
+def measure(*arguments: str) -> Spent:
+    """``evalkit`` with these arguments, in a process of its own."""
+    begun = time.perf_counter()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([sys.executable, "-m", "evalkit", *arguments], stdout=said, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            said.seek(0)
+            raise SystemExit(f"'evalkit {' '.join(arguments)}' failed:\n{said.read().decode()[-2000:]}")
+    kilobytes = used.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return Spent(time.perf_counter() - begun, used.ru_utime + used.ru_stime, kilobytes / 1024)
 
 
 def main() -> None:
@@ -57,29 +77,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model = tiny_olmo(folder / "tiny")
-        found: list[tuple[float, float, float]] = []
+        found: list[tuple[int, Spent]] = []
         for millions in (0.001, *options.millions):
             texts = write_texts(folder / f"texts-{millions}", int(millions * 1e6))
             output = folder / f"results-{millions}"
-            before = spent()
-            figures = measure(
-                EVALKIT, "run", "--model", str(model), "--suite", str(texts), "--output", str(output), "--no-report"
-            )
+            took = measure("run", "--model", str(model), "--suite", str(texts), "--output", str(output), "--no-report")
             (info,) = output.glob("**/run.json")
             tokens = json.loads(info.read_text())["counts"]["request_tokens"]
-            found.append((tokens, spent() - before, figures["peak"] / 1024))
+            found.append((tokens, took))
             print(
-                f"{tokens:>12,} tokens: {figures['seconds']:6.1f} s, of the processor {found[-1][1]:6.1f} s, "
-                f"peak {found[-1][2]:6.0f} MiB",
+                f"{tokens:>12,} tokens: {took.wall:6.1f} s, of the processor {took.processor:6.1f} s, peak {took.peak:6.0f} MiB",
                 flush=True,
             )
-    (_, starting, _), first, *_, last = found
-    rates = [(seconds - starting) / tokens * 1e6 for tokens, seconds, _ in (first, last)]
+    (_, starting), (few, first), *_, (many, last) = found
+    growth = last.peak / first.peak
+    rates = [(took.processor - starting.processor) / tokens * 1e6 for tokens, took in ((few, first), (many, last))]
     print(
-        f"from {first[0]:,} to {last[0]:,} tokens: memory × {last[2] / first[2]:.2f} (mark {FLAT}), processor seconds a million tokens "
+        f"from {few:,} to {many:,} tokens: memory × {growth:.2f} (mark {FLAT}), processor seconds a million tokens "
         f"{rates[0]:.1f} and {rates[1]:.1f}, × {rates[1] / rates[0]:.2f} (mark {LINEAR})"
     )
-    if last[2] / first[2] > FLAT or rates[1] / rates[0] > LINEAR:
+    if growth > FLAT or rates[1] / rates[0] > LINEAR:
         raise SystemExit(1)
 
 

@@ -8,6 +8,8 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,27 @@ from bench.vs_lm_eval.works import WORKS
 from evalkit.errors import EvalkitError
 
 EXAMPLES = """
-  python -m bench.vs_lm_eval --engine transformers --peer hf --work five-shot --documents 100
-  python -m bench.vs_lm_eval --engine vllm --peer vllm --engine-arg block_size=32 --peer-arg block_size=32 --work all
+  python -m bench.vs_lm_eval --work all --documents 100
+  python -m bench.vs_lm_eval --work five-shot rolling --documents 570 --whole-run
+  python -m bench.vs_lm_eval --engine vllm --peer vllm --work all
 """
 
 
-HF_BATCHES = {"five-shot": [16, 64, 256], "zero-shot": [16, 64, 256], "rolling": [1, 4, 16]}
-"""Tried where none are given. lm-eval makes logits of whole batches: 16 windows of 2,048 with 50,000 ids are 7 GB, twice."""
+def peer_batches(peer: str, work: str, device: str) -> list[int]:
+    """lm-eval's batch sizes that are tried where none are given; 0 is its ``auto``.
+
+    Its hf backend makes logits of whole batches: 16 windows of 2,048 with 50,000 ids are 7 GB, twice. On a CPU its ``auto``
+    would look for the largest batch until the machine's memory is full.
+    """
+    if peer == "vllm":
+        return [0, 64]
+    sizes = [1, 4, 16] if work == "rolling" else [16, 64, 256]
+    return [*sizes, 0] if device.startswith("cuda") else sizes
+
+
+def peer_defaults(peer: str, device: str) -> dict[str, Any]:
+    """lm-eval's settings where none are given: vLLM's own block on a CPU, 128, shares nothing of short prompts."""
+    return {"block_size": 32} if peer == "vllm" and device == "cpu" else {}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,6 +57,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--peer", default="hf", choices=["hf", "vllm"], help="lm-eval's backend")
     made.add_argument("--work", nargs="+", default=["five-shot"], choices=[*WORKS, "all"])
     made.add_argument("--documents", type=int, default=300, help="documents of each task; texts in all (300)")
+    made.add_argument(
+        "--whole-run",
+        action="store_true",
+        help="evalkit's side is all of 'evalkit run', files and metrics included; lm-eval's stays its scoring alone",
+    )
     made.add_argument("--repeat", type=int, default=3, help="runs of each side, in alternation (3)")
     made.add_argument("--model", default="random", help="'random' (a 7M OLMo, weights × 4), or a checkpoint folder")
     made.add_argument("--batch", type=int, nargs="+", default=[], help="evalkit's --batch-tokens to try")
@@ -106,41 +127,35 @@ def table(results: list[dict[str, Any]]) -> Table:
     return made
 
 
+def sides(options: argparse.Namespace, python: Path, work: str) -> tuple[list[Side], list[Side]]:
+    """The settings to try of evalkit and of lm-eval."""
+    ours = Side(
+        f"evalkit {options.engine}",
+        Path(sys.executable),
+        "bench.vs_lm_eval.whole_run" if options.whole_run else "bench.vs_lm_eval.ours",
+        options.engine,
+        args=pairs(options.engine_arg, numbers=False),
+        work=work,
+        documents=options.documents,
+    )
+    own = peer_defaults(options.peer, options.device) | pairs(options.peer_arg, numbers=True)
+    theirs = Side(f"lm-eval {options.peer}", python, "bench.vs_lm_eval.theirs", options.peer, args=own)
+    batches = options.peer_batch or peer_batches(options.peer, work, options.device)
+    return (
+        [replace(ours, batch=size) for size in options.batch or [None]],
+        [replace(theirs, batch=size or None) for size in batches],
+    )
+
+
 def measure(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
     python = environment(options.peer)
     model = random_olmo(scratch / "random-7m") if options.model == "random" else Path(options.model).resolve()
     common = Common(model, options.device, options.dtype, options.threads)
-    ours = Side(
-        f"evalkit {options.engine}",
-        Path(sys.executable),
-        "bench.vs_lm_eval.ours",
-        options.engine,
-        args=pairs(options.engine_arg, numbers=False),
-    )
-    theirs = Side(
-        f"lm-eval {options.peer}",
-        python,
-        "bench.vs_lm_eval.theirs",
-        options.peer,
-        args=pairs(options.peer_arg, numbers=True),
-    )
     works = list(WORKS) if "all" in options.work else options.work
     results: list[dict[str, Any]] = []
     for work in works:
-        peer_batches = options.peer_batch or (HF_BATCHES[work] if options.peer == "hf" else [0])
-        results.append(
-            compare(
-                work,
-                options.documents,
-                (
-                    [Side(**{**vars(ours), "batch": size}) for size in options.batch or [None]],
-                    [Side(**{**vars(theirs), "batch": size or None}) for size in peer_batches],
-                ),
-                common,
-                repeat=options.repeat,
-                host=not options.no_host,
-            )
-        )
+        both = sides(options, python, work)
+        results.append(compare(work, options.documents, both, common, repeat=options.repeat, host=not options.no_host))
         if options.json:  # after each work, so that a long table is not lost with its last line
             facts = {"machine": platform.platform(), "cores": os.cpu_count()}
             asked = {name: str(value) for name, value in vars(options).items()}
@@ -159,11 +174,22 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table(results))
     for result in results:
-        console.print(
-            f"{result['work']}: equal token ids; largest difference of a sum {result['largest_difference']:.1e} nats; "
-            f"is_greedy differs in {result['greedy_differs']}"
-        )
+        console.print(summary(result))
     return 0
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """What the table has no column for."""
+    agreed = f"largest difference of a sum {result['largest_difference']:.1e} nats"
+    if result["bits_per_byte_difference"] is not None:
+        agreed += f", of a domain's bits per byte {result['bits_per_byte_difference']:.1e} of it"
+    return (
+        f"{result['work']}: {result['requests']:,} requests ({result['distinct']:,} distinct) of {result['tokens']:,} tokens, of "
+        f"which evalkit computed {result['computed_tokens']:,}, and {result['head_rows']:,} rows of the head\n"
+        f"  equal token ids; {agreed}; is_greedy differs in {result['greedy_differs']}\n"
+        f"  {result['ratio']:.1f} times as fast, {result['ratio_with_start']:.1f} with evalkit's starting up counted against it; "
+        f"{result['memory_ratio']:.2f} of lm-eval's memory, {result['memory_of_least']:.2f} of its least"
+    )
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +17,17 @@ from typing import Any
 
 from bench.vs_lm_eval.works import WARM_UP, prompts_of, save
 from evalkit.errors import EvalkitError
+from evalkit.records import Prompt
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = Path(__file__).resolve().parent / "hooks"
 TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
 """Nats that rounding may move a request's sum: some hundred tokens of one, in that dtype; for texts a token's share."""
+RELATIVE = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2.5e-3}
+"""The same of a domain's bits per byte, relative to it."""
 KV_CACHE_GIB = "2"
+Tried = dict[str, float] | str
+"""Seconds and peak memory with a setting, or why it failed."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,9 @@ class Side:
     engine: str
     batch: int | None = None
     args: Mapping[str, str | int] = field(default_factory=dict)
+    work: str = ""
+    documents: int = 0
+    """Of a side that makes its requests itself (`whole_run`); the others read them."""
 
     @property
     def settings(self) -> str:
@@ -65,6 +75,8 @@ def run(side: Side, common: Common, requests: Path, *, host: bool = False) -> di
             "engine": side.engine,
             "batch": side.batch,
             "args": dict(side.args),
+            "work": side.work,
+            "documents": side.documents,
             "requests": str(requests),
             "warm_up": [(one.context, one.continuation) for one in WARM_UP],
             "out": str(folder / "out.json"),
@@ -111,25 +123,25 @@ def _environment(common: Common, threads: int | None) -> dict[str, str]:
     return environment
 
 
-def best(candidates: Sequence[Side], common: Common, requests: Path) -> tuple[Side, dict[str, float | str]]:
-    """The fastest of some settings, by one run each, and the seconds of all; one that fails is told and left out.
+def best(candidates: Sequence[Side], common: Common, requests: Path) -> tuple[Side, dict[str, Tried]]:
+    """The fastest of some settings, by one run each, and what all took; one that fails is told and left out.
 
     Raises `EvalkitError` where all fail.
     """
     if len(candidates) < 2:
         return candidates[0], {}
-    tried: dict[str, float | str] = {}
+    tried: dict[str, Tried] = {}
     finished: list[tuple[float, int]] = []
     for number, one in enumerate(candidates):
         try:
-            taken = float(run(one, common, requests)["seconds"])
+            found = run(one, common, requests)
         except EvalkitError as error:
             tried[one.settings] = f"failed: {str(error).strip().splitlines()[-1][:200]}"
             print(f"  {one.name}, {one.settings}: {tried[one.settings]}", file=sys.stderr, flush=True)
             continue
-        tried[one.settings] = taken
-        finished.append((taken, number))
-        print(f"  {one.name}, {one.settings}: {taken:.2f} s", file=sys.stderr, flush=True)
+        tried[one.settings] = {"seconds": found["seconds"], "peak": found["peak"]}
+        finished.append((found["seconds"], number))
+        print(f"  {one.name}, {one.settings}: {found['seconds']:.2f} s", file=sys.stderr, flush=True)
     if not finished:
         raise EvalkitError(f"{candidates[0].name} fails with every setting: {tried}")
     return candidates[min(finished)[1]], tried
@@ -154,29 +166,43 @@ def compare(
                 found.append(run(side, common, requests))
                 print(f"  {side.name}: {found[-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
         hosts = [run(side, common, requests, host=True) for side in chosen] if host else [None, None]
-    ours = runs[0][0]
+    ours, theirs = runs[0][0], runs[1][0]
     answer: dict[str, Any] = {
         "work": work,
         "documents": documents,
         "prompts": len(prompts),
-        **{name: ours[name] for name in ("requests", "distinct", "tokens", "scored")},
+        **{name: ours[name] for name in ("requests", "distinct", "tokens", "scored", "computed_tokens", "head_rows")},
         "identity": ours["identity"],
-        **agreement(ours, runs[1][0], common.dtype, per_token=work == "rolling"),
+        **agreement(ours, theirs, common.dtype, per_token=work == "rolling"),
+        "bits_per_byte_difference": domains_agree(prompts, ours, theirs, common.dtype) if "domains" in ours else None,
         "sides": [
             summary(side, found, seconds, one, ours["requests"])
             for side, found, seconds, one in zip(chosen, runs, tried, hosts, strict=True)
         ],
     }
-    mine, peer = answer["sides"]
-    answer["ratio"] = peer["seconds"] / mine["seconds"]
-    answer["host_ratio"] = mine["host_ms"] / peer["host_ms"] if host else None
-    return answer
+    return answer | ratios(*answer["sides"])
+
+
+def ratios(mine: Mapping[str, Any], peer: Mapping[str, Any]) -> dict[str, float | None]:
+    """evalkit against lm-eval: how many times as fast, and its shares of the other's memory and host time.
+
+    `ratio_with_start` counts evalkit's own starting up against it and not lm-eval's; `memory_of_least` is of the setting with
+    which lm-eval needed least.
+    """
+    peaks = [one["peak"] for one in peer["tried"].values() if not isinstance(one, str)]
+    return {
+        "ratio": peer["seconds"] / mine["seconds"],
+        "ratio_with_start": peer["seconds"] / (mine["seconds"] + mine["start"]),
+        "memory_ratio": mine["peak"] / peer["peak"],
+        "memory_of_least": mine["peak"] / min([peer["peak"], *peaks]),
+        "host_ratio": None if mine["host_ms"] is None else mine["host_ms"] / peer["host_ms"],
+    }
 
 
 def summary(
     side: Side,
     runs: Sequence[dict[str, Any]],
-    tried: Mapping[str, float | str],
+    tried: Mapping[str, Tried],
     host: dict[str, Any] | None,
     requests: int,
 ) -> dict[str, Any]:
@@ -219,3 +245,23 @@ def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], dtype: str, *,
         )
     flags = [(mine, other) for mine, other in zip(ours["greedy"], theirs["greedy"], strict=True) if other is not None]
     return {"largest_difference": largest, "greedy_differs": sum(mine != other for mine, other in flags)}
+
+
+def domains_agree(texts: Sequence[Prompt], ours: Mapping[str, Any], theirs: Mapping[str, Any], dtype: str) -> float:
+    """The largest relative difference of a domain's bits per byte: evalkit's metric, and lm-eval's sums over bytes.
+
+    Raises `EvalkitError` where rounding does not explain it.
+    """
+    nats, sizes = Counter[str](), Counter[str]()
+    for domain, text, total in zip(ours["domains"], texts, theirs["sums"], strict=True):
+        nats[domain] -= total
+        sizes[domain] += len(text.continuation.encode())
+    if set(nats) != set(ours["bits_per_byte"]):
+        raise EvalkitError("The two sides did not score the same domains.")
+    wanted = {domain: nats[domain] / math.log(2) / sizes[domain] for domain in nats}
+    largest = max(abs(ours["bits_per_byte"][domain] / bits - 1) for domain, bits in wanted.items())
+    if not largest <= RELATIVE[dtype]:
+        raise EvalkitError(
+            f"Bits per byte of a domain differ by {largest:.1e}; rounding explains {RELATIVE[dtype]:.0e}."
+        )
+    return float(largest)

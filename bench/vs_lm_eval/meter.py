@@ -53,7 +53,7 @@ def arithmetic_seconds() -> float:
     """Thread time in the model's arithmetic so far, of all processes of this side."""
     if FOLDER not in os.environ:
         return 0.0
-    return sum(struct.unpack("d", file.read_bytes())[0] for file in Path(os.environ[FOLDER]).iterdir())
+    return sum(float(struct.unpack("d", file.read_bytes())[0]) for file in Path(os.environ[FOLDER]).iterdir())
 
 
 def timed(function: Callable[..., Any]) -> Callable[..., Any]:

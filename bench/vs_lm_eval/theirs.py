@@ -28,7 +28,7 @@ def open_model(spec: dict[str, Any]) -> Any:
             pretrained=spec["model"],
             dtype=spec["dtype"],
             device=spec["device"],
-            batch_size=spec["batch"] or 16,
+            batch_size=spec["batch"] or ("auto" if spec["device"].startswith("cuda") else 16),
             **spec["args"],
         )
     # A window of the model's full length needs a position more for the token that vLLM must generate, and lm-eval takes

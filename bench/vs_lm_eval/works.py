@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
+import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,43 @@ from evalkit import registry
 from evalkit.encoding.encoding import Encoder, max_length_of
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.records import Prompt, Request
-from evalkit.task import TaskOptions
+from evalkit.task import TaskBase, TaskOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Questions of some tasks, or the texts of a suite."""
+
+    about: str
+    questions: tuple[str, ...] = ()
+    texts: str = ""
+
+    def tasks(self, documents: int) -> list[TaskBase]:
+        """With their first `documents` documents each; of texts as many of each domain as make so many in all."""
+        names = registry.suite_entry(self.texts).tasks if self.texts else self.questions
+        return [registry.make_task(name, self._options(documents)) for name in names]
+
+    def command(self, documents: int) -> list[str]:
+        """The same as options of ``evalkit run``."""
+        options = self._options(documents)
+        asked = (
+            ["--suite", self.texts] if self.texts else [word for name in self.questions for word in ("--task", name)]
+        )
+        how = ["--window", "catwalk"] if self.texts else ["--split", str(options.split)]
+        return [*asked, *how, "--limit", str(options.limit), "--data-source", "bundle"]
+
+    def _options(self, documents: int) -> TaskOptions:
+        if not self.texts:
+            return TaskOptions(split="validation", limit=documents, data_source="bundle")
+        tasks = (registry.make_task(name) for name in registry.suite_entry(self.texts).tasks)
+        domains = sum(len(task.listing()) for task in tasks)
+        return TaskOptions(limit=math.ceil(documents / domains), data_source="bundle")
+
 
 WORKS = {
-    "five-shot": "arc_easy:rc::olmes: five fixed examples before every question",
-    "zero-shot": "arc_easy and hellaswag as lm-eval asks them",
-    "rolling": "whole texts of paloma-mini, in lm-eval's windows",
+    "five-shot": Work("arc_easy:rc::olmes: five fixed examples before every question", ("arc_easy:rc::olmes",)),
+    "zero-shot": Work("arc_easy and hellaswag as lm-eval asks them", ("arc_easy", "hellaswag")),
+    "rolling": Work("whole texts of paloma-mini, in lm-eval's windows", texts="paloma-mini"),
 }
 
 WARM_UP = [
@@ -30,22 +62,10 @@ WARM_UP = [
 
 
 def prompts_of(work: str, documents: int) -> list[Prompt]:
-    """All prompts of the first `documents` documents (of each task; for texts of all sources together)."""
-    if work == "rolling":
-        texts = [prompt.continuation for prompt in itertools.chain.from_iterable(_texts())]
-        order = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())
-        return [Prompt("", text, "rolling_lm_eval") for text in order[:documents]]
-    names = ["arc_easy:rc::olmes"] if work == "five-shot" else ["arc_easy", "hellaswag"]
-    options = TaskOptions(split="validation", limit=documents, data_source="bundle")
-    tasks = [registry.make_task(name, options) for name in names]
+    """All prompts of a work (`Work.tasks`), in the order of tasks and documents."""
+    tasks = WORKS[work].tasks(documents)
     asked = [prompt for task in tasks for document in task.documents() for prompt in task.prompts(document)]
     return [prompt for prompt in asked if not prompt.unconditional]  # lm-eval asks no twin after 'Answer:' alone
-
-
-def _texts() -> Iterator[Sequence[Prompt]]:
-    for name in registry.suite_entry("paloma-mini").tasks:
-        task = registry.make_task(name, TaskOptions(data_source="bundle"))
-        yield from (task.prompts(document) for document in task.documents())
 
 
 def encoder_of(model: Path) -> Encoder:
