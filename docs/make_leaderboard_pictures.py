@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import board_runs
 from evalkit.reports.leaderboard import Options, build, write_leaderboard
+from tests.made import board_runs
 
 IMAGES = Path(__file__).with_name("img")
 KINDS = {
