@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def test_unequal_requests_and_numbers_are_refused() -> None:
             measure.agreement(ours, {**ours, **wrong}, "float32", per_token=False)
 
 
+def test_bits_per_byte_of_domains_are_compared() -> None:
+    """Two texts of 4 and 12 bytes with 4 and 12 bits are one bit a byte; 1e-4 more of it is refused, as is another domain."""
+    texts = [Prompt("", "abcd"), Prompt("", "abcdefghijkl"), Prompt("", "é")]
+    theirs = {"sums": [-4 * math.log(2), -12 * math.log(2), -math.log(2)]}
+    ours: dict[str, Any] = {"domains": ["s/a", "s/a", "s/b"], "bits_per_byte": {"s/a": 1 + 1e-6, "s/b": 0.5}}
+    assert measure.domains_agree(texts, ours, theirs, "float32") == pytest.approx(1e-6)
+    for wrong in ({"s/a": 1.0001, "s/b": 0.5}, {"s/a": 1.0}):
+        with pytest.raises(EvalkitError):
+            measure.domains_agree(texts, ours | {"bits_per_byte": wrong}, theirs, "float32")
+
+
 def test_the_fastest_setting_is_taken_and_failures_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that runs out of memory is no reason to stop, unless all do."""
     seconds = {16: 3.0, 64: 2.0, 256: None}
@@ -115,15 +127,20 @@ def test_the_fastest_setting_is_taken_and_failures_are_told(monkeypatch: pytest.
         measure.best([sides[2], sides[2]], measure.Common(Path()), Path())
 
 
-def test_a_real_comparison(tmp_path: Path) -> None:
-    """Both measured processes run, score the same ids to the same numbers, and say what they took."""
+@pytest.mark.parametrize("module", ["ours", "whole_run"])
+def test_a_real_comparison(tmp_path: Path, module: str) -> None:
+    """Both measured processes run, score the same ids to the same numbers, and say what they took; so does a whole run."""
     model = random_olmo(tmp_path / "model")
     python = Path(sys.executable)
     found = measure.compare(
         "five-shot",
         1,
         (
-            [measure.Side("evalkit", python, "bench.vs_lm_eval.ours", "transformers")],
+            [
+                measure.Side(
+                    "evalkit", python, f"bench.vs_lm_eval.{module}", "transformers", work="five-shot", documents=1
+                )
+            ],
             [measure.Side("lm-eval", python, "bench.vs_lm_eval.theirs", "hf", 4)],
         ),
         measure.Common(model),
@@ -132,6 +149,8 @@ def test_a_real_comparison(tmp_path: Path) -> None:
     )
     assert found["requests"] == 4
     assert found["largest_difference"] < 1e-4
+    assert found["computed_tokens"] < found["tokens"]
+    assert found["memory_ratio"] == found["memory_of_least"] > 0
     assert found["ratio"] == pytest.approx(found["sides"][1]["seconds"] / found["sides"][0]["seconds"])
 
 
