@@ -1,4 +1,4 @@
-"""Texts by domain, scored by perplexity. Importing this package registers its tasks, and imports nothing heavy."""
+"""Perplexity of texts by domain. Importing this package registers its tasks, and imports nothing heavy."""
 
 from evalkit.domains import folder, mini, paloma, quickstart
 

@@ -1,6 +1,6 @@
-"""Real texts out of the offline bundle: one function a source, each yielding every text once.
+"""Texts from the offline bundle: one function per source, each yielding every text.
 
-Only documents are read (``doc`` of the request files, or the Arrow tables), never the prompts made of them.
+Only documents are read (``doc`` in the request files, or the Arrow tables), never the prompts made from them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from evalkit.tasks.regimes import clean_olmes
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text of a domain, with an id that finds it again in its data set."""
+    """A text of a domain, with its id in the data set."""
 
     domain: str
     id: str
     text: str
     cluster: str | None = None
-    """What it shares with other texts of its source: a problem, a paper."""
+    """What it has in common with other texts of its source: a problem, a paper."""
 
 
 def coqa(bundle: Bundle) -> Iterator[Text]:
@@ -63,7 +63,7 @@ def drop(bundle: Bundle) -> Iterator[Text]:
 
 
 def gsm8k(bundle: Bundle) -> Iterator[Text]:
-    """Word problems of primary school with their solutions, without the marks of the calculator."""
+    """Grade-school word problems with their solutions, without calculator annotations."""
     for doc in _documents(bundle, "gsm8k/gold_bpb_5shot"):
         yield Text("gsm8k", doc["id"], f"{doc['question']}\n{re.sub('<<.*?>>', '', doc['answer'])}")
 
@@ -84,7 +84,7 @@ def math(bundle: Bundle) -> Iterator[Text]:
     """Competition problems with solutions, by subject."""
     for variant in _variants(bundle, "minerva_math_"):
         for doc in _documents(bundle, variant):
-            if doc["type"] is not None:  # the sample of 500 names no subject, and is in the others
+            if doc["type"] is not None:  # the sample of 500 has no subject, and is part of the others
                 yield Text(
                     doc["type"], f"{variant.split('/')[0]}/{doc['index']}", f"{doc['problem']}\n\n{doc['solution']}"
                 )
@@ -104,13 +104,13 @@ def medmcqa(bundle: Bundle) -> Iterator[Text]:
 
 
 def medqa(bundle: Bundle) -> Iterator[Text]:
-    """Vignettes of patients, by the step of the exam."""
+    """Patient vignettes, by exam step."""
     for doc in _documents(bundle, "medqa_en/rc_5shot"):
         yield Text(doc["meta_info"], str(doc["index"]), doc["question"])
 
 
 def qasper(bundle: Bundle) -> Iterator[Text]:
-    """Papers on language processing, abstracts and full texts (long ones); a paper is a cluster."""
+    """Papers on natural language processing: abstracts and (long) full texts; a paper is a cluster."""
     for doc in _documents(bundle, "qasper_yesno/rc_5shot"):
         paper = doc["id"].rsplit("_", 1)[0]
         yield Text("abstracts", f"{paper}/abstract", doc["abstract"], paper)
@@ -120,7 +120,7 @@ def qasper(bundle: Bundle) -> Iterator[Text]:
 
 
 def sciq(bundle: Bundle) -> Iterator[Text]:
-    """Paragraphs of science school books, SciQ's support."""
+    """Paragraphs of science textbooks, SciQ's support."""
     for index, row in enumerate(bundle.arrow("sciq/none", "validation")):
         yield Text("sciq", str(index), row["support"])
 
@@ -148,27 +148,27 @@ SOURCES: Mapping[str, Callable[[Bundle], Iterator[Text]]] = {
     "squad": squad,
     "wikihow": wikihow,
 }
-"""Never LAB-Bench: its documents carry a canary that asks to be kept out of text collections."""
+"""LAB-Bench is excluded: its documents carry a canary string that asks to keep them out of text collections."""
 CODE = ("humaneval", "mbpp")
 """Sources that are program text."""
 
 
 def distinct(texts: Iterable[Text], seen: set[bytes] | None = None) -> Iterator[Text]:
-    """Each text once (the first to have it; white space makes no other text), without those that are empty.
+    """Drop empty texts and duplicates of earlier ones (ignoring whitespace).
 
-    `seen`: hashes of what was there before, to which these are added.
+    `seen`: hashes of earlier texts, to which new ones are added.
     """
     seen = set() if seen is None else seen
     for text in texts:
-        bare = " ".join(text.text.split())
-        key = hashlib.sha256(bare.encode("utf-8")).digest()
-        if bare and key not in seen:
+        normalized = " ".join(text.text.split())
+        key = hashlib.sha256(normalized.encode("utf-8")).digest()
+        if normalized and key not in seen:
             seen.add(key)
             yield text
 
 
 def first_by_hash(texts: Iterable[Text], n: int | None) -> list[Text]:
-    """The first `n` (None: all) by the sha256 of the text: a choice that depends on nothing but the texts."""
+    """The first `n` texts (None: all) by their sha256: a selection that depends only on the texts."""
     return sorted(texts, key=lambda text: hashlib.sha256(text.text.encode("utf-8")).digest())[:n]
 
 
@@ -177,11 +177,11 @@ def _documents(bundle: Bundle, variant: str) -> Iterator[dict[str, Any]]:
 
 
 def _variants(bundle: Bundle, prefix: str) -> list[str]:
-    """The first variant of each task whose name starts so, in order of names."""
+    """The first variant of each task whose name starts with `prefix`, sorted by name."""
     names = {name.split("/")[2] for name in bundle.names(f"{REQUESTS}/{prefix}")}
     return [f"{name}/{bundle.variants(name)[0]}" for name in sorted(names)]
 
 
 def _heading(name: str | None) -> str:
-    """A section's own name, without those of the sections that it stands in."""
+    """A section's name, without those of its parent sections."""
     return (name or "").rsplit(":::", 1)[-1].strip()

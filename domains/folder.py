@@ -1,7 +1,7 @@
-"""Any folder of texts as a suite: ``--suite DIR``, a task a source (``texts/SOURCE``), a domain a column.
+"""Any folder of texts as a suite: ``--suite DIR``, with one task per source (``texts/SOURCE``), scored by domain.
 
-`evalkit.domains.layout` says what such a folder looks like. Its tasks take the folder as ``--data``, so that a stored
-run can be scored and computed again.
+`evalkit.domains.layout` describes the layout of the folder. Its tasks take the folder as ``--data``, so that a stored run
+can be scored or its metrics computed again.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from evalkit.task import TaskName, TaskOptions
 FAMILY = "texts"
 
 
-def part_of(source: str) -> str:
-    """A source's name as a part of a task's name, which colons, slashes and control characters would break."""
+def task_part(source: str) -> str:
+    """A source's name as part of a task's name, with colons, slashes and control characters replaced."""
     return re.sub(r"[:/\\\x00-\x1f\x7f]", "_", source)
 
 
 def folder_suite(folder: Path) -> SuiteEntry:
-    """A folder of texts as a suite. Raises `UsageError` where it holds none, or two sources of one name."""
+    """A folder of texts as a suite. Raises `UsageError` if it has no texts, or two sources with the same name."""
     sources = find_sources(folder)
     if not sources:
         raise UsageError(
             f"{folder} holds no texts. A folder of texts has <source>/<domain>.jsonl in it (also .gz, .zst, .txt, .parquet)."
         )
-    parts = [part_of(name) for name in sources]
-    twins = sorted({part for part in parts if parts.count(part) > 1})
-    if twins:
-        raise UsageError(f"{folder} has two sources that would both be called '{twins[0]}'. Rename one of them.")
-    # never the bare name of the folder, which may be that of a published suite
+    parts = [task_part(name) for name in sources]
+    duplicates = sorted({part for part in parts if parts.count(part) > 1})
+    if duplicates:
+        raise UsageError(f"{folder} has two sources that would both be called '{duplicates[0]}'. Rename one of them.")
+    # never just the name of the folder, which may be that of a published suite
     return SuiteEntry(
         f"{FAMILY}-{clean_name(folder.resolve().name)}",
         tuple(f"{FAMILY}/{part}" for part in parts),
@@ -52,9 +52,9 @@ def folder_suite(folder: Path) -> SuiteEntry:
     parts=True,
 )
 class FolderTask(TextTask):
-    """One source of a person's own folder. A ``cluster`` in a document groups it with others of its source."""
+    """One source of a user's folder. A document's ``cluster`` groups it with others of its source."""
 
-    clusters = True
+    has_clusters = True
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         super().__init__(name, options)
@@ -70,21 +70,21 @@ class FolderTask(TextTask):
         folder = self.options.data.expanduser()
         if not folder.is_dir():
             raise DataUnavailable(f"There is no folder {folder}.")
-        sources = {part_of(name): (name, path) for name, path in find_sources(folder).items()}
-        wanted = self.source_name()
-        if wanted not in sources:
-            raise UnknownName("source", wanted, sources, f"{folder} has {len(sources)} sources.")
-        name, path = sources[wanted]
+        sources = {task_part(name): (name, path) for name, path in find_sources(folder).items()}
+        part = self.source_name()
+        if part not in sources:
+            raise UnknownName("source", part, sources, f"{folder} has {len(sources)} sources.")
+        name, path = sources[part]
         split = split_name(self.options.split) if self.options.split else None
-        found = find_source(path, name, split)
-        if not found.files:
+        source = find_source(path, name, split)
+        if not source.files:
             raise DataUnavailable(f"{path} has no texts of the split '{self.options.split}'.")
-        return found
+        return source
 
     def origin(self) -> dict[str, Any]:
         return {"source": "folder", "name": self.source.name}
 
-    def split_of_metrics(self) -> str:
+    def metrics_split(self) -> str:
         return (split_name(self.options.split) or "") if self.options.split else ""
 
 

@@ -1,7 +1,7 @@
-"""Paloma's manifest: its sources and domains in the release's spelling, kept beside this module in ``paloma.json``.
+"""Paloma's manifest: its sources and domains as spelled in the release, from ``paloma.json``.
 
 Version 1 (arXiv 2312.10523) has 18 sources and 585 domains; the release has the 16 sources and 546 domains that may be
-given on. Misspellings of the release (``programing``, ``General_referece``) are names and stay.
+redistributed. Misspellings in the release (``programing``, ``General_referece``) are kept.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ class PalomaSource:
     name: str
     domains: tuple[str, ...]
     unit: str = ""
-    """What a domain is: ``subreddit``; empty where the source is one domain."""
+    """What a domain is, such as ``subreddit``; empty if the source is one domain."""
     redistributable: bool = True
-    """False for The Pile and ICE, which the release no longer holds."""
+    """False for The Pile and ICE, which are not part of the release."""
     fringe: bool = False
-    """4chan, Gab, Manosphere: texts that a model should perhaps not fit well."""
+    """Whether it is 4chan, Gab or Manosphere: texts that a model should perhaps not fit well."""
     code: frozenset[str] = frozenset()
-    """Domains that are program text."""
+    """Domains that are source code."""
 
     def ordinary(self, domain: str) -> bool:
-        """Whether a domain counts in ordinary perplexity: all but the fringe sources and code (arXiv 2312.10523)."""
+        """Whether a domain counts in ordinary perplexity: all except fringe sources and code (arXiv 2312.10523)."""
         return not self.fringe and domain not in self.code
 
 
 @cache
 def sources() -> dict[str, PalomaSource]:
-    """Every source of version 1 by name, in the manifest's order."""
-    made = {}
+    """All sources of version 1 by name, in the order of the manifest."""
+    by_name = {}
     for entry in _raw()["sources"]:
         domains = tuple(entry["domains"])
         code = entry.get("code", ())
-        made[entry["name"]] = PalomaSource(
+        by_name[entry["name"]] = PalomaSource(
             entry["name"],
             domains,
             entry.get("unit", ""),
@@ -48,7 +48,7 @@ def sources() -> dict[str, PalomaSource]:
             entry.get("fringe", False),
             frozenset(domains if code == "all" else code),
         )
-    return made
+    return by_name
 
 
 def repository() -> str:
@@ -57,7 +57,7 @@ def repository() -> str:
 
 
 def max_length() -> int:
-    """Most tokens a window, also for models that could take more (Paloma's guideline G5)."""
+    """Maximum tokens per window, even for models with a longer context (Paloma's guideline G5)."""
     return int(_raw()["max_length"])
 
 

@@ -1,8 +1,8 @@
-"""``paloma-mini/SOURCE`` and ``paloma-mini-full/SOURCE``: real texts in Paloma's layout, made here out of the offline bundle.
+"""``paloma-mini/SOURCE`` and ``paloma-mini-full/SOURCE``: texts of the offline bundle in Paloma's layout.
 
-The bundle's texts are written once into the person's cache, a file a domain, in the order of the sha256 of the texts;
-``paloma-mini`` takes the first `PER_DOMAIN` of each. Every text is there once over all sources, and a domain has at
-least `PER_DOMAIN`. Nothing depends on the machine, so two people score the same.
+The bundle's texts are written once to the user's cache, one file per domain, sorted by the sha256 of the texts;
+``paloma-mini`` takes the first `PER_DOMAIN` of each. No text occurs twice in any of the sources, and each domain has at
+least `PER_DOMAIN`. Nothing depends on the machine, so everyone scores the same texts.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from evalkit.system.home import cache
 from evalkit.task import DomainLine, TaskName, TaskOptions
 
 VERSION = 1
-"""Raised with every change of what the files hold."""
+"""Increased whenever the content of the files changes."""
 PER_DOMAIN = 20
 SPLIT = "val"
-"""The texts come from validation and test splits alike; they are nobody's training data, and are kept as one split."""
+"""The texts come from validation and test splits; none is training data, so they are kept as one split."""
 SETS: Mapping[str, int | None] = {"paloma-mini": PER_DOMAIN, "paloma-mini-full": None}
-"""Each set and its documents a domain, None for all."""
+"""Each set and its number of documents per domain, None for all."""
 INDEX = "index.json"
 
 
@@ -44,7 +44,7 @@ class MiniTask(TextTask):
     """One source of ``paloma-mini`` or ``paloma-mini-full``. Always from the bundle."""
 
     version = VERSION
-    clusters = True
+    has_clusters = True
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         super().__init__(name, options)
@@ -53,13 +53,13 @@ class MiniTask(TextTask):
         self.set, _, self.part = name.base.partition("/")
 
     @cached_property
-    def made(self) -> tuple[Path, dict[str, Any]]:
-        """The source's folder, its files there and whole, and what the index says of them."""
+    def prepared(self) -> tuple[Path, dict[str, Any]]:
+        """The source's folder, with its files complete, and its part of the index."""
         bundle = Bundle.open(self.options.bundle)
-        return place(bundle.sha256) / self.set / self.part, make(bundle, self.set, self.part)
+        return cache_folder(bundle.sha256) / self.set / self.part, ensure_built(bundle, self.set, self.part)
 
     def open_source(self) -> TextSource:
-        return find_source(self.made[0], self.part, SPLIT)
+        return find_source(self.prepared[0], self.part, SPLIT)
 
     def ordinary(self, source: str, domain: str) -> bool:
         return source not in bundle_texts.CODE
@@ -69,8 +69,8 @@ class MiniTask(TextTask):
 
     def protocol(self) -> dict[str, Any]:
         protocol = super().protocol()
-        # the texts and not the files: how gzip packs may differ between machines
-        texts = {domain: about["sha256"] for domain, about in self.made[1].items()}
+        # hashes of the texts and not of the files, because gzip's output may differ between machines
+        texts = {domain: entry["sha256"] for domain, entry in self.prepared[1].items()}
         return {
             **protocol,
             "sample": f"first {PER_DOMAIN} of each domain by sha256" if SETS[self.set] else "all",
@@ -80,63 +80,63 @@ class MiniTask(TextTask):
 
     def listing(self) -> list[DomainLine]:
         return [
-            DomainLine(self.part, domain, documents=about["documents"], ordinary=self.ordinary(self.part, domain))
-            for domain, about in self.made[1].items()
+            DomainLine(self.part, domain, documents=entry["documents"], ordinary=self.ordinary(self.part, domain))
+            for domain, entry in self.prepared[1].items()
         ]
 
-    def split_of_metrics(self) -> str:
+    def metrics_split(self) -> str:
         return SPLIT
 
 
-def place(bundle: str) -> Path:
-    """The folder of the files that are made of a bundle (its sha256)."""
+def cache_folder(bundle: str) -> Path:
+    """The folder of the files made from the bundle with this sha256."""
     return cache() / "paloma-mini" / f"{VERSION}-{bundle[:12]}"
 
 
-def make(bundle: Bundle, name: str, source: str) -> dict[str, Any]:
-    """The index of a source, whose files are whole; they are made, or made again, where they are not.
+def ensure_built(bundle: Bundle, name: str, source: str) -> dict[str, Any]:
+    """Make sure that the files of a source exist and are intact, and return its part of the index.
 
-    Raises `DataUnavailable` where they cannot be kept.
+    Raises `DataUnavailable` if they cannot be written.
     """
-    folder = place(bundle.sha256)
+    folder = cache_folder(bundle.sha256)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        found = _whole(folder, name, source)
-        if found is None:
+        entries = _intact_entries(folder, name, source)
+        if entries is None:
             with folder_lock(folder.parent):
-                found = _whole(folder, name, source)  # another process may have been faster
-                if found is None:
+                entries = _intact_entries(folder, name, source)  # another process may have been faster
+                if entries is None:
                     print("Making paloma-mini out of the offline bundle (once) ...", file=sys.stderr, flush=True)
                     build(bundle, folder)
-                    found = _whole(folder, name, source)
+                    entries = _intact_entries(folder, name, source)
     except OSError as error:
         raise DataUnavailable(
             f"paloma-mini cannot be kept in {folder.parent}: {error.strerror or error}. It needs about 20 MB. "
             "Free some space, or set EVALKIT_HOME to a folder that can be written."
         ) from error
-    if found is None:
+    if entries is None:
         raise DataUnavailable(
             f"The files of paloma-mini in {folder} change while they are read. Run the command again."
         )
-    return found
+    return entries
 
 
-def _whole(folder: Path, name: str, source: str) -> dict[str, Any] | None:
-    """The index of a source; None where it, or one of the source's files, is missing or not as it was written."""
+def _intact_entries(folder: Path, name: str, source: str) -> dict[str, Any] | None:
+    """A source's part of the index; None if it or one of the source's files is missing or was modified."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        found: dict[str, Any] = index[name][source]
-        for about in found.values():
-            data = (folder / name / source / SPLIT / about["file"]).read_bytes()
-            if hashlib.sha256(data).hexdigest() != about["packed"]:
+        entries: dict[str, Any] = index[name][source]
+        for entry in entries.values():
+            data = (folder / name / source / SPLIT / entry["file"]).read_bytes()
+            if hashlib.sha256(data).hexdigest() != entry["packed"]:
                 return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found
+    return entries
 
 
 def build(bundle: Bundle, folder: Path) -> None:
-    """Write both sets and their index into `folder`, which appears whole or not at all."""
+    """Write both sets and their index to `folder`, atomically."""
     with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as temporary:
         root = Path(temporary) / folder.name
         index: dict[str, Any] = {name: {} for name in SETS}
@@ -145,10 +145,10 @@ def build(bundle: Bundle, folder: Path) -> None:
             domains: dict[str, list[Text]] = {}
             for text in bundle_texts.distinct(read(bundle), seen):
                 domains.setdefault(text.domain, []).append(text)
-            for name, most in SETS.items():
+            for name, limit in SETS.items():
                 index[name][source] = {
-                    domain: _write(
-                        root / name / source / SPLIT, source, domain, bundle_texts.first_by_hash(texts, most)
+                    domain: _write_domain(
+                        root / name / source / SPLIT, source, domain, bundle_texts.first_by_hash(texts, limit)
                     )
                     for domain, texts in sorted(domains.items())
                     if len(texts) >= PER_DOMAIN
@@ -158,35 +158,35 @@ def build(bundle: Bundle, folder: Path) -> None:
         root.replace(folder)
 
 
-def _write(folder: Path, source: str, domain: str, texts: list[Text]) -> dict[str, Any]:
-    """Write a domain's file and say what it holds."""
+def _write_domain(folder: Path, source: str, domain: str, texts: list[Text]) -> dict[str, Any]:
+    """Write a domain's file and return its entry for the index."""
     lines = []
     for text in texts:
         line = {"text": text.text, "id": text.id, "source": source, "subdomain": domain}
         if text.cluster is not None:
             line["cluster"] = text.cluster
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    plain = "".join(lines).encode("utf-8")
-    packed = gzip.compress(plain, mtime=0)
+    content = "".join(lines).encode("utf-8")
+    compressed = gzip.compress(content, mtime=0)
     folder.mkdir(parents=True, exist_ok=True)
     file = f"{SPLIT}_{safe_name(domain)}.jsonl.gz"
-    (folder / file).write_bytes(packed)
+    (folder / file).write_bytes(compressed)
     return {
         "file": file,
         "documents": len(texts),
-        "sha256": hashlib.sha256(plain).hexdigest(),
-        "packed": hashlib.sha256(packed).hexdigest(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "packed": hashlib.sha256(compressed).hexdigest(),
     }
 
 
-for _set, _most in SETS.items():
+for _set, _limit in SETS.items():
     for _source in bundle_texts.SOURCES:
         tasks.add(
             TaskEntry(
                 f"{_set}/{_source}",
                 MiniTask,
                 {"": ("",)},
-                f"Perplexity of {'a few' if _most else 'all'} texts of {_source}, by domain",
+                f"Perplexity of {'a few' if _limit else 'all'} texts of {_source}, by domain",
                 where=f"{__name__}.{MiniTask.__name__}",
             )
         )

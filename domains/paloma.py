@@ -1,7 +1,7 @@
-"""``paloma/SOURCE``: Paloma's sources (arXiv 2312.10523), a task each, a domain a column; and globs of their domains.
+"""``paloma/SOURCE``: Paloma (arXiv 2312.10523), one task per source, scored by domain; also ``paloma/SOURCE/GLOB``.
 
-The files are the release's own, from ``--data DIR`` or from the hub, where the data set is gated. Only a whole and
-undamaged sample is Paloma: anything less is marked as limited, and says why.
+The files are those of the release, from ``--data DIR`` or from the hub, where the data set is gated. Only a complete and
+undamaged sample is Paloma: anything less is marked as limited, with a warning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ADVICE = (
 
 
 class PalomaTask(TextTask):
-    """One source of Paloma, or those of its domains that a glob names: ``paloma/m2d2_s2orc_unsplit/cs.*``."""
+    """One source of Paloma, or its domains that match a glob: ``paloma/m2d2_s2orc_unsplit/cs.*``."""
 
     may_be_empty = True
     gated = True
@@ -48,13 +48,13 @@ class PalomaTask(TextTask):
             )
 
     def expected(self) -> Sequence[str]:
-        return [domain for domain in self.entry.domains if self.wanted(domain)]
+        return [domain for domain in self.entry.domains if self.includes(domain)]
 
-    def wanted(self, domain: str) -> bool:
+    def includes(self, domain: str) -> bool:
         return not self.glob or fnmatchcase(domain, self.glob)
 
-    def place(self, domain: str) -> str:
-        """A source of one domain is that domain, whatever its documents say."""
+    def domain_of(self, domain: str) -> str:
+        """A source with one domain assigns all documents to it, whatever domain they name."""
         return self.entry.domains[0] if len(self.entry.domains) == 1 else domain
 
     def ordinary(self, source: str, domain: str) -> bool:
@@ -76,7 +76,7 @@ class PalomaTask(TextTask):
         return find_source(folder / name, name, self.split)
 
     def _folder(self) -> Path | None:
-        """The person's own copy; None where the hub is asked."""
+        """The user's copy, or None to use the hub."""
         if self.options.data is not None:
             return self.options.data.expanduser()
         choice = self.options.data_source
@@ -95,9 +95,9 @@ class PalomaTask(TextTask):
         return {"source": "hub" if self._folder() is None else "folder", "name": manifest.repository()}
 
     def listing(self) -> list[DomainLine]:
-        """The manifest's domains; with the files of ``--data`` their documents, and what the files have besides."""
+        """The manifest's domains; with ``--data`` also their numbers of documents, and unexpected domains in the files."""
         counts = self.counts if self.options.data is not None else None
-        domains = [*self.expected(), *(self.surplus if counts is not None else ())]
+        domains = [*self.expected(), *(self.unexpected if counts is not None else ())]
         return [
             DomainLine(
                 self.entry.name,
@@ -112,18 +112,18 @@ class PalomaTask(TextTask):
     def source_name(self) -> str:
         return self.entry.name
 
-    def split_of_metrics(self) -> str:
+    def metrics_split(self) -> str:
         return self.split
 
 
 def release_folder(folder: Path) -> Path:
-    """The folder that holds the sources' folders: the given one, or one in it. Raises `DataUnavailable`."""
+    """The folder that contains the sources' folders: the given one or a subfolder. Raises `DataUnavailable`."""
     names = manifest.sources()
     if not folder.is_dir():
         raise DataUnavailable(f"There is no folder {folder}. --data takes the folder of Paloma's files. {ADVICE}")
-    for place in (folder, folder / "paloma", folder / "data"):
-        if any((place / name).is_dir() for name in names):
-            return place
+    for candidate in (folder, folder / "paloma", folder / "data"):
+        if any((candidate / name).is_dir() for name in names):
+            return candidate
     raise DataUnavailable(
         f"{folder} holds no source of Paloma: expected folders such as c4_en/test with test-00000000.jsonl.gz in it. {ADVICE}"
     )

@@ -1,8 +1,8 @@
-"""The paragraphs of evaluation texts that must not stand in training text: Paloma's rule (arXiv 2312.10523, section 3.1).
+"""Paragraphs of evaluation texts that must not occur in training text: Paloma's rule (arXiv 2312.10523, section 3.1).
 
-A text is split at newlines. A paragraph counts where it has at least `LEAST` tokens of Unicode's word segmentation (UAX
-#29; segments of white space alone are none, as in Dolma's deduper) and is not punctuation, space and emoji alone. A
-training document with any such paragraph is removed whole.
+A text is split at newlines. A paragraph counts if it has at least `MIN_TOKENS` tokens of Unicode's word segmentation (UAX
+#29; whitespace is not a token, as in Dolma's deduper) and does not consist of punctuation, space and emoji only. A
+training document with any such paragraph is removed as a whole.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-LEAST = 13
-"""Unicode-segmented tokens of a paragraph that counts."""
+MIN_TOKENS = 13
+"""Minimum number of Unicode-segmented tokens in a paragraph that counts."""
 
 
 def segments(text: str) -> list[str]:
-    """The segments of a text between Unicode's word boundaries (UAX #29), without those of white space alone.
+    """The segments of a text between Unicode word boundaries (UAX #29), without whitespace.
 
     >>> segments("It's 3.5 km, no?")
     ["It's", '3.5', 'km', ',', 'no', '?']
@@ -39,22 +39,24 @@ def _letters() -> Any:
     return regex.compile(r"[\p{L}\p{N}]")
 
 
-def counts(paragraph: str) -> bool:
-    """Whether a paragraph counts."""
-    # a word has a letter at least: most short paragraphs need no segmentation
-    return len(paragraph) >= LEAST and bool(_letters().search(paragraph)) and len(segments(paragraph)) >= LEAST
+def is_counted(paragraph: str) -> bool:
+    """Whether a paragraph counts under Paloma's rule."""
+    # a token has at least one character, so most short paragraphs need no segmentation
+    return (
+        len(paragraph) >= MIN_TOKENS and bool(_letters().search(paragraph)) and len(segments(paragraph)) >= MIN_TOKENS
+    )
 
 
 def paragraphs(text: str) -> Iterator[str]:
-    """The lines of a text without white space around them; those too short to count are left out."""
+    """The stripped lines of a text, without those too short to count."""
     for line in text.split("\n"):
-        bare = line.strip()
-        if len(bare) >= LEAST:
-            yield bare
+        stripped = line.strip()
+        if len(stripped) >= MIN_TOKENS:
+            yield stripped
 
 
 class ParagraphIndex:
-    """The counted paragraphs of evaluation texts, as hashes; what is found is found exactly but for one in 2^128."""
+    """The counted paragraphs of evaluation texts, as 128-bit hashes."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._hashes: set[bytes] = set()
@@ -65,15 +67,15 @@ class ParagraphIndex:
         return len(self._hashes)
 
     def add(self, text: str) -> None:
-        """Put a text's counted paragraphs into the index."""
+        """Add the counted paragraphs of a text."""
         for paragraph in paragraphs(text):
             key = _hash(paragraph)
-            if key not in self._hashes and counts(paragraph):  # examples stand before many questions
+            if key not in self._hashes and is_counted(paragraph):  # few-shot examples repeat in many prompts
                 self._hashes.add(key)
 
-    def finds(self, text: str) -> str | None:
-        """The first paragraph of `text` that stands in the index; None where there is none."""
-        # equal text has an equal hash, so a training paragraph need not be segmented
+    def find(self, text: str) -> str | None:
+        """The first paragraph of `text` that is in the index, or None."""
+        # equal texts have equal hashes, so training paragraphs need not be segmented
         return next((paragraph for paragraph in paragraphs(text) if _hash(paragraph) in self._hashes), None)
 
 

@@ -1,4 +1,4 @@
-"""``quickstart_texts``: plain perplexity over a handful of real texts, so that a first run shows both kinds of task."""
+"""``quickstart_texts``: perplexity of a few texts, so that a first run shows both kinds of task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA_SETS = ("boolq", "coqa", "squad", "wikihow")
 
 @task("quickstart_texts", description="Perplexity of a few texts from BoolQ, CoQA, SQuAD and WikiHow")
 class QuickstartTexts(TaskBase):
-    """The first eight texts of each data set by their sha256; a data set is a domain. Always from the offline bundle."""
+    """The first eight texts of each data set, sorted by sha256, from the offline bundle. Each data set is a domain."""
 
     kind: Literal["choice", "text"] = "text"
     version = 1

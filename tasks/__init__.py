@@ -1,4 +1,4 @@
-"""Evaluation tasks: one file a family. Importing this package registers them all, and imports nothing heavy."""
+"""Evaluation tasks, one module per family. Importing this package registers them all, and imports nothing heavy."""
 
 from evalkit.tasks import arc, hellaswag, instructions
 

@@ -14,8 +14,8 @@ from evalkit.tasks.choice import VARIANTS, ChoiceTask
 from evalkit.tasks.fewshot import importer
 
 
-def unwrap_test(variant: str) -> Callable[[Bundle], list[dict[str, Any]]]:
-    """A reader of ARC's test split out of the bundle, which holds it only as the documents of a request file.
+def bundle_test_split(variant: str) -> Callable[[Bundle], list[dict[str, Any]]]:
+    """A reader of ARC's test split from the bundle, which holds it only as the documents of a request file.
 
     ``doc`` has ``id, query, choices, gold``; the query is the question between ``Question: `` and ``Answer:``.
     """
@@ -23,7 +23,7 @@ def unwrap_test(variant: str) -> Callable[[Bundle], list[dict[str, Any]]]:
     def read(bundle: Bundle) -> list[dict[str, Any]]:
         rows = []
         for line in bundle.requests(variant):
-            if line["doc_id"] >= 1_000_000:  # the twins, after all documents
+            if line["doc_id"] >= 1_000_000:  # the unconditional requests, after all documents
                 break
             if line["idx"] == 0:
                 doc = line["doc"]
@@ -39,8 +39,8 @@ def unwrap_test(variant: str) -> Callable[[Bundle], list[dict[str, Any]]]:
 
 
 class Arc(ChoiceTask):
-    """Both sets. The gold option is the position of ``answerKey`` in ``choices.label``: labels may be 1–5 as well as A–E,
-    and 3 or 5 options occur."""
+    """Common to both sets. The gold option is the position of ``answerKey`` in ``choices.label``: labels are A–E or 1–5,
+    and some questions have 3 or 5 options."""
 
     splits = {"lm-eval": "test", "olmes": "test", "olmo1": "validation"}  # noqa: RUF012
 
@@ -52,33 +52,35 @@ class Arc(ChoiceTask):
         return Document(index, row["id"], fields)
 
     def question(self, document: Document) -> str:
-        shown = "\n"
+        options = "\n"
         if self.name.form == "mc":
-            shown += regimes.lettered(document.fields["options"])
-        return f"Question: {document.fields['question']}{shown}Answer:"
+            options += regimes.lettered_options(document.fields["options"])
+        return f"Question: {document.fields['question']}{options}Answer:"
 
     def bundle_examples(self, source: BundleSource) -> list[str]:
-        """Parsed out of a multiple-choice file, since only that shows all options, and rendered in this form."""
-        found = importer.blocks(source.bundle, f"{self.name.base}/mc_5shot")
-        return [self.example(Document(0, None, importer.lettered_question(block))) for block in found]
+        """Parsed from a multiple-choice file, the only one that shows all options, and rendered in this task's form."""
+        blocks = importer.example_blocks(source.bundle, f"{self.name.base}/mc_5shot")
+        return [self.example(Document(0, None, importer.parse_lettered_question(block))) for block in blocks]
 
 
 @task("arc_easy", variants=VARIANTS, description="ARC, easy set: school science questions")
 class ArcEasy(Arc):
-    """ARC-Easy. OLMES normalises it by characters; the OLMo paper by PMI."""
+    """ARC-Easy. OLMES normalises by characters, the OLMo paper by PMI."""
 
-    data = DataSet("allenai/ai2_arc", "ARC-Easy", "ai2_arc/ARC-Easy", {"test": unwrap_test("arc_easy/test_rc_5shot")})
+    data = DataSet(
+        "allenai/ai2_arc", "ARC-Easy", "ai2_arc/ARC-Easy", {"test": bundle_test_split("arc_easy/test_rc_5shot")}
+    )
     primary: ClassVar = {"lm-eval": "acc_norm", "olmes": "acc_norm", "olmes:mc": "acc", "olmo1": "acc_pmi"}
 
 
 @task("arc_challenge", variants=VARIANTS, description="ARC, challenge set: those that retrieval got wrong")
 class ArcChallenge(Arc):
-    """ARC-Challenge. OLMES and the OLMo paper normalise it by PMI."""
+    """ARC-Challenge. OLMES and the OLMo paper normalise by PMI."""
 
     data = DataSet(
         "allenai/ai2_arc",
         "ARC-Challenge",
         "ai2_arc/ARC-Challenge",
-        {"test": unwrap_test("arc_challenge/test_rc_5shot")},
+        {"test": bundle_test_split("arc_challenge/test_rc_5shot")},
     )
     primary: ClassVar = {"lm-eval": "acc_norm", "olmes": "acc_pmi", "olmes:mc": "acc", "olmo1": "acc_pmi"}

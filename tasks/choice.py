@@ -1,4 +1,4 @@
-"""Multiple-choice tasks: what the families share. A family says how its rows read and how its questions look."""
+"""The base class of multiple-choice tasks. A family defines how rows are parsed and how questions are written."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 from evalkit.tasks import fewshot, regimes, shots
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {"lm-eval": ("rc",), "olmes": ("rc", "mc"), "olmo1": ("rc",)}
-"""Forms of each regime: ``rc`` scores the options' texts, ``mc`` shows them and scores their letters."""
+"""Forms of each regime: ``rc`` scores the texts of the options, ``mc`` shows them and scores their letters."""
 
 
 class ChoiceTask(TaskBase):
-    """A multiple-choice task in one regime and form. See `evalkit.task.TaskBase` for what each method owes."""
+    """A multiple-choice task in one regime and form. `evalkit.task.TaskBase` documents the inherited methods."""
 
     version: ClassVar[int] = 1
-    """Raised whenever a prompt or a row of the task changes."""
+    """Increased whenever a prompt or a row of the task changes."""
     data: ClassVar[DataSet]
     splits: ClassVar[Mapping[str, str]]
-    """Regime to the split that it asks."""
+    """Regime to its split."""
     primary: ClassVar[Mapping[str, str]]
     """``regime`` or ``regime:form`` to its primary metric."""
     lm_eval_avoids_document: ClassVar[bool] = False
-    """See `shots.lm_eval_stream`."""
+    """See `shots.lm_eval_examples`."""
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         self.name = name
@@ -41,28 +41,28 @@ class ChoiceTask(TaskBase):
             raise UsageError("--shots is 0 or more, and --limit 1 or more.")
         self.primary_metric = self.primary.get(f"{name.regime}:{name.form}") or self.primary[name.regime]
 
-    # ------------------------------------------------------------------------------------------ what a family says
+    # ---------------------------------------------------------------------------------------- defined by a family
 
     def parse(self, index: int, row: Mapping[str, Any]) -> Document:
-        """A row of the data set as a document: ``question, options, gold`` and whatever `question` needs."""
+        """Parse a row of the data set into a document with ``question, options, gold`` and what `question` needs."""
         raise NotImplementedError
 
     def question(self, document: Document) -> str:
-        """The question as it stands before the answer, without examples."""
+        """The question, up to the answer and without examples."""
         raise NotImplementedError
 
     def answers(self, document: Document) -> list[str]:
-        """What is scored, without the space before it: the options' texts, or their letters in the ``mc`` form."""
+        """The scored strings without the space before them: the options, or their letters in the ``mc`` form."""
         options = document.fields["options"]
         return [regimes.letter(i) for i in range(len(options))] if self.name.form == "mc" else list(options)
 
     def bundle_examples(self, source: Any) -> list[str] | None:
-        """The regime's own examples out of the bundle, which has no train split; None: from the rows of the data set."""
+        """The regime's examples from the bundle, which has no train split; None to read them from the data set."""
         return None
 
     @property
-    def has_twins(self) -> bool:
-        """Whether options are also asked after ``Answer:`` alone, for PMI."""
+    def has_unconditional(self) -> bool:
+        """Whether options are also scored after ``Answer:`` alone, for PMI."""
         if self.name.form == "mc":
             return False
         return self.name.regime == "olmes" or self.primary_metric == "acc_pmi"
@@ -71,7 +71,7 @@ class ChoiceTask(TaskBase):
 
     @cached_property
     def source(self) -> Source:
-        """Where the rows come from; opened on first use."""
+        """The source of the rows; opened on first use."""
         return open_source(self.options.data_source, self.options.bundle)
 
     @cached_property
@@ -99,36 +99,36 @@ class ChoiceTask(TaskBase):
     @property
     def limited(self) -> bool:
         rows = self._rows
-        return len(rows) < regimes.wanted(self.regime, self._available)
+        return len(rows) < regimes.sample_size(self.regime, self._available)
 
     # ---------------------------------------------------------------------------------------------------- examples
 
     def example(self, document: Document) -> str:
-        """A document as an example: its question, a space, its right answer."""
+        """A document as a few-shot example: its question, a space, its right answer."""
         return self.question(document) + regimes.continuation(self.answers(document)[document.fields["gold"]])
 
     @cached_property
     def _fixed_examples(self) -> list[str]:
-        """The regime's curated examples, the first `shots` of them."""
+        """The first `shots` of the regime's curated examples."""
         references = fewshot.references(self.name.regime, self.name.base)
         if self.shots > len(references.ids):
             raise UsageError(
                 f"{self.name} has {len(references.ids)} curated examples, so --shots is at most {len(references.ids)}."
             )
-        found = self.bundle_examples(self.source) if self.source.name == "bundle" else None
-        if found is None:
+        examples = self.bundle_examples(self.source) if self.source.name == "bundle" else None
+        if examples is None:
             rows = {row[references.id_field]: row for row in self.source.rows(self.data, references.split)}
             missing = [name for name in references.ids[: self.shots] if name not in rows]
             if missing:
                 raise DataUnavailable(
                     f"The {references.split} split of {self.data} lacks the example {missing[0]} of {self.name}."
                 )
-            found = [self.example(self.parse(0, rows[name])) for name in references.ids[: self.shots]]
-        return found[: self.shots]
+            examples = [self.example(self.parse(0, rows[name])) for name in references.ids[: self.shots]]
+        return examples[: self.shots]
 
     @cached_property
     def _drawn_examples(self) -> dict[int, list[str]]:
-        """lm-eval's random examples: row index to examples, for the documents of the run in their order."""
+        """lm-eval's random examples: row index to examples, for the documents of the run in order."""
         if self.source.name == "bundle":
             raise DataUnavailable(
                 f"lm-eval draws its examples from the train split of {self.data}, which the offline bundle does not hold: "
@@ -141,45 +141,47 @@ class ChoiceTask(TaskBase):
                 f"The train split of {self.data} has {len(pool)} rows, too few to draw {needed} from."
             )
         rendered: dict[int, str] = {}
-        place = {id(row): i for i, row in enumerate(pool)}
-        drawn = shots.lm_eval_stream(
+        position = {id(row): i for i, row in enumerate(pool)}
+        drawn = shots.lm_eval_examples(
             pool, [row for _, row in self._rows], self.shots, avoid_document=self.lm_eval_avoids_document
         )
         result = {}
         for (index, _), rows in zip(self._rows, drawn, strict=True):
             for row in rows:
-                if place[id(row)] not in rendered:
-                    rendered[place[id(row)]] = self.example(self.parse(place[id(row)], row))
-            result[index] = [rendered[place[id(row)]] for row in rows]
+                if position[id(row)] not in rendered:
+                    rendered[position[id(row)]] = self.example(self.parse(position[id(row)], row))
+            result[index] = [rendered[position[id(row)]] for row in rows]
         return result
 
     def examples(self, document: Document) -> list[str]:
-        """The texts that stand before the document's question."""
+        """The few-shot examples that precede the document's question."""
         if self.shots == 0:
             return []
         return self._drawn_examples[document.index] if self.name.regime == "lm-eval" else self._fixed_examples
 
-    # ----------------------------------------------------------------------------------------------------- asking
+    # ---------------------------------------------------------------------------------------------------- prompts
 
     def prompts(self, document: Document) -> list[Prompt]:
-        context = shots.joined(self.examples(document), self.question(document))
+        context = shots.join_examples(self.examples(document), self.question(document))
         encoding = self.regime.encoding
         texts = [regimes.continuation(answer) for answer in self.answers(document)]
-        asked = [Prompt(context, text, encoding, i) for i, text in enumerate(texts)]
-        if self.has_twins:
-            twin = regimes.UNCONDITIONAL_CONTEXT
-            asked += [Prompt(twin, text, encoding, i, unconditional=True) for i, text in enumerate(texts)]
-        return asked
+        prompts = [Prompt(context, text, encoding, i) for i, text in enumerate(texts)]
+        if self.has_unconditional:
+            unconditional_context = regimes.UNCONDITIONAL_CONTEXT
+            prompts += [
+                Prompt(unconditional_context, text, encoding, i, unconditional=True) for i, text in enumerate(texts)
+            ]
+        return prompts
 
     @property
     def metric_names(self) -> list[str]:
-        """What is reported, the sums' accuracy first."""
+        """The reported metrics, ``acc`` first."""
         names = ["acc", "acc_norm", "acc_bytes", "acc_per_token"] if self.name.form == "rc" else ["acc"]
-        return [*names, *(["acc_pmi"] if self.has_twins else []), "bits_per_byte"]
+        return [*names, *(["acc_pmi"] if self.has_unconditional else []), "bits_per_byte"]
 
     def protocol(self) -> dict[str, Any]:
         documents = self.documents()
-        whole = len(documents) == self._available
+        is_complete = len(documents) == self._available
         return {
             "task": self.name.base,
             "version": self.version,
@@ -187,14 +189,16 @@ class ChoiceTask(TaskBase):
             "form": self.name.form,
             "split": self.split,
             "documents": len(documents),
-            "limit": None if whole else len(documents),
-            "sample": None if whole or self.regime.sampling == "first" else f"Random({regimes.SAMPLE_SEED}).sample",
+            "limit": None if is_complete else len(documents),
+            "sample": None
+            if is_complete or self.regime.sampling == "first"
+            else f"Random({regimes.SAMPLE_SEED}).sample",
             "shots": self.shots,
             "examples": self._examples_protocol(),
             "encoding": self.regime.encoding,
             "max_length": self.max_length,
-            "unconditional_context": regimes.UNCONDITIONAL_CONTEXT if self.has_twins else None,
-            "lengths": "with the leading space" if self.regime.space_counts else "without the leading space",
+            "unconditional_context": regimes.UNCONDITIONAL_CONTEXT if self.has_unconditional else None,
+            "lengths": "with the leading space" if self.regime.counts_leading_space else "without the leading space",
             "primary": self.primary_metric,
             "data": self.source.describe(self.data, self.split),
         }
@@ -213,27 +217,27 @@ class ChoiceTask(TaskBase):
         from evalkit.statistics.metrics import predict
 
         answers = self.answers(document)
-        if len(scores) != len(answers) * (2 if self.has_twins else 1):
+        if len(scores) != len(answers) * (2 if self.has_unconditional else 1):
             raise ScoringError(f"{self.name}: {len(scores)} scores for {len(answers)} options of row {document.index}.")
-        own, twins = scores[: len(answers)], scores[len(answers) :]
-        counted = [regimes.counted_text(self.regime, answer) for answer in answers]
+        conditional, unconditional = scores[: len(answers)], scores[len(answers) :]
+        counted_texts = [regimes.normalization_text(self.regime, answer) for answer in answers]
         row: Row = {
             "index": document.index,
             "native_id": document.native_id,
             "gold": document.fields["gold"],
-            "sums": [one.sum for one in own],
-            "tokens": [one.tokens for one in own],
-            "characters": [len(text) for text in counted],
-            "bytes": [len(text.encode("utf-8")) for text in counted],
-            "is_greedy": [one.is_greedy for one in own],
-            "truncated": sum(one.truncated for one in scores),
+            "sums": [score.sum for score in conditional],
+            "tokens": [score.tokens for score in conditional],
+            "characters": [len(text) for text in counted_texts],
+            "bytes": [len(text.encode("utf-8")) for text in counted_texts],
+            "is_greedy": [score.is_greedy for score in conditional],
+            "truncated": sum(score.truncated for score in scores),
         }
-        if twins:
-            row["unconditional_sums"] = [one.sum for one in twins]
-        if all(one.logprobs is not None for one in own):
-            row["logprobs"] = [one.logprobs.tolist() for one in own if one.logprobs is not None]
-            if all(one.token_ids is not None for one in own):
-                row["token_ids"] = [one.token_ids.tolist() for one in own if one.token_ids is not None]
+        if unconditional:
+            row["unconditional_sums"] = [score.sum for score in unconditional]
+        if all(score.logprobs is not None for score in conditional):
+            row["logprobs"] = [score.logprobs.tolist() for score in conditional if score.logprobs is not None]
+            if all(score.token_ids is not None for score in conditional):
+                row["token_ids"] = [score.token_ids.tolist() for score in conditional if score.token_ids is not None]
         row["predicted"] = predict(row, self.primary_metric)
         return row
 

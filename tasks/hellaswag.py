@@ -1,4 +1,4 @@
-"""HellaSwag (arXiv 1905.07830): which ending follows a description of something that people do."""
+"""HellaSwag (arXiv 1905.07830): choosing the ending that follows a description of an activity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evalkit.tasks.fewshot import importer
 
 @task("hellaswag", variants=VARIANTS, description="HellaSwag: the ending that follows")
 class HellaSwag(ChoiceTask):
-    """Validation is asked in every regime, since the test split has no labels."""
+    """Every regime uses the validation split, since the test split has no labels."""
 
     data = DataSet("Rowan/hellaswag", None, "hellaswag/none")
     splits: ClassVar = {"lm-eval": "validation", "olmes": "validation", "olmo1": "validation"}
@@ -38,7 +38,7 @@ class HellaSwag(ChoiceTask):
         return Document(index, row["ind"], fields)
 
     def clean(self, text: str) -> str:
-        """The regime's cleaning of the marks that the WikiHow part carries."""
+        """Remove the markup of the WikiHow part, as the regime does."""
         return regimes.clean_olmes(text) if self.name.regime == "olmes" else regimes.clean_lm_eval(text)
 
     def question(self, document: Document) -> str:
@@ -47,11 +47,11 @@ class HellaSwag(ChoiceTask):
         return str(document.fields["question"])
 
     def bundle_examples(self, source: BundleSource) -> list[str]:
-        """Taken from a file of the same form: an ending's leading space shows only in ``rc``, the others only in ``mc``."""
-        return list(importer.blocks(source.bundle, f"{self.name.base}/{self.name.form}_5shot"))
+        """From a file of the same form: only ``rc`` has an ending's leading space, and only ``mc`` has all endings."""
+        return list(importer.example_blocks(source.bundle, f"{self.name.base}/{self.name.form}_5shot"))
 
 
 def mc_question(text: str, endings: list[str]) -> str:
-    """OLMES's multiple-choice form of HellaSwag. It cleans the whole prompt at once, so a space stays before the line
-    break where ``ctx_b`` is empty, and endings lose the leading space that they keep in the ``rc`` form."""
-    return regimes.clean_olmes(f"{text}\nChoose the best continuation:\n{regimes.lettered(endings)}Answer:")
+    """OLMES's multiple-choice form of HellaSwag. The whole prompt is cleaned at once, so a space remains before the line
+    break if ``ctx_b`` is empty, and endings lose the leading space that they keep in the ``rc`` form."""
+    return regimes.clean_olmes(f"{text}\nChoose the best continuation:\n{regimes.lettered_options(endings)}Answer:")

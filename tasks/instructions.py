@@ -1,8 +1,8 @@
 """``instructions/NAME`` and ``preferences/NAME``: held-out examples of a training run, scored like any other task.
 
-Training writes them, rendered by its template, as one JSON object a line; they lie in the person's home, so that any
-model can be scored on them. An instruction is a text whose scored part is the answers with their end tokens; a pair is
-a question of two options. The answers follow their context as they do when a model generates: encoded apart.
+Training writes them as JSON lines, rendered with its template, to evalkit's home folder, so that any model can be scored
+on them. An instruction is a text of which the answers with their end tokens are scored; a preference pair is a question
+with two options. Answers are encoded separately from their context, as when a model generates.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ INSTRUCTIONS, PREFERENCES = "instructions", "preferences"
 VERSION = 1
 
 
-def place(family: str, name: str) -> Path:
-    """Where the held-out examples of a run lie."""
+def held_out_file(family: str, name: str) -> Path:
+    """The file with the held-out examples of a training run."""
     return home() / family / f"{name}.jsonl"
 
 
 def register_held_out(family: str, name: str, file: Path) -> str:
-    """Keep a run's held-out examples under a name, and give the task's name. A file that is there is replaced."""
-    target = place(family, name)
+    """Store a training run's held-out examples under a name, replacing an existing file; return the task's name."""
+    target = held_out_file(family, name)
     with replacing(target) as temporary:
         shutil.copyfile(file, temporary)
     return f"{family}/{name}"
 
 
-class _HeldOut(TaskBase):
-    """What both kinds share: documents out of a file."""
+class _HeldOutTask(TaskBase):
+    """Common to both kinds: documents read from a file."""
 
     max_length: int | None = None
     plain_prompts = True
-    """The prompts hold a chat template already, so ``--apply-chat-template`` leaves them."""
+    """The prompts contain a chat template already, so ``--apply-chat-template`` does not change them."""
     family = ""
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
@@ -64,17 +64,17 @@ class _HeldOut(TaskBase):
                 f"set of {self.family}", self.part, known, "Training with --held-out makes one, called as the model."
             )
         try:
-            return place(self.family, self.part).read_bytes()
+            return held_out_file(self.family, self.part).read_bytes()
         except OSError as error:
             raise DataUnavailable(
-                f"{place(self.family, self.part)} cannot be read: {error.strerror or error}."
+                f"{held_out_file(self.family, self.part)} cannot be read: {error.strerror or error}."
             ) from error
 
     @cached_property
     def _all(self) -> list[Document]:
         documents = []
         try:
-            # split at line feeds alone: texts may hold the other signs that str.splitlines takes for an end
+            # split at line feeds only: texts may contain the other characters that str.splitlines splits at
             for index, line in enumerate(self._file.decode("utf-8").rstrip("\n").split("\n")):
                 item = json.loads(line)
                 turns = tuple((str(context), str(answer)) for context, answer in item["turns"])
@@ -91,7 +91,7 @@ class _HeldOut(TaskBase):
                 documents.append(Document(index, str(item["id"]), fields))
         except (ValueError, KeyError, TypeError) as error:
             raise DataUnavailable(
-                f"{place(self.family, self.part)} is damaged. Run the training's command again: it writes the file anew."
+                f"{held_out_file(self.family, self.part)} is damaged. Run the training's command again: it writes the file anew."
             ) from error
         return documents
 
@@ -118,7 +118,7 @@ class _HeldOut(TaskBase):
 
     primary = ""
 
-    def _base(self) -> Metric:
+    def _base_metric(self) -> Metric:
         return Metric(self.name.base, "", math.nan, 0, split="held_out")
 
 
@@ -127,8 +127,8 @@ class _HeldOut(TaskBase):
     description="Held-out examples of a training run: the loss on answers alone (instructions/NAME)",
     parts=True,
 )
-class Instructions(_HeldOut):
-    """Bits per byte of answers, end tokens included in what is scored and not in the bytes. A data set is a domain."""
+class Instructions(_HeldOutTask):
+    """Bits per byte of answers: end tokens are scored, but not counted as bytes. Each data set is a domain."""
 
     kind: Literal["choice", "text"] = "text"
     family = INSTRUCTIONS
@@ -147,23 +147,23 @@ class Instructions(_HeldOut):
             "native_id": document.native_id,
             "source": document.fields["source"],
             "domain": document.fields["domain"],
-            "sum": math.fsum(one.sum for one in scores),
-            "tokens": sum(one.tokens for one in scores),
+            "sum": math.fsum(score.sum for score in scores),
+            "tokens": sum(score.tokens for score in scores),
             "characters": sum(map(len, answers)),
             "bytes": sum(len(answer.encode("utf-8")) for answer in answers),
             "words": sum(len(answer.split()) for answer in answers),
             "windows": len(scores),
-            "truncated": sum(one.truncated for one in scores),
+            "truncated": sum(score.truncated for score in scores),
         }
-        if all(one.logprobs is not None and one.token_ids is not None for one in scores):
-            row["logprobs"] = [value for one in scores for value in one.logprobs.tolist()]  # type: ignore[union-attr]
-            row["token_ids"] = [value for one in scores for value in one.token_ids.tolist()]  # type: ignore[union-attr]
+        if all(score.logprobs is not None and score.token_ids is not None for score in scores):
+            row["logprobs"] = [value for score in scores for value in score.logprobs.tolist()]  # type: ignore[union-attr]
+            row["token_ids"] = [value for score in scores for value in score.token_ids.tolist()]  # type: ignore[union-attr]
         return row
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         from evalkit.statistics.metrics import text_metrics
 
-        return text_metrics(rows, base=self._base())
+        return text_metrics(rows, base=self._base_metric())
 
 
 @task(
@@ -171,7 +171,7 @@ class Instructions(_HeldOut):
     description="Held-out pairs of a training run: is the better answer the likelier one (preferences/NAME)",
     parts=True,
 )
-class Preferences(_HeldOut):
+class Preferences(_HeldOutTask):
     """Accuracy by the summed log-probability of each answer, and bits per byte of the better one."""
 
     kind: Literal["choice", "text"] = "choice"
@@ -180,7 +180,9 @@ class Preferences(_HeldOut):
 
     def prompts(self, document: Document) -> Sequence[Prompt]:
         context = document.fields["question"]
-        return [Prompt(context, option, "separate", place) for place, option in enumerate(document.fields["options"])]
+        return [
+            Prompt(context, option, "separate", position) for position, option in enumerate(document.fields["options"])
+        ]
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
         from evalkit.statistics.metrics import predict
@@ -191,16 +193,16 @@ class Preferences(_HeldOut):
             "index": document.index,
             "native_id": document.native_id,
             "gold": document.fields["gold"],
-            "sums": [one.sum for one in scores],
-            "tokens": [one.tokens for one in scores],
+            "sums": [score.sum for score in scores],
+            "tokens": [score.tokens for score in scores],
             "characters": [len(answer) for answer in answers],
             "bytes": [len(answer.encode("utf-8")) for answer in answers],
-            "is_greedy": [one.is_greedy for one in scores],
-            "truncated": sum(one.truncated for one in scores),
+            "is_greedy": [score.is_greedy for score in scores],
+            "truncated": sum(score.truncated for score in scores),
         }
-        if all(one.logprobs is not None and one.token_ids is not None for one in scores):
-            row["logprobs"] = [one.logprobs.tolist() for one in scores if one.logprobs is not None]
-            row["token_ids"] = [one.token_ids.tolist() for one in scores if one.token_ids is not None]
+        if all(score.logprobs is not None and score.token_ids is not None for score in scores):
+            row["logprobs"] = [score.logprobs.tolist() for score in scores if score.logprobs is not None]
+            row["token_ids"] = [score.token_ids.tolist() for score in scores if score.token_ids is not None]
         row["predicted"] = predict(row, self.primary)
         return row
 
@@ -208,4 +210,4 @@ class Preferences(_HeldOut):
         from evalkit.statistics.metrics import choice_metrics
 
         names = ["acc", "acc_norm", "acc_per_token", "bits_per_byte"]
-        return choice_metrics(rows, base=self._base(), names=names, primary=self.primary)
+        return choice_metrics(rows, base=self._base_metric(), names=names, primary=self.primary)

@@ -1,4 +1,4 @@
-"""Few-shot examples: which ones stand before a question, and how they are joined."""
+"""Few-shot examples: which ones precede a question, and how they are joined."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from evalkit.tasks.regimes import LM_EVAL_SHOT_SEED
 
 Row = Mapping[str, Any]
 
-BETWEEN = "\n\n"
-"""What ends each example, in lm-eval (``fewshot_delimiter``) and in OLMES."""
+DELIMITER = "\n\n"
+"""Follows each example, in lm-eval (``fewshot_delimiter``) and in OLMES."""
 
 
-def joined(examples: Sequence[str], question: str) -> str:
-    """Examples (question and answer each) and the question itself, as one context."""
-    return "".join(example + BETWEEN for example in examples) + question
+def join_examples(examples: Sequence[str], question: str) -> str:
+    """Join examples (with their answers) and the question into one context."""
+    return "".join(example + DELIMITER for example in examples) + question
 
 
-def lm_eval_stream(
+def lm_eval_examples(
     pool: Sequence[Row], documents: Sequence[Row], shots: int, *, avoid_document: bool
 ) -> Iterator[list[Row]]:
     """The examples that lm-evaluation-harness 0.4.13 draws for each document, in order, with one process.
 
-    One random stream a task (``Random(1234)``), so the examples of a document depend on all before it
-    (``ContextSampler.sample``). `avoid_document`: where lm-eval's few-shot split equals its test split (so for HellaSwag,
-    where both are None) it draws one more and removes those equal to the document; it draws again from what is left
-    where too few stay.
+    There is one random stream per task (``Random(1234)``), so the examples of a document depend on all documents before it
+    (``ContextSampler.sample``). `avoid_document`: if lm-eval's few-shot split equals its test split (as for HellaSwag,
+    where both are None), it draws one more and removes those equal to the document; if too few remain, it draws again
+    from the rest of the pool.
     """
-    stream = random.Random(LM_EVAL_SHOT_SEED)  # noqa: S311
+    generator = random.Random(LM_EVAL_SHOT_SEED)  # noqa: S311
     pool = list(pool)
     for document in documents:
         if not avoid_document:
-            yield stream.sample(pool, shots)
+            yield generator.sample(pool, shots)
             continue
-        drawn = [row for row in stream.sample(pool, shots + 1) if row != document][:shots]
+        drawn = [row for row in generator.sample(pool, shots + 1) if row != document][:shots]
         if len(drawn) < shots:
-            drawn = stream.sample([row for row in pool if row != document], shots)
+            drawn = generator.sample([row for row in pool if row != document], shots)
         yield drawn

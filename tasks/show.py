@@ -1,4 +1,4 @@
-"""What a task asks, without a model: what ``evalkit show TASK`` prints."""
+"""The prompts of a task, without a model, for ``evalkit show TASK``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from evalkit.task import TaskBase
 
-TWIN_OFFSET = 1_000_000
-"""Added to the position of a document to number its unconditional twins, as Ai2's request files do."""
+UNCONDITIONAL_OFFSET = 1_000_000
+"""Added to the position of a document to number its unconditional prompts, as in Ai2's request files."""
 
 
 def show_prompts(task: TaskBase, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """One dictionary a prompt, in the order of Ai2's request files.
+    """One dictionary per prompt, in the order of Ai2's request files.
 
     Choice tasks: ``doc_id`` (position in the run's order), ``native_id, context, continuation, label``; all conditional
-    prompts first, then all twins, with `TWIN_OFFSET` added. Text tasks: ``doc_id, native_id, source, domain, text``.
-    `limit`: show the first so many documents of the run.
+    prompts first, then all unconditional ones, with `UNCONDITIONAL_OFFSET` added. Text tasks: ``doc_id, native_id,
+    source, domain, text``. `limit`: show only the first `limit` documents of the run.
     """
     if task.kind == "text":
         for position, document in enumerate(islice(task.documents(), limit)):
@@ -30,14 +30,14 @@ def show_prompts(task: TaskBase, limit: int | None = None) -> Iterator[dict[str,
                 "text": fields["text"],
             }
         return
-    for twins in (False, True):
+    for unconditional in (False, True):
         for position, document in enumerate(islice(task.documents(), limit)):
-            chosen = [prompt for prompt in task.prompts(document) if prompt.unconditional is twins]
-            if twins and not chosen:
+            prompts = [prompt for prompt in task.prompts(document) if prompt.unconditional is unconditional]
+            if unconditional and not prompts:
                 return
-            for prompt in chosen:
+            for prompt in prompts:
                 yield {
-                    "doc_id": position + TWIN_OFFSET * twins,
+                    "doc_id": position + UNCONDITIONAL_OFFSET * unconditional,
                     "native_id": document.native_id,
                     "context": prompt.context,
                     "continuation": prompt.continuation,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.domains.paragraphs import LEAST, ParagraphIndex
+from evalkit.domains.paragraphs import MIN_TOKENS, ParagraphIndex
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.system.files import write_json, writing
 from evalkit.train.labels import IGNORED, label_all
@@ -120,7 +120,7 @@ def gather(recipe: Recipe, index: ParagraphIndex | None, *, note: Note, most: in
                     part.dropped["duplicate"] += 1
                     continue
                 seen.add(key)
-            if index is not None and any(index.finds(text) is not None for text in example.texts()):
+            if index is not None and any(index.find(text) is not None for text in example.texts()):
                 part.dropped["evaluation text"] += 1
                 continue
             part.examples.append(example)
@@ -326,7 +326,7 @@ def _card(
         "held_out": held,
         "contamination": {
             "checked": index is not None,
-            "rule": f"exact paragraphs of at least {LEAST} Unicode-segmented tokens (Paloma)",
+            "rule": f"exact paragraphs of at least {MIN_TOKENS} Unicode-segmented tokens (Paloma)",
             "suites": recipe.suites,
             "tasks": recipe.tasks,
             "paragraphs": len(index) if index is not None else 0,

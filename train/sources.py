@@ -198,11 +198,11 @@ def _local(path: Path, read: Read) -> Iterator[tuple[int, Any]]:
 
 def _json(file: Path) -> Iterator[tuple[int, Any]]:
     """Lines of JSON; a file that is one JSON list is its items. A line that is no JSON is given as it is, and refused."""
-    from evalkit.domains.files import Damaged, lines, unpacked
+    from evalkit.domains.files import DamagedFile, decompressed_chunks, split_lines
 
     number = 0
     try:
-        for line in lines(unpacked(file)):
+        for line in split_lines(decompressed_chunks(file)):
             if number == 0 and line.lstrip().startswith(b"["):
                 yield from enumerate(_json_list(file), 1)
                 return
@@ -212,17 +212,17 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
                     yield number, json.loads(line)
                 except (ValueError, RecursionError):
                     yield number, None
-    except Damaged as error:
+    except DamagedFile as error:
         raise DataUnavailable(f"{file} is damaged: {error}. Copy or download it again.") from error
     except OSError as error:
         raise DataUnavailable(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
 def _json_list(file: Path) -> list[Any]:
-    from evalkit.domains.files import unpacked
+    from evalkit.domains.files import decompressed_chunks
 
     try:
-        return list(json.loads(b"".join(unpacked(file))))
+        return list(json.loads(b"".join(decompressed_chunks(file))))
     except (ValueError, RecursionError) as error:
         raise DataUnavailable(f"{file} is neither lines of JSON nor one JSON list.") from error
 

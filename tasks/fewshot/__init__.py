@@ -1,32 +1,32 @@
-"""Curated few-shot examples by reference: a YAML file a regime names data set, split and ids, never any text."""
+"""Curated few-shot examples by reference: one YAML file per regime with data set, split and ids, and no text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache as once
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """The examples of one task, in order."""
+    """References to the examples of one task, in order."""
 
     repo: str
     config: str | None
     split: str
     id_field: str
-    """The column that holds the ids."""
+    """Column with the ids."""
     ids: tuple[str, ...]
 
 
 def references(regime: str, task: str) -> References:
-    """The examples of a task in a regime; KeyError where the regime names none."""
+    """References to the examples of a task in a regime. Raises KeyError if the regime has none for it."""
     entry = _read(regime)[task]
     return References(entry["repo"], entry.get("config"), entry["split"], entry["id_field"], tuple(entry["ids"]))
 
 
-@once
+@cache
 def _read(regime: str) -> dict[str, Any]:
     import yaml
 

@@ -1,13 +1,13 @@
-"""Few-shot examples out of the offline bundle, which has no train split: parsed from the requests that Ai2 made.
+"""Few-shot examples from the offline bundle, which has no train split: parsed from Ai2's request files.
 
-The only place that may open ``request.context`` (a test looks for others): documents are never taken from there, so that
-the request files stay an independent check of every prompt.
+The only module that may read ``request.context`` (a test checks this): documents are never taken from there, so that the
+request files remain an independent check of every prompt.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache as once
+from functools import cache
 from typing import Any
 
 from evalkit.data import Bundle
@@ -21,8 +21,8 @@ SHOTS = 5
 """Examples in each of the bundle's variants that are read here."""
 
 
-@once
-def blocks(bundle: Bundle, variant: str) -> tuple[str, ...]:
+@cache
+def example_blocks(bundle: Bundle, variant: str) -> tuple[str, ...]:
     """The examples of a variant (``hellaswag/rc_5shot``) as they stand in its prompts: question and answer each.
 
     They are what stands before the first document's own question, cut at blank lines.
@@ -37,7 +37,7 @@ def blocks(bundle: Bundle, variant: str) -> tuple[str, ...]:
     return found[:-1]
 
 
-def lettered_question(block: str) -> dict[str, Any]:
+def parse_lettered_question(block: str) -> dict[str, Any]:
     """An example in the multiple-choice form as ``question, options, gold`` (position)."""
     match = _LETTERED.match(block)
     if match is None:

@@ -1,7 +1,7 @@
 """Suites: named lists of tasks, one YAML file each. Importing this package registers them.
 
-Keys: ``description, tasks``, and where they differ from the defaults ``data_source, options`` (split, shots, limit),
-``aggregation``. The file's name is the suite's.
+Keys: ``description, tasks`` and optionally ``data_source, options`` (split, shots, limit), ``aggregation``. A suite is
+named after its file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _KEYS = {"description", "tasks", "data_source", "options", "aggregation"}
 
 
 def read_suite(path: Path) -> SuiteEntry:
-    """A suite's file as an entry; `UsageError` where it is not one."""
+    """Read a suite's file. Raises `UsageError` if it is not a suite."""
     import yaml
 
     try:

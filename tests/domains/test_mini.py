@@ -110,10 +110,10 @@ def test_problems_and_papers_are_clusters(options: TaskOptions) -> None:
 def test_it_is_the_same_everywhere(options: TaskOptions, bundle: Bundle, tmp_path: Path, monkeypatch: Any) -> None:
     """Made a second time, elsewhere, every file has the same bytes; a damaged one is noticed and made again."""
     make_task("paloma-mini/drop", options).protocol()
-    first = mini.place(bundle.sha256)
+    first = mini.cache_folder(bundle.sha256)
     monkeypatch.setenv("EVALKIT_HOME", str(tmp_path))
     make_task("paloma-mini/drop", options).protocol()
-    second = mini.place(bundle.sha256)
+    second = mini.cache_folder(bundle.sha256)
     assert second != first
 
     def files(folder: Path) -> dict[str, bytes]:

@@ -133,7 +133,7 @@ def test_samples_and_limits() -> None:
     assert regimes.select(olmes, rows, 2000) == regimes.select(olmes, rows, 10**6) == rows
     assert regimes.select(olmes, rows, 7) == random.Random(1234).sample(rows, 7)
     assert regimes.select(lm_eval, rows, 7) == rows[:7]
-    assert [regimes.wanted(olmes, n) for n in (299, 1500, 1501)] == [299, 1500, 1000]
+    assert [regimes.sample_size(olmes, n) for n in (299, 1500, 1501)] == [299, 1500, 1000]
 
 
 def test_limited_is_fewer_than_the_regime_asks_for(tmp_path: Path) -> None:

@@ -38,21 +38,23 @@ def test_references_hold_no_text() -> None:
 @pytest.mark.parametrize("task", ["arc_easy", "arc_challenge"])
 def test_both_forms_of_the_bundle_show_the_same_examples(bundle: Bundle, task: str) -> None:
     """Questions and answers parsed out of the multiple-choice file are those of the other form's file."""
-    lettered = [importer.lettered_question(block) for block in importer.blocks(bundle, f"{task}/mc_5shot")]
-    plain = importer.blocks(bundle, f"{task}/rc_5shot")
+    lettered = [
+        importer.parse_lettered_question(block) for block in importer.example_blocks(bundle, f"{task}/mc_5shot")
+    ]
+    plain = importer.example_blocks(bundle, f"{task}/rc_5shot")
     assert [f"Question: {one['question']}\nAnswer: {one['options'][one['gold']]}" for one in lettered] == list(plain)
 
 
 def test_a_lettered_question_is_parsed() -> None:
     """Question (with a line break of its own), options in order and the position of the answer."""
     block = "Question: One\nor two?\n A. x: y\n B. z\n C. A. odd\nAnswer: B"
-    assert importer.lettered_question(block) == {
+    assert importer.parse_lettered_question(block) == {
         "question": "One\nor two?",
         "options": ["x: y", "z", "A. odd"],
         "gold": 1,
     }
     with pytest.raises(DataUnavailable):
-        importer.lettered_question("Question: One?\nAnswer: two")
+        importer.parse_lettered_question("Question: One?\nAnswer: two")
 
 
 def examples_of(name: str, folder: Path, shots: int) -> list[str]:

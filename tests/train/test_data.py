@@ -199,9 +199,9 @@ def test_paragraphs_that_count() -> None:
     thirteen = "a b c d e f g h i j k l m"
     index = ParagraphIndex([f"short line\n  {thirteen}  \n" + thirteen[:-2] + "\n" + "! " * 20 + "\n" + "👍 " * 20])
     assert len(index) == 1
-    assert index.finds(f"before\n{thirteen}\nafter") == thirteen
-    assert index.finds(thirteen[:-2]) is None
-    assert index.finds(f"x {thirteen}") is None, "a part of a longer paragraph is no exact paragraph"
+    assert index.find(f"before\n{thirteen}\nafter") == thirteen
+    assert index.find(thirteen[:-2]) is None
+    assert index.find(f"x {thirteen}") is None, "a part of a longer paragraph is no exact paragraph"
 
 
 def test_evaluation_text_is_removed_and_counted(recipe: Make, tmp_path: Path) -> None:
