@@ -35,6 +35,8 @@ class BigramEngine:
     """``p(token | before) = WEIGHT · count(before, token) / count(before) + (1 − WEIGHT) · (count(token) + 1) / (n + V)``"""
 
     name = "bigram"
+    layout = ""
+    notes = ()
 
     def __init__(self, settings: EngineSettings) -> None:
         unknown = sorted(set(settings.args) - {"text"})

@@ -26,7 +26,7 @@ MAX_HEADER = 100_000_000
 IGNORED_CONFIG = {"_name_or_path", "transformers_version", "_commit_hash"}
 """Keys of ``config.json`` that say where a checkpoint came from and not what it computes."""
 
-_BUFFERS = re.compile(r"(rotary_emb\.inv_freq|\.attn\.(masked_)?bias|\.attention\.(masked_)?bias)$")
+BUFFERS = re.compile(r"(rotary_emb\.inv_freq|\.attn\.(masked_)?bias|\.attention\.(masked_)?bias)$")
 _OUTPUT = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
 _INPUT = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
 
@@ -73,7 +73,7 @@ def count_parameters(headers: Sequence[Mapping[str, Any]], config: Mapping[str, 
     for header in headers:
         for name, entry in header.items():
             shape = tuple(int(side) for side in entry["shape"])
-            buffer = entry["dtype"] == "BOOL" or (_BUFFERS.search(name) and (len(shape) != 1 or "inv_freq" in name))
+            buffer = entry["dtype"] == "BOOL" or (BUFFERS.search(name) and (len(shape) != 1 or "inv_freq" in name))
             if not buffer:
                 shapes[name] = shape
     tied = bool((config.get("text_config") or config).get("tie_word_embeddings", config.get("tie_word_embeddings")))

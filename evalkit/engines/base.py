@@ -31,6 +31,14 @@ class Engine(Protocol):
 
     name: str
 
+    @property
+    def layout(self) -> str:
+        """How `plan` lays requests out for the loaded model; batches planned under one value are not used under another."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a run reports about the loaded model, in sentences."""
+
     def load(self, checkpoint: Checkpoint) -> None:
         """Load `checkpoint`, replacing the one loaded before.
 

@@ -22,6 +22,8 @@ class FakeEngine:
     of memory on batches of more than N tokens."""
 
     name = "fake"
+    layout = ""
+    notes: Sequence[str] = ()
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from evalkit.checkpoints.fingerprints import BUFFERS, read_header
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.names import DTYPES, SHORT_DTYPES
 from evalkit.errors import CheckpointError, UsageError
@@ -75,6 +78,12 @@ def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.d
             f"The checkpoint {checkpoint.name} in {path} lacks {len(missing)} tensors of its architecture "
             f"(first: {missing[0]}), so its scores would be those of random weights."
         )
+    surplus = sorted(name for name in info.get("unexpected_keys", ()) if not BUFFERS.search(name))
+    if surplus:
+        raise CheckpointError(
+            f"The checkpoint {checkpoint.name} in {path} holds {len(surplus)} tensors that its config.json has no place for (first: "
+            f"{surplus[0]}), such as layers beyond num_hidden_layers. Correct config.json, so that the whole model is scored."
+        )
     if checkpoint.adapter is not None:
         model = _with_adapter(model, checkpoint)
     return model.to(device).eval()
@@ -86,11 +95,38 @@ def _with_adapter(model: Any, checkpoint: Checkpoint) -> Any:
     except ImportError as error:
         raise CheckpointError("Scoring an adapter needs peft: pip install 'olmo-evalkit[train]'.") from error
     try:
+        _resize_embeddings(model, checkpoint)
         return PeftModel.from_pretrained(model, str(checkpoint.adapter)).merge_and_unload()
     except Exception as error:
         raise CheckpointError(f"The adapter in {checkpoint.adapter} cannot be loaded: {_reason(error)}") from error
 
 
+def _resize_embeddings(model: Any, checkpoint: Checkpoint) -> None:
+    """Give the model as many embeddings as its adapter holds: one trained with added tokens holds all of them."""
+    file = Path(str(checkpoint.adapter)) / "adapter_model.safetensors"
+    if not file.is_file():
+        return
+    names = {id(module): name for name, module in model.named_modules()}
+    wanted = [
+        names[id(module)]
+        for module in (model.get_input_embeddings(), model.get_output_embeddings())
+        if id(module) in names
+    ]
+    rows = {
+        int(entry["shape"][0])
+        for key, entry in read_header(file).items()
+        if any(re.search(rf"(^|\.){re.escape(name)}(\.modules_to_save(\.\w+)?)?\.weight$", key) for name in wanted)
+    }
+    present = int(model.get_input_embeddings().weight.shape[0])
+    if len(rows) > 1:
+        raise CheckpointError(
+            f"The adapter in {checkpoint.adapter} holds embeddings of different sizes ({', '.join(map(str, sorted(rows)))})."
+        )
+    if rows and rows != {present}:
+        model.resize_token_embeddings(rows.pop(), mean_resizing=False)
+
+
 def _reason(error: Exception) -> str:
+    """The first lines of what a library said, as one sentence's end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return " ".join(lines)[:300] if lines else type(error).__name__

@@ -8,6 +8,7 @@ correct. `TransformersEngine.notes` then says so.
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from array import array
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ import transformers
 
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.loading import load_model, pick_device
+from evalkit.engines.positions import depends_on_length, reset_dynamic_frequencies, rope_types
 from evalkit.engines.prefix_tree import layout as trees
 from evalkit.engines.prefix_tree.forward import Forward, Head, masking_of
 from evalkit.errors import OutOfMemory, ScoringError, UsageError
@@ -49,8 +51,11 @@ class TransformersEngine:
         self.batch_tokens = self._token_count(self.settings.batch_tokens, BATCH_TOKENS[kind], "--batch-tokens")
         self.row_tokens = self._token_count(self.settings.args.get("row_tokens"), ROW_TOKENS[kind], "row_tokens")
         self.row_tokens = min(self.row_tokens, self.batch_tokens)
-        self.tree = self.settings.args.get("tree", "auto") != "off"
+        self._tree_wanted = self.settings.args.get("tree", "auto") != "off"
+        self.tree = self._tree_wanted
+        self._equal_lengths = False
         self.notes: list[str] = []
+        """What is to be said of the model that is loaded."""
         self._probe_results: dict[tuple[str, torch.dtype], tuple[bool, bool]] = {}
         self._model: Any = None
         self._checkpoint: Checkpoint | None = None
@@ -80,8 +85,9 @@ class TransformersEngine:
         model.eval()
         self._model, self._checkpoint = model, checkpoint
         config = model.config.get_text_config()
-        key = (f"{config.model_type}/{type(model).__name__}", model.dtype)
-        body: torch.nn.Module = getattr(model, model.base_model_prefix)
+        key = (f"{config.model_type}/{type(model).__name__}/{sorted(rope_types(config))}", model.dtype)
+        self.tree, self._equal_lengths, self.notes = self._tree_wanted, depends_on_length(config), []
+        body: torch.nn.Module = getattr(model, model.base_model_prefix, model)
         head: Head = model.get_output_embeddings()
         masking = masking_of(config)
         vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -90,7 +96,14 @@ class TransformersEngine:
         head_suffices, supports_tree = self._probe_results[key]
         if not head_suffices:
             body, head = _WholeModel(model), torch.nn.Identity()
-        if self.tree and not supports_tree:
+        if self._equal_lengths:
+            self.tree = False
+            kinds = ", ".join(sorted(rope_types(config)))
+            self.notes.append(
+                f"{type(model).__name__} chooses its rotary frequencies ({kinds}) by the longest text of a batch, so texts of equal "
+                "length are scored together: each has the score that it has alone, more slowly."
+            )
+        elif self.tree and not supports_tree:
             self.tree = False
             self.notes.append(
                 f"{type(model).__name__} does not take the prefix tree's mask, so plain padded batches are used: "
@@ -128,7 +141,7 @@ class TransformersEngine:
             head_suffices = agrees(Forward(body, head, None, self.device, size), flat)
         except Exception:  # any error means that the model's own forward is used
             head_suffices = False
-        if not (maskable and self.tree):
+        if not (maskable and self._tree_wanted) or self._equal_lengths or not self._reads_positions(model, stem):
             return head_suffices, False
         run_body, run_head = (body, head) if head_suffices else (_WholeModel(model), torch.nn.Identity())
         try:
@@ -140,6 +153,18 @@ class TransformersEngine:
                 return head_suffices, agrees(forward, in_one_row) and agrees(forward, with_prefix)
         except Exception:  # a model that rejects the mask is scored in plain batches, with a note
             return head_suffices, False
+
+    @torch.inference_mode()
+    def _reads_positions(self, model: Any, ids: Sequence[int]) -> bool:
+        """Whether position ids move the logits. Where they do not, texts that share a row would get wrong positions."""
+        tokens = torch.tensor([list(ids)], device=self.device)
+        positions = torch.arange(len(ids), device=self.device)[None]
+        with_gap = positions + 5 * (positions >= len(ids) // 2)
+        try:
+            plain = model(input_ids=tokens, position_ids=positions, use_cache=False).logits
+            return not torch.equal(plain, model(input_ids=tokens, position_ids=with_gap, use_cache=False).logits)
+        except Exception:  # a model that takes no position ids
+            return False
 
     @torch.inference_mode()
     def _one_at_a_time(self, model: Any, request: Request) -> np.ndarray:
@@ -168,8 +193,19 @@ class TransformersEngine:
 
     # Scoring
 
+    @property
+    def layout(self) -> str:
+        """How the loaded model's batches are laid out; see `evalkit.engines.base.Engine.layout`."""
+        return "tree" if self.tree else "equal lengths" if self._equal_lengths else "padded"
+
     def plan(self, requests: Sequence[Request]) -> list[Batch]:
-        return trees.plan(requests, batch_tokens=self.batch_tokens, row_tokens=self.row_tokens, tree=self.tree)
+        return trees.plan(
+            requests,
+            batch_tokens=self.batch_tokens,
+            row_tokens=self.row_tokens,
+            tree=self.tree,
+            equal_lengths=self._equal_lengths,
+        )
 
     def split(self, batch: Batch) -> tuple[Batch, Batch] | None:
         return trees.split(batch, tree=self.tree)
@@ -180,15 +216,15 @@ class TransformersEngine:
         self._check_ids(batch)
         if not self.tree and not batch.detail.chain:
             return self._score_plainly(batch)
-        try:
-            logprobs, greedy = self._forward(batch.detail)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
+        if self._equal_lengths:
+            reset_dynamic_frequencies(self._model)
+        found = self._run(self._forward, batch)
+        if found is None:  # after the handler, which would keep the failed pass's tensors alive
             self._forward.drop_prefix()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            raise OutOfMemory(f"A batch of {batch.tree_tokens} tokens does not fit into memory.") from None
+            raise OutOfMemory(f"A batch of {batch.tree_tokens} tokens does not fit into memory.")
+        logprobs, greedy = found
         if not np.isfinite(logprobs).all():
             raise ScoringError(
                 f"{self._checkpoint.name if self._checkpoint else 'The model'} gives log-probabilities that are not numbers (NaN or "
@@ -206,6 +242,17 @@ class TransformersEngine:
             )
             for i, request in enumerate(batch.requests)
         ]
+
+    @staticmethod
+    def _run(forward: Forward, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
+        """The forward pass of a batch; None if memory ran out, with nothing of the pass left alive."""
+        try:
+            return forward(batch.detail)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)
+            return None
 
     def _score_plainly(self, batch: Batch) -> list[Scores]:
         """Score a batch that was planned as a tree before the model turned out not to support one."""

@@ -87,6 +87,7 @@ class WorkPlan:
         """Tokens that feeding every asked request one by one takes, duplicates included."""
         self._ids: dict[bytes, int] = {}
         self._batches: dict[int, list[Batch]] = {}
+        self._layout = ""
 
     @property
     def documents(self) -> int:
@@ -113,6 +114,8 @@ class WorkPlan:
     def batches(self, segment: Segment, engine: Engine) -> list[Batch]:
         """The engine's batches of a segment; kept for the next checkpoint where they are not too many."""
         number = segment.first
+        if engine.layout != self._layout:  # another kind of model than the one before
+            self._batches, self._layout = {}, engine.layout
         if number in self._batches:
             return self._batches[number]
         requests = self.requests[segment.first : segment.last]

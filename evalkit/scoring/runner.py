@@ -123,7 +123,7 @@ class _Scoring:
                 aggregation=group.aggregation,
                 variation=group.variation,
                 settings=self.settings,
-                notes=getattr(self.engine, "notes", ()),
+                notes=self.engine.notes,
             )
             for group in self.groups
         ]
@@ -214,19 +214,21 @@ class _Scoring:
         if self.journal.must_split(batch) and self._score_halves(batch):
             return
         begun = time.perf_counter()
+        scores: list[Scores] | None = None
         try:
             scores = self.engine.score(batch)
         except OutOfMemory:
             if self.engine.split(batch) is None:
                 raise
+        except ScoringError as error:
+            place = self.plan.where(self._culprit(batch))
+            raise ScoringError(f"{place} ({self.checkpoint.name}): {error}") from None
+        if scores is None:  # out of memory; the halves begin outside of the handler, which keeps the failed pass alive
             self.journal.note_split(batch)
             self.counts.split += 1
             self._count()
             self._score_halves(batch)
             return
-        except ScoringError as error:
-            place = self.plan.where(self._culprit(batch))
-            raise ScoringError(f"{place} ({self.checkpoint.name}): {error}") from None
         self._commit(batch, scores)
         self.scoring_seconds += time.perf_counter() - begun
 
@@ -298,7 +300,7 @@ class _Scoring:
                     metrics = carry_over(folder, info) + metrics
                 write_metrics(folder, metrics)
                 info.pop("done_tasks", None)
-                info["warnings"] += [note for note in getattr(self.engine, "notes", ()) if note not in info["warnings"]]
+                info["warnings"] += [note for note in self.engine.notes if note not in info["warnings"]]
                 write_info(folder, {**info, **self._state("done")})
 
     def _runs(self, status: str) -> list[Run]:

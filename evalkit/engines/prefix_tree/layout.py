@@ -76,11 +76,19 @@ def _common_prefix(left: NDArray[np.int32], right: NDArray[np.int32], limit: int
     return first if limit and differ[first] else limit
 
 
-def plan(requests: Sequence[Request], *, batch_tokens: int, row_tokens: int, tree: bool = True) -> list[Batch]:
+def plan(
+    requests: Sequence[Request],
+    *,
+    batch_tokens: int,
+    row_tokens: int,
+    tree: bool = True,
+    equal_lengths: bool = False,
+) -> list[Batch]:
     """Group distinct requests into batches of at most `batch_tokens` tokens (including padding, excluding the prefix).
 
     Deterministic, and independent of the order of `requests`. A request longer than a row or a batch gets its own.
-    With ``tree=False`` every request is its own row: plain padded batches.
+    With ``tree=False`` every request is its own row: plain padded batches. `equal_lengths` then keeps requests of different
+    lengths in different batches, so that nothing is padded.
     """
     if not requests:
         return []
@@ -91,14 +99,16 @@ def plan(requests: Sequence[Request], *, batch_tokens: int, row_tokens: int, tre
         limit = row_tokens if tree else 0
         rows = list(_rows(ordered, ranges, prefix, limit))
         sizes = [_row_tokens(ordered, row, prefix) for row in rows]
-        keys = [(len(row) > 1, -(size // -LENGTH_STEP)) for row, size in zip(rows, sizes, strict=True)]
+        step = 1 if equal_lengths else LENGTH_STEP
+        keys = [(len(row) > 1, -(size // -step)) for row, size in zip(rows, sizes, strict=True)]
         by_length = sorted(range(len(rows)), key=lambda i: keys[i])
         members: list[list[int]] = []
         longest = 0
         has_shared_rows = False
         for i in by_length:
             wider = max(longest, sizes[i])
-            if members and ((len(members) + 1) * wider > batch_tokens or keys[i][0] != has_shared_rows):
+            unlike = keys[i][0] != has_shared_rows or (equal_lengths and sizes[i] != longest)
+            if members and ((len(members) + 1) * wider > batch_tokens or unlike):
                 batches.append(_batch(ordered, members, prefix))
                 members, wider = [], sizes[i]
             members.append(rows[i])

@@ -33,6 +33,7 @@ class VllmEngine:
     `evalkit.engines.vllm.settings.EVALKIT_ARGS`."""
 
     name = "vllm"
+    layout = ""
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
         self.vllm_settings = options.parse_settings(settings or EngineSettings())
