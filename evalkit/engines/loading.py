@@ -60,6 +60,7 @@ def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.d
             "dtype": dtype,
             "local_files_only": True,
             "trust_remote_code": trust,
+            "ignore_mismatched_sizes": True,  # so that they can be named below
             "use_safetensors": None if trust else True,  # pickled weights only if the user trusts the checkpoint
         }
         attention = settings.args.get("attention")
@@ -77,6 +78,11 @@ def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.d
         raise CheckpointError(
             f"The checkpoint {checkpoint.name} in {path} lacks {len(missing)} tensors of its architecture "
             f"(first: {missing[0]}), so its scores would be those of random weights."
+        )
+    for name, stored, expected in sorted(info.get("mismatched_keys", ())):
+        raise CheckpointError(
+            f"The checkpoint {checkpoint.name} in {path} holds {name} as {list(stored)}, and its config.json asks for {list(expected)}. "
+            "Correct config.json, or take the one that belongs to these weights."
         )
     surplus = sorted(name for name in info.get("unexpected_keys", ()) if not BUFFERS.search(name))
     if surplus:

@@ -3,13 +3,16 @@
 `from models import *` starts the check again under the Python of the evalkit command, in a temporary folder that is
 removed at the end. A check ends with `say(right, line)`: one line, exit 0 when right and 1 when wrong.
 """
+
 import atexit, contextlib, hashlib, json, math, os, pathlib, random, shutil, signal, subprocess, sys, tempfile, time, warnings
 
 COMMAND = shutil.which("evalkit")
 if not COMMAND:
     sys.exit("wrong: there is no evalkit command on PATH")
 _PYTHON = os.path.join(os.path.dirname(COMMAND), "python")
-if os.path.exists(_PYTHON) and os.path.realpath(os.path.dirname(os.path.dirname(_PYTHON))) != os.path.realpath(sys.prefix):
+if os.path.exists(_PYTHON) and os.path.realpath(os.path.dirname(os.path.dirname(_PYTHON))) != os.path.realpath(
+    sys.prefix
+):
     os.execv(_PYTHON, [_PYTHON, *sys.argv])
 PYTHON = sys.executable
 CASE = pathlib.Path(sys.argv[0]).resolve().parent
@@ -37,6 +40,7 @@ def say(right, line):
 def _hook(kind, value, _trace):
     if os.environ.get("CASE_DEBUG"):
         import traceback
+
         traceback.print_exception(kind, value, _trace)
     print(f"wrong: the check stopped: {kind.__name__}: {' '.join(str(value).split())[:300]}")
 
@@ -55,8 +59,15 @@ def evalkit(*args, check=True, timeout=240, env=None, cwd=None, spawn=False, bef
     command on PATH instead. `before` is called in the fork, before the command."""
     args = [str(a) for a in args]
     if spawn or os.environ.get("CASE_SPAWN"):
-        r = subprocess.run([COMMAND, *args], capture_output=True, text=True, timeout=timeout, cwd=cwd or WORK,
-                           env={**os.environ, **(env or {})}, errors="replace")
+        r = subprocess.run(
+            [COMMAND, *args],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=cwd or WORK,
+            env={**os.environ, **(env or {})},
+            errors="replace",
+        )
     else:
         r = _forked(args, timeout, env or {}, cwd or WORK, before)
     if check and r.returncode:
@@ -67,6 +78,7 @@ def evalkit(*args, check=True, timeout=240, env=None, cwd=None, spawn=False, bef
 def start(*args, env=None, cwd=None, before=None):
     """Start the command in a fork: its process id and the file of what it says."""
     import torch, evalkit.cli, evalkit.api, evalkit.scoring.runner  # noqa: F401  (once, before the fork)
+
     torch.set_num_threads(1)
     fd, said = tempfile.mkstemp(dir=WORK, prefix=".out-")
     sys.stdout.flush(), sys.stderr.flush()
@@ -89,6 +101,7 @@ def start(*args, env=None, cwd=None, before=None):
         code = e.code if isinstance(e.code, int) else 1
     except BaseException:
         import traceback
+
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
@@ -122,7 +135,13 @@ def _forked(args, timeout, env, cwd, before):
 def unforeseen(r):
     """Whether a command ended in a traceback, a signal or in words for what nobody foresaw."""
     both = r.stdout + r.stderr
-    return r.returncode == 99 or r.returncode < 0 or r.returncode >= 128 or "Traceback (most recent" in both or "did not foresee" in both
+    return (
+        r.returncode == 99
+        or r.returncode < 0
+        or r.returncode >= 128
+        or "Traceback (most recent" in both
+        or "did not foresee" in both
+    )
 
 
 def last(r):
@@ -153,12 +172,18 @@ def value(folder, metric, **want):
 def documents(folder):
     """All rows of a run's documents."""
     import pyarrow.parquet as pq
-    return [r for p in sorted((pathlib.Path(folder) / "documents").glob("*.parquet")) for r in pq.read_table(p, partitioning=None).to_pylist()]
+
+    return [
+        r
+        for p in sorted((pathlib.Path(folder) / "documents").glob("*.parquet"))
+        for r in pq.read_table(p, partitioning=None).to_pylist()
+    ]
 
 
 def prompts(folder):
     """The contexts of the questions of a run, as stored beside its results."""
     import evalkit as ek
+
     run = ek.load_run(folder)
     return [c for task in run.tasks for c in run.prompts(task)["context"]]
 
@@ -172,6 +197,7 @@ def home():
             old = pathlib.Path(os.environ["EVALKIT_HOME"]).expanduser() / "cache"
         else:
             import platformdirs
+
             old = pathlib.Path(platformdirs.user_cache_path("evalkit", appauthor=False))
         if old.exists():
             (place / "cache").symlink_to(old.resolve())
@@ -192,8 +218,10 @@ def edit_json(path, **changes):
 
 
 # ---------------------------------------------------------------- texts and tokenizers
-WORDS = ("the model reads each text once and tells how sure it was about every token of a report while rivers carry sand "
-         "to a quiet harbour where people score answers what is an old question that nobody asked before winter came").split()
+WORDS = (
+    "the model reads each text once and tells how sure it was about every token of a report while rivers carry sand "
+    "to a quiet harbour where people score answers what is an old question that nobody asked before winter came"
+).split()
 
 
 def sentence(rng, n):
@@ -203,7 +231,9 @@ def sentence(rng, n):
 def corpus(n=400, seed=0):
     rng = random.Random(seed)
     return [sentence(rng, rng.randint(4, 14)).capitalize() + rng.choice([".", "?", ":", "!"]) for _ in range(n)] + [
-        "Question: What is scored?\nAnswer: the answer", "<|user|>\nsay\n<|assistant|>\nyes\n"] * 3
+        "Question: What is scored?\nAnswer: the answer",
+        "<|user|>\nsay\n<|assistant|>\nyes\n",
+    ] * 3
 
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<|pad|>"]
@@ -211,24 +241,37 @@ SPECIAL = ["<unk>", "<s>", "</s>", "<|pad|>"]
 
 def bytelevel(prefix_space=False, size=600):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
     t.decoder = decoders.ByteLevel()
-    t.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False,
-                                                        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    t.train_from_iterator(
+        corpus(),
+        trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=SPECIAL,
+            show_progress=False,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        ),
+    )
     return t
 
 
 def sentencepiece(first=False, size=700):
     """Like a SentencePiece model with a dummy prefix: in front of every piece of text (legacy), or of the first alone."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
     under = "\u2581"
     norm = normalizers.Sequence([normalizers.Prepend(under), normalizers.Replace(" ", under)])
     learn = Tokenizer(models.BPE())
     learn.normalizer = norm
     learn.pre_tokenizer = pre_tokenizers.Split(under, "merged_with_next")
-    learn.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=size, show_progress=False,
-                              special_tokens=SPECIAL + [f"<0x{i:02X}>" for i in range(256)]))
+    learn.train_from_iterator(
+        corpus(),
+        trainers.BpeTrainer(
+            vocab_size=size, show_progress=False, special_tokens=SPECIAL + [f"<0x{i:02X}>" for i in range(256)]
+        ),
+    )
     d = json.loads(learn.to_str())["model"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in d["merges"]]
     t = Tokenizer(models.BPE(vocab=d["vocab"], merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
@@ -236,7 +279,9 @@ def sentencepiece(first=False, size=700):
         t.pre_tokenizer = pre_tokenizers.Metaspace(replacement=under, prepend_scheme="first", split=False)
     else:
         t.normalizer = norm
-    t.decoder = decoders.Sequence([decoders.Replace(under, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    t.decoder = decoders.Sequence(
+        [decoders.Replace(under, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     t.add_special_tokens(SPECIAL)
     return t
 
@@ -244,17 +289,23 @@ def sentencepiece(first=False, size=700):
 def ends(t, bos=False, eos=False):
     """Let a tokenizer put <s> in front and </s> behind by default."""
     from tokenizers import processors
+
     seq = " ".join((["<s>"] if bos else []) + ["$A"] + (["</s>"] if eos else []))
-    t.post_processor = processors.TemplateProcessing(single=seq, pair=seq + " $B", special_tokens=[("<s>", 1), ("</s>", 2)])
+    t.post_processor = processors.TemplateProcessing(
+        single=seq, pair=seq + " $B", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
     return t
 
 
-CHAT = ("{% for m in messages %}{{ '<|'+m['role']+'|>\\n'+m['content']+eos_token+'\\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}")
+CHAT = (
+    "{% for m in messages %}{{ '<|'+m['role']+'|>\\n'+m['content']+eos_token+'\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
 
 
 def save_tokenizer(place, t=None, chat=None, **names):
     from transformers import PreTrainedTokenizerFast
+
     opts = dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<|pad|>", **names)
     tok = PreTrainedTokenizerFast(tokenizer_object=t or bytelevel(), **{k: v for k, v in opts.items() if v})
     if chat:
@@ -263,12 +314,22 @@ def save_tokenizer(place, t=None, chat=None, **names):
     return tok
 
 
-SMALL = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-             max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=3)
+SMALL = dict(
+    hidden_size=64,
+    intermediate_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=512,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=3,
+)
 
 
 def shake(model, scale=0.2):
     import torch
+
     with torch.no_grad():
         for p in model.parameters():
             if p.dim() > 1:
@@ -282,6 +343,7 @@ def build(place, kind="llama", t=None, chat=None, seed=0, scale=0.2, plain=False
     `plain` leaves out the common sizes (for kinds that name them otherwise)."""
     import torch, transformers
     from transformers import AutoConfig, AutoModelForCausalLM
+
     transformers.logging.set_verbosity_error()
     place = pathlib.Path(place)
     tok = save_tokenizer(place, t, chat)
@@ -295,6 +357,7 @@ def build(place, kind="llama", t=None, chat=None, seed=0, scale=0.2, plain=False
 def alone(place, texts, prefix=None):
     """Sum of log-probabilities of each text, one plain forward pass a text, <eos> (or `prefix`) in front."""
     import torch, transformers
+
     transformers.logging.set_verbosity_error()
     model = transformers.AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
     tok = transformers.AutoTokenizer.from_pretrained(place)
@@ -312,6 +375,7 @@ def made(source, place, *, name=None, revision=None, sums=None, task=None, **che
     """A copy of a finished run with other scores: `sums(row, place)` gives the new sums of a row; metrics are made again."""
     import pyarrow as pa, pyarrow.parquet as pq
     import evalkit as ek
+
     place = pathlib.Path(place)
     shutil.copytree(source, place)
     d = info(place)
