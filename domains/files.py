@@ -17,7 +17,13 @@ from typing import Any
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 BOM = b"\xef\xbb\xbf"
+SKIPPABLE = b"\x2a\x4d\x18"
+"""Last three bytes of the magic number of a skippable frame (RFC 8878, section 3.1.2); the first is 0x50 to 0x5F."""
 CHUNK = 1 << 16
+SLICE = 1 << 10
+"""Compressed bytes that are decompressed at once: a block of 128 KiB may come out of four bytes."""
+LONGEST_LINE = 1 << 26
+"""Bytes of a line, or of a plain text file, that are read at most; a longer one is named and left out."""
 PARQUET_ROWS = 256
 MAX_ID = 2**63 - 1
 
@@ -29,6 +35,38 @@ EXTENSIONS = (*(kind + compression for kind in (*JSON_LINES, ".txt") for compres
 
 class DamagedFile(Exception):
     """A file that cannot be read to its end."""
+
+
+class LineNumbers:
+    """Numbers of lines with a reason each: the first few, and how many there are. A file may have millions of them."""
+
+    KEPT = 100
+
+    def __init__(self) -> None:
+        self.first: list[tuple[int, str]] = []
+        self.count = 0
+
+    def add(self, number: int, reason: str = "") -> None:
+        """Note a line."""
+        self.count += 1
+        if len(self.first) < self.KEPT:
+            self.first.append((number, reason))
+
+    def __len__(self) -> int:
+        return self.count
+
+
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """A line of more than `LONGEST_LINE` bytes, which was skipped."""
+
+    size: int
+    """Its length in bytes."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is left out."""
+        return f"{self.size:,} bytes long, and at most {LONGEST_LINE:,} are read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +104,10 @@ class FileScan:
     """Number of documents with an empty text, which have no token to score."""
     repaired: int = 0
     """Number of texts with unpaired surrogates, which became U+FFFD."""
-    blank: list[int] = field(default_factory=list)
-    """Numbers of blank lines."""
-    invalid: list[tuple[int, str]] = field(default_factory=list)
-    """Numbers of the lines that are not documents, and why."""
+    blank: LineNumbers = field(default_factory=LineNumbers)
+    """Blank lines."""
+    invalid: LineNumbers = field(default_factory=LineNumbers)
+    """Lines that are not documents, and why."""
     damage: str = ""
     """Why the file could not be read to its end, or empty."""
 
@@ -115,11 +153,11 @@ def scan_file(file: TextFile) -> FileScan:
 def _parse_document(row: Any, file: TextFile, scan: FileScan, number: int) -> TextItem | None:
     """A row as a document, or None if it is not one; `scan` records why."""
     if not isinstance(row, dict):
-        scan.invalid.append((number, "not a JSON object"))
+        scan.invalid.add(number, "not a JSON object")
         return None
     text = row.get("text")
     if not isinstance(text, str):
-        scan.invalid.append((number, "no 'text'" if text is None else "'text' is no string"))
+        scan.invalid.add(number, "no 'text'" if text is None else "'text' is no string")
         return None
     if not text:
         scan.empty += 1
@@ -153,23 +191,34 @@ def _id(value: Any) -> str | int | None:
 
 def _json_rows(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(split_lines(decompressed_chunks(file.path)), 1):
+        if isinstance(line, LongLine):
+            scan.invalid.add(number, line.reason)
+            continue
         if not line.strip():
-            scan.blank.append(number)
+            scan.blank.add(number)
             continue
         try:
             yield number, json.loads(line.decode("utf-8"))
         except UnicodeDecodeError:
-            scan.invalid.append((number, "not UTF-8"))
+            scan.invalid.add(number, "not UTF-8")
         except (ValueError, RecursionError):
-            scan.invalid.append((number, "not JSON"))
+            scan.invalid.add(number, "not JSON")
 
 
 def _plain_text(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
     """The text file as one document."""
+    kept: list[bytes] = []
+    size = 0
+    for chunk in _without_bom(decompressed_chunks(file.path)):
+        size += len(chunk)
+        kept = [*kept, chunk] if size <= LONGEST_LINE else []
+    if size > LONGEST_LINE:
+        scan.invalid.add(1, LongLine(size).reason)
+        return
     try:
-        yield 1, {"text": b"".join(_without_bom(decompressed_chunks(file.path))).decode("utf-8")}
+        yield 1, {"text": b"".join(kept).decode("utf-8")}
     except UnicodeDecodeError:
-        scan.invalid.append((1, "not UTF-8"))
+        scan.invalid.add(1, "not UTF-8")
 
 
 def _parquet_rows(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
@@ -195,18 +244,29 @@ def _parquet_rows(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
 # --------------------------------------------------------------------------------------------------------------- bytes
 
 
-def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Split chunks into lines, at line feeds only (texts may contain other separators); the last may lack one."""
+def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes | LongLine]:
+    """Split chunks into lines, at line feeds only (texts may contain other separators); the last may lack one.
+
+    No more than `LONGEST_LINE` bytes of a line are held: of a longer one only its length is given.
+    """
     parts: list[bytes] = []
+    size = 0
+
+    def line() -> bytes | LongLine:
+        return LongLine(size) if size > LONGEST_LINE else b"".join(parts)
+
     for chunk in _without_bom(chunks):
-        *complete, rest = chunk.split(b"\n")
-        for line in complete:
-            parts.append(line)
-            yield b"".join(parts)
-            parts = []
-        parts.append(rest)
-    if last := b"".join(parts):
-        yield last
+        first, *others = chunk.split(b"\n")
+        size += len(first)
+        if size <= LONGEST_LINE:
+            parts.append(first)
+        else:
+            parts.clear()
+        for piece in others:
+            yield line()
+            parts, size = [piece], len(piece)
+    if size:
+        yield line()
 
 
 def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -221,7 +281,7 @@ def decompressed_chunks(path: Path) -> Iterator[bytes]:
         chunks = _chunks(first, stream)
         if first.startswith(GZIP):
             yield from _decompress(chunks, "gzip")
-        elif first.startswith(ZSTD):
+        elif first.startswith(ZSTD) or _is_skippable(first):
             yield from _decompress(chunks, "zstd")
         else:
             yield from chunks
@@ -233,21 +293,44 @@ def _chunks(first: bytes, stream: Any) -> Iterator[bytes]:
         first = stream.read(CHUNK)
 
 
+def _is_skippable(data: bytes) -> bool:
+    """Whether a skippable frame of zstd begins here."""
+    return len(data) >= 4 and 0x50 <= data[0] <= 0x5F and data[1:4] == SKIPPABLE
+
+
+def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), SLICE):
+            yield chunk[start : start + SLICE]
+
+
 def _decompress(chunks: Iterable[bytes], kind: str) -> Iterator[bytes]:
-    """Decompress one member (frame) after the other. Yields all that a damaged stream holds before raising `DamagedFile`."""
+    """Decompress one member (frame) after the other. Yields all that a damaged stream holds before raising `DamagedFile`.
+
+    Skippable frames of zstd are skipped, wherever they stand.
+    """
     magic = GZIP if kind == "gzip" else ZSTD
     stream: Any = None
     partial_magic = b""
-    for chunk in chunks:
+    to_skip = 0
+    for chunk in _slices(chunks):
         data = partial_magic + chunk
         partial_magic = b""
         while data:
+            if to_skip:
+                skipped = min(to_skip, len(data))
+                data, to_skip = data[skipped:], to_skip - skipped
+                continue
             if stream is None:
-                if not data.strip(b"\0"):  # gzip allows padding
+                if not data.strip(b"\0"):  # padding, which gzip allows
                     break
-                if len(data) < len(magic) and magic.startswith(data):
+                if len(data) < 8 and (magic.startswith(data[: len(magic)]) or kind == "zstd"):
                     partial_magic = data
                     break
+                if kind == "zstd" and _is_skippable(data):
+                    to_skip = int.from_bytes(data[4:8], "little")
+                    data = data[8:]
+                    continue
                 if not data.startswith(magic):
                     raise DamagedFile(f"something that is not {kind} follows its end")
                 stream = _decompressor(kind)
@@ -261,7 +344,7 @@ def _decompress(chunks: Iterable[bytes], kind: str) -> Iterator[bytes]:
                 break
             data = stream.unused_data
             stream = None
-    if stream is not None or partial_magic:
+    if stream is not None or to_skip or partial_magic.strip(b"\0"):
         raise DamagedFile(f"its {kind} data end too early")
 
 

@@ -232,10 +232,10 @@ def _file_problems(scan: FileScan) -> Iterator[str]:
     if scan.damage:
         yield f"{name} is damaged: {scan.damage}. What came before is used ({_count_of(document_count, 'document')})."
     if scan.invalid:
-        shown = _listed([f"{number} ({reason})" for number, reason in scan.invalid])
+        shown = _listed([f"{number} ({reason})" for number, reason in scan.invalid.first], len(scan.invalid))
         yield f"{name}: {_count_of(len(scan.invalid), 'line')} left out for being no document: {shown}."
     if scan.blank:
-        shown = _listed([str(number) for number in scan.blank])
+        shown = _listed([str(number) for number, _ in scan.blank.first], len(scan.blank))
         yield f"{name}: {_count_of(len(scan.blank), 'line')} left out for being empty: {shown}."
     if scan.empty:
         yield f"{name}: {_count_of(scan.empty, 'document')} left out for an empty text."
@@ -249,8 +249,9 @@ def _count_of(number: int, word: str) -> str:
     return f"{number:,} {word}" + ("" if number == 1 else "s")
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN
+def _listed(names: Sequence[str], count: int | None = None) -> str:
+    """The first few of `names`, and how many more there are (of `count` in all)."""
+    more = (len(names) if count is None else count) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 

@@ -20,6 +20,8 @@ from evalkit.train.recipe import DataItem
 from evalkit.train.templates import ROLES
 
 Message = dict[str, str]
+LONGEST_LIST = 1 << 31
+"""Bytes of a file that is one JSON list."""
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".parquet")
 OTHER_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "developer": "system"}
 SHOWN = 3
@@ -198,11 +200,15 @@ def _local(path: Path, read: Read) -> Iterator[tuple[int, Any]]:
 
 def _json(file: Path) -> Iterator[tuple[int, Any]]:
     """Lines of JSON; a file that is one JSON list is its items. A line that is no JSON is given as it is, and refused."""
-    from evalkit.domains.files import DamagedFile, decompressed_chunks, split_lines
+    from evalkit.domains.files import DamagedFile, LongLine, decompressed_chunks, split_lines
 
     number = 0
     try:
         for line in split_lines(decompressed_chunks(file)):
+            if isinstance(line, LongLine):
+                number += 1
+                yield number, None
+                continue
             if number == 0 and line.lstrip().startswith(b"["):
                 yield from enumerate(_json_list(file), 1)
                 return
@@ -221,8 +227,18 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
 def _json_list(file: Path) -> list[Any]:
     from evalkit.domains.files import decompressed_chunks
 
+    parts: list[bytes] = []
+    size = 0
+    for chunk in decompressed_chunks(file):
+        parts.append(chunk)
+        size += len(chunk)
+        if size > LONGEST_LIST:
+            raise DataUnavailable(
+                f"{file} is one JSON list of more than {LONGEST_LIST:,} bytes, which would have to be held at once. Write it as "
+                "lines of JSON."
+            )
     try:
-        return list(json.loads(b"".join(decompressed_chunks(file))))
+        return list(json.loads(b"".join(parts)))
     except (ValueError, RecursionError) as error:
         raise DataUnavailable(f"{file} is neither lines of JSON nor one JSON list.") from error
 
