@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.models import OLMO_1B, SHAPE, random_olmo
-from bench.vs_lm_eval.measure import Common, Side, run
+from bench.vs_lm_eval.measure import Common, Side, differences, pairs, run
 from bench.vs_lm_eval.peer import environment
 from bench.vs_lm_eval.works import WORKS, prompts_of, save
 from evalkit.errors import EvalkitError
@@ -110,15 +110,12 @@ def watched_memory(device: str) -> Iterator[list[int]]:
 def side(text: str) -> Side:
     """``engine[,key=value…]`` or ``lm-eval:backend[,key=value…]`` as a side that can be run."""
     name, *words = text.split(",")
-    pairs = dict(word.partition("=")[::2] for word in words)
-    if not all(pairs.values()):
-        raise EvalkitError(f"'{text}' is no ENGINE[,KEY=VALUE…].")
-    batch = int(pairs.pop("batch")) if "batch" in pairs else None
     kind, _, backend = name.partition(":")
+    settings = pairs(words, numbers=kind == "lm-eval")
+    batch = int(settings.pop("batch")) if "batch" in settings else None
     if kind != "lm-eval":
-        return Side(text, Path(sys.executable), "bench.vs_lm_eval.ours", name, batch, pairs)
-    numbers = {key: int(value) if value.isdigit() else value for key, value in pairs.items()}
-    return Side(text, environment(backend), "bench.vs_lm_eval.theirs", backend, batch, numbers)
+        return Side(text, Path(sys.executable), "bench.vs_lm_eval.ours", name, batch, settings)
+    return Side(text, environment(backend), "bench.vs_lm_eval.theirs", backend, batch, settings)
 
 
 def measure(engine: Side, common: Common, requests: Path, repeat: int) -> dict[str, Any]:
@@ -163,9 +160,7 @@ def difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, 
 
     Raises `EvalkitError` where they did not score the same token ids.
     """
-    if first["requests_are"] != other["requests_are"]:
-        raise EvalkitError(f"{first['name']} and {other['name']} scored different token ids.")
-    apart = [abs(mine - theirs) for mine, theirs in zip(first["sums"], other["sums"], strict=True)]
+    apart = differences(first, other)
     return {"mean_difference": sum(apart) / first["scored"], "largest_difference": max(apart)}
 
 

@@ -5,8 +5,8 @@
 
 Each revision is set against the one before: a domain is better where the 95 % interval of the difference in bits per byte,
 a paired bootstrap over documents (over clusters where documents share a problem), lies below zero. At least 80 % of the
-domains should be. The last revision is set against ``xz -9`` of the whole text of each prose domain (its documents joined by
-blank lines, so that xz profits from what they share): it should be below on at least half.
+domains should be. The last revision is set against ``xz -9`` of the whole text of each domain (its documents joined by blank
+lines, so that xz profits from what they share): it should be below on at least half of the domains of prose.
 """
 
 from __future__ import annotations

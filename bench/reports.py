@@ -22,27 +22,10 @@ from evalkit.reports import write_report
 
 QUESTIONS = [f"{task}:{form}::olmes" for task in ("arc_easy", "arc_challenge", "hellaswag") for form in ("rc", "mc")]
 SMALL = SHAPE | {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
-WORDS = [
-    "river",
-    "stone",
-    "lamp",
-    "cloud",
-    "garden",
-    "kettle",
-    "bridge",
-    "copper",
-    "window",
-    "ladder",
-    "harbour",
-    "thread",
-    "basket",
-    "mirror",
-    "tunnel",
-]
 
 
 def write_paloma(folder: Path, documents: int) -> Path:
-    """Paloma's layout, with `documents` texts of 60 to 140 words in each of its domains."""
+    """Paloma's layout, with `documents` texts of 400 to 900 letters in each of its domains."""
     draw = random.Random(0)
     for source in manifest.sources().values():
         file = folder / source.name / "test" / "test.jsonl"
@@ -50,7 +33,7 @@ def write_paloma(folder: Path, documents: int) -> Path:
         with file.open("w") as lines:
             for domain in source.domains:
                 for _ in range(documents):
-                    text = " ".join(draw.choices(WORDS, k=draw.randint(60, 140)))
+                    text = "".join(draw.choices("etaoin shrdlu ", k=draw.randint(400, 900)))
                     lines.write(json.dumps({"text": text, "subdomain": domain}) + "\n")
     return folder
 

@@ -18,11 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import evalkit
-from evalkit import api
+from evalkit import reports
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.scoring import runner
 
 MARK = 1.15
+NEEDED = ((TransformersEngine, "load"), (TransformersEngine, "score"))
+OTHERS = (
+    (runner, "write_rows"),
+    (runner, "task_metrics"),
+    (runner, "suite_metrics"),
+    (reports, "write_report"),
+)
 
 
 def timed(owner: Any, name: str, spent: dict[str, float]) -> None:
@@ -47,27 +54,20 @@ def main() -> None:
     options = parser.parse_args()
 
     spent: dict[str, float] = defaultdict(float)
-    timed(TransformersEngine, "load", spent)
-    timed(TransformersEngine, "score", spent)
-    timed(runner, "write_rows", spent)
-    timed(runner, "task_metrics", spent)
-    timed(runner, "suite_metrics", spent)
-    timed(api, "_report", spent)
+    for owner, name in (*NEEDED, *OTHERS):
+        timed(owner, name, spent)
     with tempfile.TemporaryDirectory() as output:
         begun = time.perf_counter()
         runs = evalkit.run(
             options.model, revisions="*", suite=options.suite, limit=options.limit, output=Path(output), report=True
         )
         total = time.perf_counter() - begun
-    needed = spent["load"] + spent["score"]
+    needed = sum(spent[name] for _, name in NEEDED)
     print(
         f"{len(runs)} revisions of {options.model} on {runs[0].suite}: {runs[0].info['counts']['request_tokens']:,} tokens each, "
         f"{total:.1f} s in all, load {spent['load']:.1f} s, forward {spent['score']:.1f} s"
     )
-    others = ", ".join(
-        f"{name} {spent[name]:.1f} s" for name in ("write_rows", "task_metrics", "suite_metrics", "_report")
-    )
-    print(f"  of the rest: {others}")
+    print(f"  of the rest: {', '.join(f'{name} {spent[name]:.1f} s' for _, name in OTHERS)}")
     print(f"{total / needed:.3f} times loading and running the model (mark {MARK})")
     if total / needed > MARK:
         raise SystemExit(1)

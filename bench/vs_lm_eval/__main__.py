@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.models import random_olmo
-from bench.vs_lm_eval.measure import Common, Side, compare
+from bench.vs_lm_eval.measure import Common, Side, compare, pairs
 from bench.vs_lm_eval.peer import VERSION, environment
 from bench.vs_lm_eval.works import WORKS
 from evalkit.errors import EvalkitError
@@ -80,17 +80,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-host", action="store_true", help="leave out the runs that measure host time")
     made.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured here")
     return made
-
-
-def pairs(texts: list[str], *, numbers: bool) -> dict[str, Any]:
-    """``K=V`` options; lm-eval's backends want numbers as numbers."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, separator, value = text.partition("=")
-        if not key or not separator:
-            raise EvalkitError(f"'{text}' is no K=V.")
-        found[key] = int(value) if numbers and value.lstrip("-").isdigit() else value
-    return found
 
 
 def table(results: list[dict[str, Any]]) -> Table:

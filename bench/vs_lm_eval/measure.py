@@ -50,6 +50,17 @@ class Side:
         return ", ".join(words + [f"{key}={value}" for key, value in self.args.items()])
 
 
+def pairs(texts: Sequence[str], *, numbers: bool) -> dict[str, str | int]:
+    """``K=V`` options; lm-eval's backends want numbers as numbers."""
+    found: dict[str, str | int] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise EvalkitError(f"'{text}' is no K=V.")
+        found[key] = int(value) if numbers and value.lstrip("-").isdigit() else value
+    return found
+
+
 @dataclass(frozen=True)
 class Common:
     """What both sides are given."""
@@ -225,21 +236,25 @@ def summary(
     }
 
 
-def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], dtype: str, *, per_token: bool) -> dict[str, Any]:
-    """Whether both scored the same token ids, and how far apart the sums are. Raises `EvalkitError` where they differ."""
-    same = ours["requests_are"] == theirs["requests_are"]
-    if not same:
-        pairs = zip(ours["requests_are"], theirs["requests_are"], strict=False)
-        first = next((number for number, (mine, other) in enumerate(pairs) if mine != other), None)
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[float]:
+    """How far the sums of each prompt are apart, in nats. Raises `EvalkitError` where the token ids are not the same."""
+    if ours["requests_are"] != theirs["requests_are"]:
+        both = zip(ours["requests_are"], theirs["requests_are"], strict=False)
+        first = next((number for number, (mine, other) in enumerate(both) if mine != other), None)
         raise EvalkitError(
             f"The two sides scored different token ids: {len(ours['requests_are'])} and {len(theirs['requests_are'])} requests, "
             f"the first difference is in request {first}."
         )
-    differences = [abs(mine - other) for mine, other in zip(ours["sums"], theirs["sums"], strict=True)]
-    largest = max(differences)
+    return [abs(mine - other) for mine, other in zip(ours["sums"], theirs["sums"], strict=True)]
+
+
+def agreement(ours: Mapping[str, Any], theirs: Mapping[str, Any], dtype: str, *, per_token: bool) -> dict[str, Any]:
+    """How far apart sums and greedy flags are. Raises `EvalkitError` where rounding does not explain it."""
+    apart = differences(ours, theirs)
+    largest = max(apart)
     most = TOLERANCE[dtype] * (max(abs(one) for one in ours["sums"]) / 1000 if per_token else 1)
     most = max(most, TOLERANCE[dtype])
-    if not all(one <= most for one in differences):  # a NaN is no agreement, and `max` may pass over it
+    if not all(one <= most for one in apart):  # a NaN is no agreement, and `max` may pass over it
         raise EvalkitError(
             f"The two sides' log-probabilities differ by {largest:.2e} nats; rounding explains {most:.0e}."
         )
