@@ -62,8 +62,9 @@ def measure(*arguments: str) -> Spent:
     begun = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([sys.executable, "-m", "evalkit", *arguments], stdout=said, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(process.pid, 0)
-        if status:
+        _, status, used = os.wait4(process.pid, 0)  # what this child took, and no other
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
             said.seek(0)
             raise SystemExit(f"'evalkit {' '.join(arguments)}' failed:\n{said.read().decode()[-2000:]}")
     kilobytes = used.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
