@@ -24,6 +24,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # rows come from local files; aski
 
 import evalkit
 from bench.models import random_olmo
+from bench.vs_lm_eval.ours import score
+from bench.vs_lm_eval.theirs import open_model
 from evalkit.checkpoints.resolve import resolve
 from evalkit.data import Bundle
 from evalkit.encoding.encoding import Encoder
@@ -31,7 +33,6 @@ from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.records import Checkpoint, Prompt, Scores, Window
-from evalkit.scoring.rows import merge
 
 SETS = {
     "arc_easy": ("ai2_arc/ARC-Easy", "allenai/ai2_arc", "ARC-Easy"),
@@ -80,11 +81,11 @@ def lay_out(folder: Path, task: str, splits: dict[str, list[dict[str, Any]]]) ->
     return files
 
 
-def load_lm_eval(model: Path, batch_size: int = 16) -> Any:
+def load_lm_eval(model: Path) -> Any:
     """lm-eval's own transformers backend on a checkpoint folder, float32, CPU."""
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=batch_size)
+    return open_model(
+        {"engine": "hf", "model": str(model), "dtype": "float32", "device": "cpu", "batch": 16, "args": {}}
+    )
 
 
 def run_lm_eval(lm: Any, task: str, files: dict[str, str], *, shots: int, limit: int | None) -> dict[str, Any]:
@@ -158,10 +159,7 @@ def score_prompts(model: Path, prompts: Sequence[Prompt], window: Window = "stri
     """evalkit's encoder and engine on prompts, without a run."""
     engine = TransformersEngine(EngineSettings(device="cpu"))
     engine.load(Checkpoint("parity", "main", model, model, "parity"))
-    encoded = Encoder(Tokenizer.load(model), 2048, window=window).encode(prompts)
-    batches = engine.plan(list({one.key: one for prompt in encoded for one in prompt.requests}.values()))
-    found = {r.key: scores for batch in batches for r, scores in zip(batch.requests, engine.score(batch), strict=True)}
-    return [merge([found[one.key] for one in prompt.requests], []) for prompt in encoded]
+    return score(engine, Encoder(Tokenizer.load(model), 2048, window=window), prompts)[1]
 
 
 def own_choice(lm: Any, context: str) -> str:
