@@ -28,7 +28,7 @@ from evalkit.registry import TaskEntry, tasks
 from evalkit.results.layout import safe_name
 from evalkit.results.writing import folder_lock
 from evalkit.system.home import cache
-from evalkit.task import DomainLine, TaskName, TaskOptions
+from evalkit.task import DomainInfo, TaskName, TaskOptions
 
 VERSION = 1
 """Increased whenever the content of the files changes."""
@@ -61,7 +61,7 @@ class MiniTask(TextTask):
     def open_source(self) -> TextSource:
         return find_source(self.prepared[0], self.part, SPLIT)
 
-    def ordinary(self, source: str, domain: str) -> bool:
+    def is_ordinary(self, source: str, domain: str) -> bool:
         return source not in bundle_texts.CODE
 
     def origin(self) -> dict[str, Any]:
@@ -78,9 +78,9 @@ class MiniTask(TextTask):
             "files": texts,
         }
 
-    def listing(self) -> list[DomainLine]:
+    def domain_infos(self) -> list[DomainInfo]:
         return [
-            DomainLine(self.part, domain, documents=entry["documents"], ordinary=self.ordinary(self.part, domain))
+            DomainInfo(self.part, domain, documents=entry["documents"], ordinary=self.is_ordinary(self.part, domain))
             for domain, entry in self.prepared[1].items()
         ]
 

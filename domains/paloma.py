@@ -18,7 +18,7 @@ from evalkit.domains.layout import SPLITS, TextSource, find_source, split_name
 from evalkit.domains.texts import TextTask
 from evalkit.errors import DataUnavailable, UnknownName, UsageError
 from evalkit.registry import TaskEntry, tasks
-from evalkit.task import DomainLine, TaskName, TaskOptions
+from evalkit.task import DomainInfo, TaskName, TaskOptions
 
 FAMILY = "paloma"
 ADVICE = (
@@ -42,12 +42,12 @@ class PalomaTask(TextTask):
         self.entry = manifest.sources()[source]
         self.glob = glob[0] if glob else ""
         self.max_length = manifest.max_length()
-        if self.glob and not self.expected():
+        if self.glob and not self.expected_domains():
             raise UnknownName(
                 "domain", self.glob, self.entry.domains, f"{source} has {len(self.entry.domains)} domains."
             )
 
-    def expected(self) -> Sequence[str]:
+    def expected_domains(self) -> Sequence[str]:
         return [domain for domain in self.entry.domains if self.includes(domain)]
 
     def includes(self, domain: str) -> bool:
@@ -57,12 +57,12 @@ class PalomaTask(TextTask):
         """A source with one domain assigns all documents to it, whatever domain they name."""
         return self.entry.domains[0] if len(self.entry.domains) == 1 else domain
 
-    def ordinary(self, source: str, domain: str) -> bool:
+    def is_ordinary(self, source: str, domain: str) -> bool:
         return self.entry.ordinary(domain)
 
     @property
     def limited(self) -> bool:
-        return super().limited or len(self.expected()) < len(self.entry.domains)
+        return super().limited or len(self.expected_domains()) < len(self.entry.domains)
 
     def open_source(self) -> TextSource:
         name = self.entry.name
@@ -94,12 +94,12 @@ class PalomaTask(TextTask):
     def origin(self) -> dict[str, Any]:
         return {"source": "hub" if self._folder() is None else "folder", "name": manifest.repository()}
 
-    def listing(self) -> list[DomainLine]:
+    def domain_infos(self) -> list[DomainInfo]:
         """The manifest's domains; with ``--data`` also their numbers of documents, and unexpected domains in the files."""
         counts = self.counts if self.options.data is not None else None
-        domains = [*self.expected(), *(self.unexpected if counts is not None else ())]
+        domains = [*self.expected_domains(), *(self.unexpected if counts is not None else ())]
         return [
-            DomainLine(
+            DomainInfo(
                 self.entry.name,
                 domain,
                 self.entry.unit,

@@ -14,7 +14,7 @@ from evalkit.domains.texts import MAX_LENGTH, check_options, text_row
 from evalkit.errors import UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.registry import task
-from evalkit.task import DomainLine, Row, TaskBase, TaskName, TaskOptions
+from evalkit.task import DomainInfo, Row, TaskBase, TaskName, TaskOptions
 
 PER_DOMAIN = 8
 DATA_SETS = ("boolq", "coqa", "squad", "wikihow")
@@ -75,9 +75,9 @@ class QuickstartTexts(TaskBase):
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
         return text_row(document, scores)
 
-    def listing(self) -> list[DomainLine]:
+    def domain_infos(self) -> list[DomainInfo]:
         counts = Counter(document.fields["domain"] for document in self._all)
-        return [DomainLine(self.name.base, domain, documents=number) for domain, number in counts.items()]
+        return [DomainInfo(self.name.base, domain, documents=number) for domain, number in counts.items()]
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         from evalkit.statistics.metrics import text_metrics

@@ -18,7 +18,7 @@ from evalkit.domains.files import FileScan, read_texts, scan_file
 from evalkit.domains.layout import TextSource
 from evalkit.errors import ScoringError, UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
-from evalkit.task import DomainLine, Row, TaskBase, TaskName, TaskOptions
+from evalkit.task import DomainInfo, Row, TaskBase, TaskName, TaskOptions
 
 MAX_LENGTH = 2048
 """Maximum tokens per window, as in Paloma (arXiv 2312.10523), even for models with a longer context."""
@@ -139,12 +139,12 @@ class TextTask(TaskBase):
     @property
     def missing(self) -> list[str]:
         """Expected domains without a document."""
-        return [domain for domain in self.expected() or () if not self.counts[domain]]
+        return [domain for domain in self.expected_domains() or () if not self.counts[domain]]
 
     @property
     def unexpected(self) -> list[str]:
         """Domains in the files that are not expected."""
-        expected = self.expected()
+        expected = self.expected_domains()
         return [] if expected is None else [domain for domain in self.counts if domain not in set(expected)]
 
     @property
@@ -188,7 +188,7 @@ class TextTask(TaskBase):
         base = Metric(self.name.base, "", math.nan, 0, split=self.metrics_split())
         metrics = text_metrics(rows, base=base) if rows else []
         scored_domains = {row["domain"] for row in rows}
-        for domain in self.expected() or ():
+        for domain in self.expected_domains() or ():
             if domain not in scored_domains:  # reported as unscored
                 metrics.append(
                     Metric(
@@ -204,11 +204,11 @@ class TextTask(TaskBase):
                 )
         return metrics
 
-    def listing(self) -> list[DomainLine]:
+    def domain_infos(self) -> list[DomainInfo]:
         """Every domain with its number of documents in the files."""
         name = self.source.name
         return [
-            DomainLine(name, domain, documents=number, ordinary=self.ordinary(name, domain))
+            DomainInfo(name, domain, documents=number, ordinary=self.is_ordinary(name, domain))
             for domain, number in self.counts.items()
         ]
 
@@ -218,7 +218,7 @@ class TextTask(TaskBase):
         """Sentences on what was missing, damaged or left out, with names of files and numbers of lines."""
         sentences = [*(sentence for scan in self.scans for sentence in _file_problems(scan))]
         if missing := self.missing:
-            sentences.append(f"{len(missing)} of {len(self.expected() or ())} domains are missing: {_listed(missing)}.")
+            sentences.append(f"{len(missing)} of {len(self.expected_domains() or ())} domains are missing: {_listed(missing)}.")
         if unexpected := self.unexpected:
             sentences.append(f"Domains that the source should not have: {_listed(unexpected)}.")
         if self.source.unsupported:

@@ -28,7 +28,7 @@ __all__ = [
     "trend_table",
 ]
 
-_WHERE = {
+_MODULES = {  # public name -> the module that defines it  # public name -> the module that defines it
     "run": "evalkit.api",
     "Comparison": "evalkit.comparison.compare",
     "compare_runs": "evalkit.comparison.compare",
@@ -43,11 +43,11 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: ``import evalkit`` brings neither torch nor pandas."""
-    if name in _WHERE:
+    """Import public names on first use, so that ``import evalkit`` loads neither torch nor pandas."""
+    if name in _MODULES:
         import importlib
 
-        return getattr(importlib.import_module(_WHERE[name]), name)
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""``python -m evalkit`` is ``evalkit``."""
+"""Makes ``python -m evalkit`` the same as ``evalkit``."""
 
 import sys
 

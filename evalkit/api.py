@@ -1,4 +1,4 @@
-"""The Python API: what the command line does, as functions that return objects with pandas tables."""
+"""The Python API: the command line's functionality as functions whose results hold pandas tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evalkit.progress import Progress, Silent
 from evalkit.results.reading import Run, Runs, load_run
 from evalkit.results.recompute import recompute_metrics
 from evalkit.scoring import cross_check, engine_choice
-from evalkit.scoring.collect import collect, weighted
+from evalkit.scoring.collect import collect, with_domain_weights
 from evalkit.scoring.plan_cache import PlanCache
 from evalkit.scoring.runner import run_checkpoint
 from evalkit.scoring.settings import Group, RunSettings
@@ -35,39 +35,41 @@ def run(
     progress: Progress | None = None,
     **options: Any,
 ) -> Runs:
-    """Score checkpoints on suites and tasks; the same call again goes on where it stopped and scores nothing twice.
+    """Score checkpoints on suites and tasks. Repeating an interrupted call resumes it; nothing is scored twice.
 
-    `model`: a name, hub repository or folder with or without ``@revision``, or several; or a model in memory (a
-    ``torch.nn.Module`` of transformers or PEFT, with its `tokenizer`), whose scores enter no journal and which stands in
-    results as `name` (``mine@step20``; ``live`` without one). `options` are the fields of `evalkit.options.RunOptions`, those of
-    ``evalkit run``. `revisions`: globs; `every` (``100B``, ``1000steps``), `max_points` and `stage` choose among those (among
-    all, without globs). `apply_chat_template`: questions are asked as a user's message in the tokenizer's chat template.
-    `domain_weights`: a file, or source -> weight or domain -> weight (`evalkit.statistics.domain_weights`), adds the
-    perplexity of that mixture to suites of texts. `dry_run` plans, writes nothing and returns runs of status ``planned``
-    (their ``info["counts"]`` is the plan).
+    `model`: one or several names, hub repositories or folders, each with an optional ``@revision``; or a model in memory
+    (a ``torch.nn.Module`` from transformers or PEFT, together with its `tokenizer`). Scores of a model in memory are not
+    journaled, and results call it `name` (for example ``mine@step20``; default ``live``).
 
-    Returns one `Run` for each checkpoint and suite (`task` is the suite ``tasks``). Raises `EvalkitError`; where some of
-    several checkpoints cannot be loaded or scored the others are, and `SomeFailed` has their runs.
+    `options` are the fields of `evalkit.options.RunOptions`, the same as those of ``evalkit run``. `revisions`: globs;
+    `every` (``100B``, ``1000steps``), `max_points` and `stage` select among the matches (among all revisions if there are
+    no globs). `apply_chat_template`: ask questions as a user message in the tokenizer's chat template. `domain_weights`: a
+    file, or a mapping source -> weight or domain -> weight (`evalkit.statistics.domain_weights`); adds the perplexity of
+    that mixture to text suites. `dry_run`: plan only, write nothing, and return runs with status ``planned`` whose
+    ``info["counts"]`` is the plan.
+
+    Returns one `Run` per checkpoint and suite (`task` runs form the suite ``tasks``). Raises `EvalkitError`. If only some
+    of several checkpoints fail, the others are scored and `SomeFailed` carries their runs.
     """
     if not isinstance(model, (str, Path, list, tuple)):
-        chosen = RunOptions.make(options, command="evalkit.run")
-        return run_options(chosen, command=command, progress=progress, live=live_target(model, tokenizer, name))
+        validated = RunOptions.make(options, command="evalkit.run")
+        return run_with_options(validated, command=command, progress=progress, live=live_target(model, tokenizer, name))
     if name is not None:
         raise UsageError("name goes with a model in memory; 'evalkit models add' names a checkpoint.")
     if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
         raise UsageError("A tokenizer object goes with a model object; for a name or a folder give a name or a folder.")
-    chosen = RunOptions.make({**options, "model": model, "tokenizer": tokenizer}, command="evalkit.run")
-    return run_options(chosen, command=command, progress=progress)
+    validated = RunOptions.make({**options, "model": model, "tokenizer": tokenizer}, command="evalkit.run")
+    return run_with_options(validated, command=command, progress=progress)
 
 
-def run_options(
+def run_with_options(
     options: RunOptions, *, command: str | None = None, progress: Progress | None = None, live: Target | None = None
 ) -> Runs:
-    """`run` with options that are made already; `live` takes the place of the models that they name."""
+    """`run` with validated options; `live` replaces the models that they name."""
     progress = progress or Silent()
     _check_samples(options.samples)
     if options.tasks_dir is not None:
-        registry.load_folder(options.tasks_dir)
+        registry.load_tasks_dir(options.tasks_dir)
     tasks, groups = collect(options.suite, options.task, options.task_options)
     failures: dict[str, EvalkitError] = {}
     targets = [live] if live is not None else find_targets(options, failures.__setitem__)
@@ -80,7 +82,7 @@ def run_options(
 
 
 class _Sweep:
-    """Targets scored one after the other on the same tasks with one engine."""
+    """Scores targets one after another on the same tasks with one engine."""
 
     def __init__(
         self,
@@ -97,21 +99,21 @@ class _Sweep:
         live = any(target.model is not None for target in targets)
         sizes = [target.checkpoint.parameters for target in targets if target.checkpoint.parameters]
         kinds = {task.kind for task, _ in tasks}
-        chosen = engine_choice.choose(options.engine, kinds, max(sizes, default=None), options.device, live=live)
-        entry = registry.engines.get(chosen.engine)
-        self.checker = engine_choice.checker(
+        choice = engine_choice.choose_engine(options.engine, kinds, max(sizes, default=None), options.device, live=live)
+        entry = registry.engines.get(choice.engine)
+        self.cross_check_engine = engine_choice.cross_check_engine(
             options.cross_check,
-            chosen.engine,
+            choice.engine,
             EngineSettings(options.device, options.dtype, max_length=options.max_length),
             live=live,
         )
         self.samples: list[cross_check.Sample] = []
-        words = options.variation(chosen.engine, DEFAULT_ENGINE)
-        groups = [dataclasses.replace(group, variation=words) for group in groups]
+        variation = options.variation(choice.engine, DEFAULT_ENGINE)
+        groups = [dataclasses.replace(group, variation=variation) for group in groups]
         if options.domain_weights is not None:
-            groups = weighted(groups, tasks, read_weights(options.domain_weights))
+            groups = with_domain_weights(groups, tasks, read_weights(options.domain_weights))
         self.groups = groups
-        self.settings = RunSettings(options, chosen, command, progress)
+        self.settings = RunSettings(options, choice, command, progress)
         self.plans = PlanCache(tasks, options, progress)
         self.engine: Engine = entry.factory(
             EngineSettings(
@@ -120,16 +122,16 @@ class _Sweep:
         )
 
     def score(self) -> None:
-        """Score every target; one of several that fails is told and left out."""
-        for failed, error in self.failures.items():
-            self.progress.note(f"{failed} failed: {error}")
+        """Score every target. If there are several, a failing one is reported and skipped."""
+        for name, error in self.failures.items():
+            self.progress.note(f"{name} failed: {error}")
         for number, target in enumerate(self.targets, start=1):
             try:
                 self._score(target, f" ({number} of {len(self.targets)})" if len(self.targets) > 1 else "")
             except (CheckpointError, ScoringError, OutOfMemory) as error:
                 if len(self.targets) + len(self.failures) == 1:
                     raise
-                self.failures[target.checkpoint.name] = error  # the others may stand
+                self.failures[target.checkpoint.name] = error
                 self.progress.note(f"{target.checkpoint.name} failed: {error}")
 
     def _score(self, target: Target, count: str) -> None:
@@ -138,39 +140,39 @@ class _Sweep:
         if not options.dry_run:
             self.progress.note(f"Loading {checkpoint.name}{count}")
             target.load(self.engine)
-        made = run_checkpoint(checkpoint, plan, self.groups, self.engine, self.settings)
-        self.runs += made
+        runs = run_checkpoint(checkpoint, plan, self.groups, self.engine, self.settings)
+        self.runs += runs
         if options.dry_run:
             return
         if options.cross_check is not None:
-            paths = [one.path for one in made]
+            folders = [finished_run.path for finished_run in runs]
             identity = self.engine.identity()
             self.samples.append(
-                cross_check.choose(checkpoint, plan, identity, options.output, paths, options.cross_check)
+                cross_check.draw_sample(checkpoint, plan, identity, options.output, folders, options.cross_check)
             )
         if options.report:
-            for one in made:
-                write_report([one.path], one.path / "report.html", options, self.progress)
+            for finished_run in runs:
+                write_report([finished_run.path], finished_run.path / "report.html", options, self.progress)
 
     def finish(self) -> Runs:
-        """The cross-check and the reports over several runs. Raises `SomeFailed` where a target failed."""
-        done = self.runs
-        if self.samples and self.checker is not None:
-            engine_choice.check_again(self.samples, self.checker, self.progress)
-            done = Runs(load_run(one.path) for one in done)
-            for one in done if self.options.report else ():
-                write_report([one.path], one.path / "report.html", self.options, self.progress)
+        """Run the cross-check and write the sweep reports. Raises `SomeFailed` if a target failed."""
+        runs = self.runs
+        if self.samples and self.cross_check_engine is not None:
+            engine_choice.cross_check_samples(self.samples, self.cross_check_engine, self.progress)
+            runs = Runs(load_run(finished_run.path) for finished_run in runs)
+            for finished_run in runs if self.options.report else ():
+                write_report([finished_run.path], finished_run.path / "report.html", self.options, self.progress)
         if self.options.report and not self.options.dry_run:
-            write_sweep_reports(done, self.options, self.progress)
+            write_sweep_reports(runs, self.options, self.progress)
         if self.failures:
-            if not done:
+            if not runs:
                 raise next(iter(self.failures.values()))
-            raise SomeFailed({name: str(error) for name, error in self.failures.items()}, done)
-        return done
+            raise SomeFailed({name: str(error) for name, error in self.failures.items()}, runs)
+        return runs
 
 
 def _check_samples(samples: str | None) -> None:
-    """Refuse what the report would refuse after all the scoring."""
+    """Reject invalid values now and not when the report is written, after all the scoring."""
     if samples is not None:
         from evalkit.reports.samples import wanted
 
@@ -178,10 +180,10 @@ def _check_samples(samples: str | None) -> None:
 
 
 def write_sweep_reports(runs: Sequence[Run], options: RunOptions, progress: Progress) -> None:
-    """One report beside its revisions, where one model was scored at several."""
+    """Write one report per model and suite scored at several revisions, next to the revisions' folders."""
     folders: dict[Path, list[Path]] = {}
-    for one in runs:
-        folders.setdefault(one.path.parent, []).append(one.path)
+    for finished_run in runs:
+        folders.setdefault(finished_run.path.parent, []).append(finished_run.path)
     for folder, paths in folders.items():
         if len(paths) > 1:
             progress.note(f"Writing the report of {len(paths)} runs")
@@ -189,10 +191,10 @@ def write_sweep_reports(runs: Sequence[Run], options: RunOptions, progress: Prog
 
 
 def write_report(runs: Sequence[Path], out: Path, options: RunOptions, progress: Progress) -> None:
-    """Write the report of runs.
+    """Write the report of some runs.
 
-    Scores stand in the run folders by then. Rows of a task of the person's own that a report cannot draw must not end a
-    sweep, so such a failure is told and no more; what `EvalkitError` says (a full disk) goes on.
+    The scores are stored by then, so rows of a user's task that the report cannot draw must not end a sweep: such a
+    failure is only reported. `EvalkitError` (for example a full disk) is raised.
     """
     from evalkit import reports
 
@@ -207,4 +209,4 @@ def write_report(runs: Sequence[Path], out: Path, options: RunOptions, progress:
         )
 
 
-__all__ = ["Run", "collect", "load_run", "recompute_metrics", "run", "run_options"]
+__all__ = ["Run", "collect", "load_run", "recompute_metrics", "run", "run_with_options"]

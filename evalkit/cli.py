@@ -1,8 +1,7 @@
-"""The command ``evalkit``: every command in one place, and what happens when one fails.
+"""The command ``evalkit``: registers every subcommand and turns failures into messages and exit codes.
 
-Exit codes: 0 done; 1 something the person asked for failed; 2 the command line or a file that it names is wrong;
-3 a ``--fail-if`` rule fired; 130 interrupted. Errors are one or two plain sentences on stderr; ``--debug`` shows the
-traceback.
+Exit codes: 0 success; 1 a requested operation failed; 2 the command line or a file it names is invalid; 3 a
+``--fail-if`` rule fired; 130 interrupted. Errors are one or two plain sentences on stderr; ``--debug`` adds the traceback.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from evalkit.commands import compare, data, doctor, leaderboard, listing, models
 from evalkit.commands.terminal import clean
 from evalkit.errors import EvalkitError
 
-ORDER = (
+COMMAND_ORDER = (
     "run",
     "train",
     "watch",
@@ -40,16 +39,18 @@ ORDER = (
 )
 
 
-class InOrder(typer.core.TyperGroup):
-    """Commands in the order in which a person meets them."""
+class OrderedCommands(typer.core.TyperGroup):
+    """Lists commands in the order in which users need them."""
 
     def list_commands(self, ctx: object) -> list[str]:
-        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+        return sorted(
+            self.commands, key=lambda name: COMMAND_ORDER.index(name) if name in COMMAND_ORDER else len(COMMAND_ORDER)
+        )
 
 
 app = typer.Typer(
     name="evalkit",
-    cls=InOrder,
+    cls=OrderedCommands,
     help="Evaluate, compare and fine-tune OLMo checkpoints (and any causal language model that transformers loads).",
     epilog="Start here: evalkit run --model olmo-tiny --suite quickstart",
     no_args_is_help=False,
@@ -91,101 +92,101 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     if not debug:
         _silence_libraries()
-    # Threads of OpenMP that wait by spinning take the processor from each other as soon as anything else runs: small
-    # models were several times slower on a busy machine. It is read when torch is loaded, and moves no number.
+    # OpenMP threads that spin while waiting compete for cores as soon as anything else runs: small models were several
+    # times slower on a busy machine. The variable is read when torch is loaded and does not change any score.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="evalkit", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # typer's answer to Ctrl-C
-            return _interrupted()
+            return _report_interrupt()
         return code if isinstance(code, int) else 0
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else 1
+    except SystemExit as exit_request:
+        return exit_request.code if isinstance(exit_request.code, int) else 1
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return _report_interrupt()
     except BrokenPipeError:
-        _close_stdout()
+        _discard_stdout()
         return 0
     except Exception as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed already
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is already printed
             return 2
         if debug:
             traceback.print_exc()
-        message, code = explain(error)
-        _complain(message)
+        message, code = describe_error(error)
+        _print_error(message)
         return code
 
 
-def explain(error: BaseException) -> tuple[str, int]:
-    """What a person is told of `error`, in one or two sentences, and the exit code."""
+def describe_error(error: BaseException) -> tuple[str, int]:
+    """The message for `error` (one or two sentences) and the exit code."""
     if isinstance(error, EvalkitError):
-        return _sentence(str(error)), error.exit_code
+        return _with_full_stop(str(error)), error.exit_code
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        return _explain_usage(error), 2
+        return _describe_usage_error(error), 2
     if isinstance(error, OSError):
-        return _explain_os(error), 1
+        return _describe_os_error(error), 1
     if isinstance(error, MemoryError):
         return "The machine's memory is full. A smaller --batch-tokens needs less.", 1
     text = " ".join(str(error).split())
     kind = type(error).__name__
-    what = f"{kind}: {text[:300]}" if text else kind
+    detail = f"{kind}: {text[:300]}" if text else kind
     return (
-        f"Something went wrong that evalkit did not foresee ({what}). Run the command again with --debug to see where.",
+        f"Something went wrong that evalkit did not foresee ({detail}). Run the command again with --debug to see where.",
         1,
     )
 
 
-def _explain_usage(error: BaseException) -> str:
-    """The sentence for a wrong command line (click's exceptions, which typer carries with it)."""
+def _describe_usage_error(error: BaseException) -> str:
+    """The message for an invalid command line (one of click's exceptions, which typer vendors)."""
     path = getattr(getattr(error, "ctx", None), "command_path", "evalkit")
     option = getattr(error, "option_name", None)
     if type(error).__name__ == "NoSuchOption":
         text = f"There is no option '{option}'."
-        near = get_close_matches(str(option), getattr(error, "possibilities", None) or [], n=2)
-        if near:
-            text += " Did you mean " + " or ".join(f"'{name}'" for name in near) + "?"
+        suggestions = get_close_matches(str(option), getattr(error, "possibilities", None) or [], n=2)
+        if suggestions:
+            text += " Did you mean " + " or ".join(f"'{name}'" for name in suggestions) + "?"
     else:
         text = error.format_message()  # type: ignore[attr-defined]
         text = text.replace("No such command", "There is no command")
-    return f"{_sentence(text)} '{path} --help' shows what there is."
+    return f"{_with_full_stop(text)} '{path} --help' shows what there is."
 
 
-def _sentence(text: str) -> str:
-    """Messages that end in what a library said may lack their full stop."""
+def _with_full_stop(text: str) -> str:
+    """Add the full stop that messages ending in a library's own words may lack."""
     return text if text.endswith((".", "?", "!")) else text + "."
 
 
-def _explain_os(error: OSError) -> str:
-    place = f" ({error.filename})" if error.filename else ""
+def _describe_os_error(error: OSError) -> str:
+    location = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"The disk is full{place}. Nothing that was written before is lost: "
+            f"The disk is full{location}. Nothing that was written before is lost: "
             "free some space and run the same command again, and it goes on where it stopped."
         )
-    return f"{error.strerror or type(error).__name__}{place or ': ' + str(error)}."
+    return f"{error.strerror or type(error).__name__}{location or ': ' + str(error)}."
 
 
-def _complain(message: str) -> None:
-    start = "\x1b[31mError:\x1b[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else "Error:"
-    print(start, clean(message, lines=True), file=sys.stderr, flush=True)
+def _print_error(message: str) -> None:
+    prefix = "\x1b[31mError:\x1b[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else "Error:"
+    print(prefix, clean(message, lines=True), file=sys.stderr, flush=True)
 
 
-def _interrupted() -> int:
+def _report_interrupt() -> int:
     print("\nInterrupted. Running the same command again goes on where it stopped.", file=sys.stderr, flush=True)
     return 130
 
 
-def _close_stdout() -> None:
-    """The reader of stdout has gone (``| head``): that is its right, and the interpreter's last flush stays quiet."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+def _discard_stdout() -> None:
+    """Keep the interpreter's final flush quiet after the reader of stdout has gone (``| head``)."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
 
 
 def _silence_libraries() -> None:
-    """No telemetry, no advice and no warnings of the libraries; evalkit says itself what a person needs to know.
+    """Turn off the libraries' telemetry, advice and warnings; evalkit itself reports what users need to know.
 
-    Set before the libraries are imported, and only where the person has not set it otherwise.
+    Must run before the libraries are imported. Variables that the user has set keep their values.
     """
     for name, value in {
         "TRANSFORMERS_VERBOSITY": "error",

@@ -1,4 +1,4 @@
-"""What this machine can run, and what is missing: facts, gathered without failing and without loading a model."""
+"""Facts about what this machine can run and what is missing, gathered without failing and without loading a model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LIBRARIES = ("transformers", "tokenizers", "datasets", "huggingface_hub", "safet
 EXTRAS = {"train": ("trl", "peft"), "ray": ("ray",), "lm-eval": ("lm_eval",)}
 
 
-def examine() -> dict[str, Any]:
-    """All facts, as JSON values. Whatever cannot be found out is None, with the reason beside it."""
+def collect_facts() -> dict[str, Any]:
+    """All facts as JSON values. What cannot be determined is None, with the reason next to it."""
     from evalkit import __version__
     from evalkit.system.home import cache, home
 
@@ -62,7 +62,7 @@ def _cores() -> int:
 
 
 def memory() -> int | None:
-    """Bytes of main memory, or None where the system does not say."""
+    """Bytes of main memory; None if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -80,10 +80,10 @@ def _disk_free(folder: Path) -> int | None:
 
 
 def torch_facts() -> dict[str, Any]:
-    """Version, build and CUDA devices of torch; ``error`` where it cannot be imported."""
+    """Version, build and CUDA devices of torch; ``error`` if it cannot be imported."""
     try:
         import torch
-    except Exception as error:  # a broken build raises whatever it likes
+    except Exception as error:  # a broken build can raise anything
         return {"version": version("torch"), "error": f"{type(error).__name__}: {error}", "cuda": None, "devices": []}
     devices = []
     problem = None
@@ -105,36 +105,38 @@ def torch_facts() -> dict[str, Any]:
 
 
 def vllm(torch: dict[str, Any]) -> dict[str, Any]:
-    """Which vLLM is here, how it would score, and what it lacks; it is not imported."""
+    """The installed vLLM, how it would score and what it lacks, determined without importing it."""
     from evalkit.engines.vllm.check import check
 
     return check(torch)
 
 
 def engines(torch: dict[str, Any]) -> dict[str, str]:
-    """Each registered engine and whether it can run here: ``ready``, or what it lacks."""
+    """Whether each registered engine can run here: ``ready``, or what it lacks."""
     from evalkit import registry
 
-    needs = {"transformers": ("torch", "transformers")}
-    answer = {}
+    requirements = {"transformers": ("torch", "transformers")}
+    status_by_engine = {}
     for entry in registry.engines:
         if entry.name == "vllm":
-            found = vllm(torch)
-            answer["vllm"] = "ready" if found["ready"] else ("has problems" if found["installed"] else "needs vllm")
+            facts = vllm(torch)
+            status_by_engine["vllm"] = (
+                "ready" if facts["ready"] else ("has problems" if facts["installed"] else "needs vllm")
+            )
             continue
-        missing = [name for name in needs.get(entry.name, ()) if importlib.util.find_spec(name) is None]
-        answer[entry.name] = f"needs {', '.join(missing)}" if missing else "ready"
-    return answer
+        missing = [name for name in requirements.get(entry.name, ()) if importlib.util.find_spec(name) is None]
+        status_by_engine[entry.name] = f"needs {', '.join(missing)}" if missing else "ready"
+    return status_by_engine
 
 
 def hub() -> dict[str, Any]:
-    """Whether the Hugging Face hub answers, asked for at most `PROBE_SECONDS`."""
+    """Whether the Hugging Face hub answers within `PROBE_SECONDS`."""
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return {"address": address, "reachable": False, "reason": "HF_HUB_OFFLINE is set"}
     answer: dict[str, Any] = {"address": address, "reachable": False, "reason": f"no answer in {PROBE_SECONDS:.0f} s"}
 
-    def ask() -> None:
+    def probe() -> None:
         try:
             request = urllib.request.Request(address, method="HEAD")  # noqa: S310
             with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
@@ -144,14 +146,14 @@ def hub() -> dict[str, Any]:
         except Exception as error:  # a name that does not resolve, a proxy's refusal, a wrong address
             answer.update(reason=str(getattr(error, "reason", error)))
 
-    thread = threading.Thread(target=ask, daemon=True)  # the name look-up has no time-out of its own
+    thread = threading.Thread(target=probe, daemon=True)  # a DNS lookup has no timeout of its own
     thread.start()
     thread.join(PROBE_SECONDS)
     return dict(answer)
 
 
 def bundle() -> dict[str, Any]:
-    """Where the offline bundle lies, and whether it is there with its right size."""
+    """The offline bundle's path, and whether the file is there with the right size."""
     from evalkit.data.fetch import SIZE, bundle_path
 
     path = bundle_path()
@@ -160,7 +162,7 @@ def bundle() -> dict[str, Any]:
 
 
 def caches() -> list[dict[str, Any]]:
-    """Parts of evalkit's cache, and the hub's, with sizes in bytes."""
+    """The parts of evalkit's cache and the hub's cache, with their sizes in bytes."""
     from evalkit.data.fetch import caches as parts
 
     found = [{"name": name, "path": str(path), "bytes": count} for name, path, count in parts()]

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. The command line draws it; the library is silent."""
+"""Progress events of a run. The command line displays them; the library itself is silent."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """Called by the runner, in this order, for each checkpoint: `note`\\ s, `plan`, `start`, `at` and
-    `advance` …, `finish`."""
+    """Receives a run's events. Call order per checkpoint: `note` (any number), `plan`, `start`, `enter_tasks` and
+    `advance` (repeatedly), `finish`."""
 
     def note(self, text: str) -> None:
-        """One line about what is being done (``Encoding arc_easy``), or a warning."""
+        """Report the current activity (``Encoding arc_easy``) or a warning, in one line."""
 
     def plan(self, label: str, counts: Mapping[str, Any]) -> None:
-        """What the run of checkpoint `label` will take: the ``counts`` of ``run.json``, and ``expected_seconds`` (None where
-        this machine never timed such a model)."""
+        """Report the size of checkpoint `label`'s run: the ``counts`` of ``run.json`` and ``expected_seconds`` (None if no
+        such model was timed on this machine)."""
 
     def start(self, label: str, total_tokens: int, found_tokens: int) -> None:
-        """Scoring begins: tree tokens in all, and those that the journal has already."""
+        """Scoring begins: total tree tokens, and how many of them are already in the journal."""
 
-    def at(self, tasks: Sequence[str], done: int, total: int) -> None:
-        """What comes next belongs to `tasks`; `done` of `total` tasks are scored whole."""
+    def enter_tasks(self, tasks: Sequence[str], done: int, total: int) -> None:
+        """The next batches belong to `tasks`; `done` of `total` tasks are completely scored."""
 
     def advance(self, tokens: int) -> None:
-        """So many tree tokens more are scored and committed."""
+        """`tokens` more tree tokens are scored and committed."""
 
     def finish(self) -> None:
-        """Scoring of this checkpoint is over, well or not."""
+        """Scoring of this checkpoint has ended, successfully or not."""
 
 
 class Silent:
-    """Says nothing."""
+    """Ignores every event."""
 
     def note(self, text: str) -> None: ...
 
@@ -39,7 +39,7 @@ class Silent:
 
     def start(self, label: str, total_tokens: int, found_tokens: int) -> None: ...
 
-    def at(self, tasks: Sequence[str], done: int, total: int) -> None: ...
+    def enter_tasks(self, tasks: Sequence[str], done: int, total: int) -> None: ...
 
     def advance(self, tokens: int) -> None: ...
 

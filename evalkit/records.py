@@ -1,7 +1,7 @@
-"""The records that cross rooms: small frozen dataclasses, without torch, pandas or numpy at import.
+"""The records passed between packages: small frozen dataclasses that import neither torch, pandas nor numpy.
 
-The way of the data is ``Document -> Prompt -> Request -> Scores -> row (a dict) -> Metric``. A prompt is strings and
-needs no tokenizer; a request is token ids and is the only thing that an engine sees.
+Data flows ``Document -> Prompt -> Request -> Scores -> row (a dict) -> Metric``. A prompt consists of strings and needs no
+tokenizer; a request consists of token ids and is the only thing an engine sees.
 """
 
 from __future__ import annotations
@@ -17,54 +17,54 @@ if TYPE_CHECKING:
     import numpy as np
 
 Encoding = Literal["joint", "separate", "rolling", "rolling_lm_eval"]
-"""How strings become ids: ``joint`` (lm-eval, OLMES), ``separate`` (Catwalk), ``rolling`` (whole texts, as domains are
-scored), ``rolling_lm_eval`` (whole texts exactly as lm-eval does it, special tokens and windows included)."""
+"""How strings are tokenized: ``joint`` (lm-eval, OLMES), ``separate`` (Catwalk), ``rolling`` (whole texts, as domains are
+scored), ``rolling_lm_eval`` (whole texts exactly as in lm-eval, including special tokens and windows)."""
 
 Window = Literal["strict", "catwalk"]
-"""How texts longer than the context are split: see `evalkit.encoding.encoding`."""
+"""How texts longer than the context are split into windows: see `evalkit.encoding.encoding`."""
 PrefixPolicy = Literal["eos", "bos"]
-"""The token that stands before a text."""
+"""The token put before a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One item of a data set: a question with its options, or a text."""
+    """One item of a data set: a question with its answer options, or a text."""
 
     index: int
     """Row index in its split of the data set (not the position in a sample)."""
     native_id: str | int | None
-    """The data set's own id, where it has one."""
+    """The data set's own id, if it has one."""
     fields: Mapping[str, Any]
-    """What the task needs: ``question, options, gold`` …, or ``text`` (and ``domain``)."""
+    """The task's input: ``question, options, gold`` …, or ``text`` (and ``domain``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a task asks, as strings, with its encoding rule."""
+    """One scored string with its context and encoding rule."""
 
     context: str
     continuation: str
-    """The scored string; for ``rolling`` the whole text (and ``context`` is empty)."""
+    """The scored string; for ``rolling`` the whole text, with an empty ``context``."""
     encoding: Encoding = "joint"
     option: int = 0
-    """Position of the option that this prompt asks about; 0 for texts."""
+    """Index of the answer option being scored; 0 for texts."""
     unconditional: bool = False
-    """True for the twin of an option that is asked after ``Answer:`` alone (PMI)."""
+    """True for the extra prompt that scores an option after ``Answer:`` alone (PMI normalization)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt encoded: token ids and the position from which they are scored.
+    """An encoded prompt: token ids and the position from which they are scored.
 
     ``tokens[i]`` for ``i >= start`` is scored given ``tokens[:i]``. The last token is never fed to the model, so a
-    request of ``n`` tokens needs ``n - 1`` positions. ``start >= 1`` always: a prefix token stands first.
+    request of ``n`` tokens needs ``n - 1`` positions. ``start >= 1`` always, since a prefix token comes first.
     """
 
     tokens: array[int]
     """Token ids, typecode ``i``."""
     start: int
     keep_tokens: bool = True
-    """Whether the per-token log-probabilities are wanted, or the sum alone. Not part of the key."""
+    """Whether to keep per-token log-probabilities, not only their sum. Not part of the key."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.start < len(self.tokens):
@@ -74,7 +74,7 @@ class Request:
 
     @property
     def key(self) -> bytes:
-        """16 bytes that stand for the token ids and the start, the same on every machine."""
+        """16-byte hash of the token ids and the start, the same on every machine."""
         ids = self.tokens if self.tokens.itemsize == 4 else array("i", self.tokens)
         digest = hashlib.blake2b(ids.tobytes(), digest_size=16)
         digest.update(self.start.to_bytes(4, "little"))
@@ -88,18 +88,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What is known of one request, or of one prompt (the windows of a text merged)."""
+    """The result for one request, or for one prompt (with the windows of a text merged)."""
 
     sum: float
     """Summed log-probability in nats, accumulated in float64."""
     tokens: int
     """Number of scored tokens."""
     is_greedy: bool
-    """True when every scored token is the argmax of its row."""
+    """Whether every scored token is the argmax of its distribution."""
     logprobs: np.ndarray | None = None
-    """float32 ``[tokens]``, nats; None where only sums are kept."""
+    """float32 ``[tokens]``, nats; None if only the sum was kept."""
     token_ids: np.ndarray | None = None
-    """int32 ``[tokens]``, the scored ids, where ``logprobs`` is kept (filled by the runner)."""
+    """int32 ``[tokens]``, the scored ids; present together with ``logprobs`` (filled by the runner)."""
     truncated: int = 0
     """Tokens cut from the left of the context (filled by the runner)."""
     windows: int = 1
@@ -108,19 +108,19 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What an engine scores in one go and the journal commits in one frame."""
+    """Requests that an engine scores together and the journal commits in one frame."""
 
     requests: tuple[Request, ...]
     tree_tokens: int
-    """Tokens that go through the model's body."""
+    """Tokens that pass through the transformer body."""
     head_rows: int
-    """Rows that go through the language-model head."""
+    """Rows that pass through the language-model head."""
     detail: Any = None
-    """The engine's own layout of the batch; nobody else looks at it."""
+    """The engine's private layout of the batch."""
 
     @property
     def key(self) -> bytes:
-        """16 bytes that stand for the batch: its requests in order."""
+        """16-byte hash of the requests in order."""
         digest = hashlib.blake2b(digest_size=16)
         for request in self.requests:
             digest.update(request.key)
@@ -128,20 +128,20 @@ class Batch:
 
     @property
     def request_tokens(self) -> int:
-        """Tokens of the requests as a plain harness would feed them, one by one."""
+        """Tokens that feeding the requests one by one, without prefix sharing, would take."""
         return sum(len(request.tokens) - 1 for request in self.requests)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One line of ``metrics.json``. Aggregates have an empty domain and a name of ``macro_``, ``median_``, ``ordinary_`` or
-    ``total_``, or are ``outliers``; those over a suite of texts have the suite's name for a task."""
+    """One record of ``metrics.json``. Aggregates have an empty domain and a name that starts with ``macro_``, ``median_``,
+    ``ordinary_`` or ``total_``, or are ``outliers``; those over a text suite have the suite's name as their task."""
 
     task: str
     metric: str
     value: float
     n: int
-    """Documents behind the value."""
+    """Number of documents behind the value."""
     stderr: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
@@ -155,41 +155,41 @@ class Metric:
     higher_is_better: bool = True
     limited: bool = False
     chance: float | None = None
-    """Accuracy of a uniform guess, where the metric is an accuracy."""
+    """Accuracy of guessing uniformly, if the metric is an accuracy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One set of weights of a model, found on disk (or on the hub's cache), ready to be loaded."""
+    """One set of a model's weights, on disk (or in the hub's cache) and ready to be loaded."""
 
     model: str
-    """The name a person used: ``olmo-tiny``, ``allenai/OLMo-1B-hf``, a folder's name."""
+    """The name the user gave: ``olmo-tiny``, ``allenai/OLMo-1B-hf``, or a folder's name."""
     revision: str
     """``main``, ``step20000-tokens84B``, …"""
     path: Path
     """Local folder with config, safetensors and (usually) the tokenizer."""
     tokenizer_path: Path
     fingerprint: str
-    """sha256-based, see DESIGN: what the weights are, not where they lie."""
+    """Identifies the weights by content, not by path (`evalkit.checkpoints.fingerprints`); empty for a live model."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The parsed ``config.json``."""
     parameters: int | None = None
-    """Number of parameters; tied tensors once."""
+    """Number of parameters, counting tied tensors once."""
     step: int | None = None
     tokens: int | None = None
-    """Tokens seen in training, where the revision's name (or a known rate) tells."""
+    """Training tokens seen, if known from the revision's name (or a known number of tokens per step)."""
     tokens_derived: bool = False
     stage: int | None = None
     ingredient: int | None = None
     adapter: Path | None = None
     trust_remote_code: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
-    """What the person said of its training with ``evalkit models add``: ``training_data_decontaminated`` and
-    ``training_order_fixed`` (``yes``, ``no``), ``decontamination`` (in words). Paloma's guidelines G1 and G2."""
+    """The user's statements in ``evalkit models add`` about Paloma's guidelines G1 and G2: ``training_data_decontaminated``
+    and ``training_order_fixed`` (``yes``, ``no``), ``decontamination`` (free text)."""
 
     @property
     def name(self) -> str:
-        """``model@revision``, without the revision where it is the default."""
+        """``model@revision``, or only the model for the default revision."""
         return self.model if self.revision in ("", "main") else f"{self.model}@{self.revision}"
 
 
@@ -211,4 +211,4 @@ class Generation:
     token_ids: tuple[int, ...]
     text: str
     finished: bool
-    """True when a stop string or EOS ended it, False when the length did."""
+    """Whether a stop string or EOS ended it, rather than the length limit."""

@@ -1,9 +1,9 @@
-"""Names to tasks, suites, models and engines: one mechanism for built-ins, entry points and a person's own folder.
+"""Registries of tasks, suites, models and engines: one mechanism for built-ins, plugins and ``--tasks-dir``.
 
-Built-ins and third parties come in by the same door, the entry-point groups ``evalkit.tasks``, ``evalkit.suites``,
-``evalkit.models`` and ``evalkit.engines``: each entry point names a module (or a callable) that registers things when
-it is imported (or called). A file of ``--tasks-dir`` is imported the same way. A module that registers must stay
-light: no torch, transformers, pandas or datasets at import.
+Built-ins and third parties both use the entry-point groups ``evalkit.tasks``, ``evalkit.suites``, ``evalkit.models`` and
+``evalkit.engines``: each entry point names a module (or a callable) that registers things when it is imported (or called).
+Files in ``--tasks-dir`` are imported the same way. A registering module must stay light: it must not import torch,
+transformers, pandas or datasets.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class TaskEntry:
     name: str
     factory: TaskFactory
     variants: Mapping[str, tuple[str, ...]]
-    """Regime to its forms, the default first: ``{"lm-eval": ("rc",), "olmes": ("rc", "mc")}``. A task without regimes
-    has ``{"": ("",)}``."""
+    """Maps each regime to its forms, the default first: ``{"lm-eval": ("rc",), "olmes": ("rc", "mc")}``. A task without
+    regimes has ``{"": ("",)}``."""
     description: str = ""
     where: str = ""
     parts: bool = False
-    """Whether the family answers for its parts too, whatever follows a slash: ``texts/SOURCE``."""
+    """Whether names of the form ``family/PART`` also belong to this family (``texts/SOURCE``)."""
 
     def names(self) -> list[TaskName]:
         """Every full name of the family."""
@@ -54,9 +54,9 @@ class SuiteEntry:
     tasks: tuple[str, ...]
     description: str = ""
     data_source: str | None = None
-    """Set where a suite always uses one source (``quickstart``: ``bundle``)."""
+    """Set if the suite always uses one source (``quickstart``: ``bundle``)."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Defaults of `TaskOptions` for the suite; what the person says wins."""
+    """The suite's defaults for `TaskOptions`; the user's options take precedence."""
     aggregation: str = "macro"
     where: str = ""
 
@@ -73,7 +73,7 @@ class EngineEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A registered model: a name for a hub repository or a local folder (with or without revisions)."""
+    """A registered model: a name for a hub repository or a local folder, with or without revisions."""
 
     name: str
     source: str
@@ -89,7 +89,7 @@ EntryT = TypeVar("EntryT", TaskEntry, SuiteEntry, EngineEntry, ModelEntry)
 
 
 class Registry(Generic[EntryT]):
-    """One kind of named things. Filled by its entry-point group on first use."""
+    """The named entries of one kind, loaded from their entry-point group on first use."""
 
     def __init__(self, kind: str, group: str, hint: str) -> None:
         self.kind, self.group, self.hint = kind, group, hint
@@ -97,21 +97,21 @@ class Registry(Generic[EntryT]):
         self._loaded = False
 
     def add(self, entry: EntryT) -> EntryT:
-        """Register; two things of one name are an error that shows both places."""
-        old = self._entries.get(entry.name)
-        if old is not None and old.where != entry.where:
+        """Register an entry. Raises `UsageError` naming both origins if the name is taken."""
+        existing = self._entries.get(entry.name)
+        if existing is not None and existing.where != entry.where:
             raise UsageError(
-                f"The {self.kind} '{entry.name}' is registered twice: in {old.where} and in {entry.where}. Rename one of them."
+                f"The {self.kind} '{entry.name}' is registered twice: in {existing.where} and in {entry.where}. Rename one of them."
             )
         self._entries[entry.name] = entry
         return entry
 
     def remove(self, name: str) -> None:
-        """Forget a name (tests, and ``evalkit models rm``)."""
+        """Unregister a name (for tests and ``evalkit models rm``)."""
         self._entries.pop(name, None)
 
     def load(self) -> None:
-        """Import the entry points of the group, once."""
+        """Import the group's entry points, once."""
         if self._loaded:
             return
         self._loaded = True
@@ -128,7 +128,7 @@ class Registry(Generic[EntryT]):
                 loaded()
 
     def get(self, name: str) -> EntryT:
-        """The entry, or `UnknownName` with the nearest names."""
+        """The entry with this name. Raises `UnknownName` with the nearest names."""
         self.load()
         if name not in self._entries:
             raise UnknownName(self.kind, name, self._entries, self.hint)
@@ -144,13 +144,13 @@ class Registry(Generic[EntryT]):
 
 
 FolderSuite = Callable[[Path], SuiteEntry]
-"""What makes a suite of a folder of texts; the room of domains registers it."""
+"""Makes a suite from a folder of texts; registered by `evalkit.domains`."""
 
 folder_suites: list[FolderSuite] = []
 
 
 def suite_entry(name: str) -> SuiteEntry:
-    """A registered suite, else a folder of texts as one. Raises `UnknownName` and `UsageError`."""
+    """A registered suite, or else the suite made from a folder of texts. Raises `UnknownName` and `UsageError`."""
     if name in suites:
         return suites.get(name)
     tasks.load()
@@ -178,7 +178,7 @@ def task(
     """
 
     def register(factory: TaskFactory) -> TaskFactory:
-        tasks.add(TaskEntry(name, factory, variants or {"": ("",)}, description, _where(factory), parts))
+        tasks.add(TaskEntry(name, factory, variants or {"": ("",)}, description, _qualified_name(factory), parts))
         return factory
 
     return register
@@ -187,21 +187,21 @@ def task(
 def engine(
     name: str, *, description: str = ""
 ) -> Callable[[Callable[[EngineSettings], Engine]], Callable[[EngineSettings], Engine]]:
-    """Decorator: register a factory ``EngineSettings -> Engine`` under `name`. The factory imports what is heavy."""
+    """Decorator: register a factory ``EngineSettings -> Engine`` under `name`. Heavy imports belong inside the factory."""
 
     def register(factory: Callable[[EngineSettings], Engine]) -> Callable[[EngineSettings], Engine]:
-        engines.add(EngineEntry(name, factory, description, where=_where(factory)))
+        engines.add(EngineEntry(name, factory, description, where=_qualified_name(factory)))
         return factory
 
     return register
 
 
-def _where(thing: Any) -> str:
+def _qualified_name(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
 def task_family(base: str) -> TaskEntry:
-    """The entry that answers for a task's base name: its own, else that of a family with `TaskEntry.parts` before a slash."""
+    """The entry for a task's base name: its own, or else that of the family before a slash (`TaskEntry.parts`)."""
     name = base
     while name not in tasks and "/" in name:
         name = name.rpartition("/")[0]
@@ -211,9 +211,9 @@ def task_family(base: str) -> TaskEntry:
 
 
 def parse_task_name(text: str) -> TaskName:
-    """``arc_easy:mc::olmes`` to a complete `TaskName`; defaults filled in, everything checked.
+    """Parse ``arc_easy:mc::olmes`` into a complete `TaskName`, with defaults filled in.
 
-    Raises `UnknownName` (with suggestions) for the task, the regime or the form.
+    Raises `UnknownName` (with suggestions) for an unknown task, regime or form.
     """
     rest, _, regime = text.partition("::")
     base, _, form = rest.partition(":")
@@ -221,35 +221,35 @@ def parse_task_name(text: str) -> TaskName:
     if not regime:
         regime = DEFAULT_REGIME if DEFAULT_REGIME in entry.variants else next(iter(entry.variants))
     if regime not in entry.variants:
-        raise UnknownName("regime", regime, entry.variants, f"'{base}' has {_listed(entry.variants)}.")
+        raise UnknownName("regime", regime, entry.variants, f"'{base}' has {_quoted_list(entry.variants)}.")
     forms = entry.variants[regime]
     form = form or forms[0]
     if form not in forms:
-        raise UnknownName("form", form, forms, f"'{base}::{regime}' has {_listed(forms)}.")
+        raise UnknownName("form", form, forms, f"'{base}::{regime}' has {_quoted_list(forms)}.")
     return TaskName(base, form, regime)
 
 
-def _listed(names: Any) -> str:
+def _quoted_list(names: Any) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
 def make_task(text: str, options: TaskOptions | None = None) -> TaskBase:
-    """The task of that name, configured. Raises `UsageError` for one that is no whole `TaskBase`."""
+    """Construct the task with that name. Raises `UsageError` if it is not a complete `TaskBase`."""
     name = parse_task_name(text)
     entry = task_family(name.base)
     missing = sorted(getattr(entry.factory, "__abstractmethods__", ()))
     if missing:
         raise UsageError(f"The task '{entry.name}' ({entry.where}) lacks {', '.join(missing)}.")
-    made = entry.factory(name, options or TaskOptions())
-    if not isinstance(made, TaskBase):
+    instance = entry.factory(name, options or TaskOptions())
+    if not isinstance(instance, TaskBase):
         raise UsageError(f"The task '{entry.name}' ({entry.where}) does not derive from evalkit.task.TaskBase.")
-    return made
+    return instance
 
 
-def load_folder(folder: Path) -> list[str]:
-    """Import every ``*.py`` of a person's own ``--tasks-dir`` (not those that start with ``_``), in name order.
+def load_tasks_dir(folder: Path) -> list[str]:
+    """Import every ``*.py`` in the user's ``--tasks-dir`` (except those starting with ``_``), in name order.
 
-    This runs the person's code. Returns the modules' names. Raises `UsageError` naming the file that fails.
+    This runs the user's code. Returns the modules' names. Raises `UsageError` naming the file that fails.
     """
     if not folder.is_dir():
         raise UsageError(

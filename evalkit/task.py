@@ -1,4 +1,4 @@
-"""The task protocol: what makes prompts from documents, and rows and metrics from scores."""
+"""The task protocol: tasks turn documents into prompts, and scores into rows and metrics."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from typing import Any, Literal
 from evalkit.records import Document, Metric, Prompt, Scores
 
 Row = dict[str, Any]
-"""One document's line in ``documents/<task>.parquet``: plain Python values and flat lists.
+"""One document's row in ``documents/<task>.parquet``: plain Python values and flat lists.
 
-Every row: ``index, native_id, truncated`` (tokens cut from its contexts) and, where documents share a passage or a
-problem, ``cluster`` (else absent).
+Every row: ``index, native_id, truncated`` (tokens cut from its contexts) and ``cluster`` (only if documents share a
+passage or a problem).
 
-Choice rows: ``gold`` (position), ``predicted`` (position, by the regime's primary metric), and a list with one value an
-option: ``sums`` (nats), ``tokens, characters, bytes`` (lengths as the regime counts them), ``is_greedy``; where the
-form has twins ``unconditional_sums``; ``logprobs`` and ``token_ids`` (lists of lists) where they are kept.
+Choice rows: ``gold`` (index), ``predicted`` (index, by the regime's primary metric), and lists with one value per option:
+``sums`` (nats), ``tokens, characters, bytes`` (lengths as the regime counts them), ``is_greedy``;
+``unconditional_sums`` if the form has unconditional prompts; ``logprobs`` and ``token_ids`` (lists of lists) if kept.
 
 Text rows: ``source, domain, sum`` (nats), ``tokens, characters, bytes, words, windows``; ``logprobs`` and ``token_ids``
-(lists) where they are kept.
+(lists) if kept.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
-    """What a person can choose about a task; None leaves it to the task's regime."""
+    """What users can set for a task; None means the regime's default."""
 
     split: str | None = None
     shots: int | None = None
     limit: int | None = None
     data_source: str | None = None
-    """``bundle``, ``hub``, or a folder of files; None tries the hub, then the bundle."""
+    """``bundle``, ``hub`` or a folder of files; None tries the hub first, then the bundle."""
     data: Path | None = None
-    """Folder of a data set that the person holds (``--data``)."""
+    """Folder with the user's own copy of the data set (``--data``)."""
     bundle: Path | None = None
-    """A bundle file given by hand (``--bundle``)."""
+    """The user's own copy of the bundle file (``--bundle``)."""
 
 
 @dataclass(frozen=True, slots=True)
-class DomainLine:
+class DomainInfo:
     """A domain as ``evalkit list domains`` shows it."""
 
     source: str
     domain: str
     unit: str = ""
-    """What a domain of the source is: ``subreddit``."""
+    """The kind of domain, such as ``subreddit``."""
     documents: int | None = None
-    """Documents with a text; None where nothing was read to know it."""
+    """Number of documents with a text; None if unknown without reading the data."""
     ordinary: bool = True
-    """Whether the domain counts in ordinary perplexity."""
+    """Whether the domain counts towards ordinary perplexity."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskName:
-    """``base[/part][:form][::regime]``, parsed and completed."""
+    """A parsed task name ``base[/part][:form][::regime]``, with defaults filled in."""
 
     base: str
     form: str = ""
@@ -69,73 +69,74 @@ class TaskName:
 
     @property
     def file_name(self) -> str:
-        """The name as a file's stem: ``arc_easy.mc.olmes``, ``paloma.c4_en``; a hash where signs or length forbid that."""
+        """The name as a file stem: ``arc_easy.mc.olmes``, ``paloma.c4_en``; with a hash if it is too long or has characters
+        that file systems reject."""
         name = ".".join(part.replace("/", ".") for part in (self.base, self.form, self.regime) if part)
         safe = re.sub(r"[^\w.,+=@~-]", "_", name)[:100]
         return name if safe == name else f"{safe}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 class TaskBase(ABC):
-    """A task: it makes prompts from documents, and rows and metrics from scores, and knows no tokenizer and no engine.
+    """A task makes prompts from documents, and rows and metrics from scores; it knows neither tokenizer nor engine.
 
-    The runner calls, for each document in order, `prompts`, then later `score` with one `Scores` a prompt, and at the end
-    `metrics` with all rows. A task says the abstract methods; the rest has defaults that fit most.
+    The runner calls `prompts` for each document in order, later `score` with one `Scores` per prompt, and finally
+    `metrics` with all rows. A task implements the abstract methods; the defaults of the rest suit most tasks.
     """
 
     name: TaskName
     kind: Literal["choice", "text"] = "choice"
     max_length: int | None = None
-    """Most positions that the regime feeds; None for as many as the model takes."""
-    plain_prompts: bool = False
-    """True where prompts hold a chat template already, so that ``--apply-chat-template`` leaves them as they are."""
+    """The regime's maximum context length in tokens; None means the model's."""
+    chat_formatted: bool = False
+    """Whether prompts already contain a chat template, so that ``--apply-chat-template`` leaves them unchanged."""
     may_be_empty: bool = False
-    """True where having no documents is a warning and not an error."""
+    """Whether having no documents is a warning rather than an error."""
     gated: bool = False
-    """True where the data set's text may not be passed on: reports hold none of it unless they are asked to."""
+    """Whether the data set's text must not be redistributed: reports contain none of it unless asked to."""
 
     @abstractmethod
     def protocol(self) -> Mapping[str, Any]:
-        """Everything that makes the prompts, as JSON values: version, split, sample, shots, limit, encoding, data …
-        The runner adds what the encoder makes of them (window, prefix token, tokenizer hash)."""
+        """Everything that determines the prompts, as JSON values: version, split, sample, shots, limit, encoding, data …
+        The runner adds the encoder's part (window, prefix token, tokenizer hash)."""
 
     @abstractmethod
     def documents(self) -> Iterable[Document]:
-        """The documents to be asked, in order (sampled and limited already). May be called more than once, and gives
-        the same each time; may stream."""
+        """The documents to score, in order, with sampling and limits already applied. May be called more than once and
+        must yield the same each time; may stream."""
 
     @abstractmethod
     def prompts(self, document: Document) -> Sequence[Prompt]:
-        """The prompts of one document: options in data order, then their unconditional twins."""
+        """The prompts of one document: options in data order, followed by their unconditional prompts."""
 
     @abstractmethod
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
-        """One row. Has at least ``index, native_id, truncated``."""
+        """The document's row, with at least ``index, native_id, truncated``."""
 
     @abstractmethod
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
-        """Metrics with standard errors and intervals; a pure function of rows (also of rows read back from disk)."""
+        """Metrics with standard errors and intervals; a pure function of rows, including rows read back from disk."""
 
     @property
     def limited(self) -> bool:
-        """True where fewer documents are asked than the regime wants."""
+        """Whether fewer documents are scored than the regime prescribes."""
         return False
 
     def warnings(self) -> list[str]:
-        """What ``run.json`` says about the task's data, in sentences."""
+        """Sentences about the task's data for the warnings in ``run.json``."""
         return []
 
-    def listing(self) -> list[DomainLine]:
+    def domain_infos(self) -> list[DomainInfo]:
         """The domains of a text task."""
         return []
 
-    def expected(self) -> Sequence[str] | None:
-        """The domains that a source of texts must have; None where it may have any."""
+    def expected_domains(self) -> Sequence[str] | None:
+        """The domains that a source of texts must contain; None if any are allowed."""
         return None
 
     def source_name(self) -> str:
-        """The name of a source of texts, without looking at the data."""
+        """The name of a source of texts, known without reading the data."""
         return self.name.base.partition("/")[2]
 
-    def ordinary(self, source: str, domain: str) -> bool:
-        """Whether a domain counts in ordinary perplexity, the one pooled over everything."""
+    def is_ordinary(self, source: str, domain: str) -> bool:
+        """Whether a domain counts towards ordinary perplexity, which pools all domains."""
         return True

@@ -1,6 +1,6 @@
-"""Scores the checkpoints of a training run as they appear, whoever trains.
+"""Scores the checkpoints of a training run as they appear, whichever trainer writes them.
 
-Nothing in the folder is changed or removed. What was scored is known from the results, so a restart does nothing twice.
+Nothing in the folder is changed or removed. The results record what was scored, so a restart repeats nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit.api import run_options, write_sweep_reports
-from evalkit.checkpoints.resolve import find, resolve
-from evalkit.checkpoints.status import QUIET_SECONDS, WRITTEN, checkpoint_folders, marked_step, unfinished
+from evalkit.api import run_with_options, write_sweep_reports
+from evalkit.checkpoints.resolve import find_source, resolve
+from evalkit.checkpoints.status import QUIET_SECONDS, RECIPE_FILE, checkpoint_folders, marked_step, unfinished_reason
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.options import RunOptions
 from evalkit.progress import Progress, Silent
@@ -27,16 +27,16 @@ STOP = "STOP"
 
 
 @dataclass
-class Watched:
-    """What a watch did."""
+class WatchResult:
+    """The outcome of a watch."""
 
     runs: dict[str, list[Run]] = field(default_factory=dict)
-    """Name of a checkpoint and its runs, in order; those that were scored before among them."""
+    """Checkpoint name to its runs, in order; includes checkpoints scored earlier."""
     failed: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
-    """Checkpoints that were not finished when the watch ended, and why."""
+    """Checkpoints that were unfinished when the watch ended, and why."""
     reason: str = ""
-    """Why it ended."""
+    """Why the watch ended."""
 
 
 def watch(
@@ -49,72 +49,73 @@ def watch(
     progress: Progress | None = None,
     sleep: Callable[[float], None] = time.sleep,
     **options: Any,
-) -> Watched:
-    """Score every finished checkpoint in a folder (or of a registered model that is one), and wait for more.
+) -> WatchResult:
+    """Score every finished checkpoint in a folder (or of a registered model with a folder), and wait for more.
 
-    Ends with `once` when none is left to score; else when nothing appeared for `idle` seconds, when evalkit's own
-    training there is finished, or when a file called ``STOP`` is in the folder. `poll`: seconds between two looks; `quiet`:
-    seconds without a change after which a foreign trainer's folder is finished. `options` are those of `evalkit.run`.
+    With `once`, returns when no checkpoint is left to score. Otherwise returns when nothing has appeared for `idle`
+    seconds, when evalkit's own training in the folder has finished, or when the folder contains a file called ``STOP``.
+    `poll`: seconds between scans; `quiet`: seconds without changes after which another trainer's checkpoint counts as
+    finished. `options` are those of `evalkit.run`.
     """
     folder, model = _folder(name)
-    chosen = RunOptions.make(options, command="evalkit.watch")
-    if not chosen.suite and not chosen.task:
+    validated = RunOptions.make(options, command="evalkit.watch")
+    if not validated.suite and not validated.task:
         raise UsageError("Nothing to score is named. --suite or --task says what; 'evalkit list suites' shows all.")
-    watching = _Watch(folder, model, chosen, quiet, progress or Silent())
-    last = time.monotonic()
+    watcher = _Watcher(folder, model, validated, quiet, progress or Silent())
+    last_activity = time.monotonic()
     while True:
-        finished = marked_step(folder) is not None
-        if watching.look():
-            last = time.monotonic()
-        result = watching.result
+        training_finished = marked_step(folder) is not None
+        if watcher.scan():
+            last_activity = time.monotonic()
+        result = watcher.result
         if (folder / STOP).exists():
             result.reason = f"there is a file {STOP} in {folder}"
         elif once:
             result.reason = "every finished checkpoint is scored"
-        elif finished and not result.waiting:
+        elif training_finished and not result.waiting:
             result.reason = "the training is finished, and all of its checkpoints are scored"
-        elif time.monotonic() - last > idle:
+        elif time.monotonic() - last_activity > idle:
             result.reason = f"no checkpoint appeared for {idle / 60:.0f} minutes"
         if result.reason:
             return result
         sleep(poll)
 
 
-class _Watch:
-    """A folder, and what was done with its checkpoints."""
+class _Watcher:
+    """A watched folder and what has been done with its checkpoints."""
 
     def __init__(self, folder: Path, model: str, options: RunOptions, quiet: float, progress: Progress) -> None:
         self.folder, self.model, self.options, self.quiet, self.progress = folder, model, options, quiet, progress
-        self.result = Watched()
-        self._noted: dict[str, str] = {}
+        self.result = WatchResult()
+        self._reported: dict[str, str] = {}
 
-    def look(self) -> bool:
-        """Score what is finished and not scored yet; whether there was any."""
-        result, own = self.result, (self.folder / WRITTEN).is_file()
+    def scan(self) -> bool:
+        """Score finished checkpoints that are not scored yet; returns whether there were any."""
+        result, trained_by_evalkit = self.result, (self.folder / RECIPE_FILE).is_file()
         result.waiting = {}
-        found = False
+        found_any = False
         for checkpoint in checkpoint_folders(self.folder):
             if (self.folder / STOP).exists():
                 break
             if checkpoint.name in result.runs or checkpoint.name in result.failed:
                 continue
-            why = unfinished(checkpoint, own=own, quiet=self.quiet)
-            if why:
-                result.waiting[checkpoint.name] = why
-                if self._noted.get(checkpoint.name) != why and not why.startswith("it changed"):
-                    self.progress.note(f"{checkpoint.name} is left for later: {why}")
-                    self._noted[checkpoint.name] = why
+            reason = unfinished_reason(checkpoint, trained_by_evalkit=trained_by_evalkit, quiet=self.quiet)
+            if reason:
+                result.waiting[checkpoint.name] = reason
+                if self._reported.get(checkpoint.name) != reason and not reason.startswith("it changed"):
+                    self.progress.note(f"{checkpoint.name} is left for later: {reason}")
+                    self._reported[checkpoint.name] = reason
                 continue
-            found = True
+            found_any = True
             self._score(checkpoint)
-        return found
+        return found_any
 
     def _score(self, checkpoint: Path) -> None:
         options = self.options.model_copy(update={"model": (f"{self.model}@{checkpoint.name}",)})
         try:
-            runs = _scored(options)
+            runs = _finished_runs(options)
             if runs is None:
-                runs = run_options(options, progress=self.progress)
+                runs = run_with_options(options, progress=self.progress)
             else:
                 self.progress.note(f"{checkpoint.name} is scored already")
         except UsageError:
@@ -125,28 +126,30 @@ class _Watch:
             return
         self.result.runs[checkpoint.name] = runs
         if options.report:
-            write_sweep_reports([run for made in self.result.runs.values() for run in made], options, self.progress)
+            write_sweep_reports(
+                [run for scored_runs in self.result.runs.values() for run in scored_runs], options, self.progress
+            )
 
 
 def _folder(name: str | Path) -> tuple[Path, str]:
-    """The folder to watch, and the model's name that its checkpoints are revisions of."""
+    """The folder to watch, and the name of the model whose revisions are its checkpoints."""
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve(), str(path.resolve())
-    source, _ = find(str(name))
+    source, _ = find_source(str(name))
     if source.folder is None:
         raise UsageError(f"{name} is on the hub, and nothing appears there that could be watched. Give a folder.")
     return source.folder, str(name)
 
 
-def _scored(options: RunOptions) -> list[Run] | None:
-    """The finished runs of a checkpoint with the same weights and settings, where all are there."""
+def _finished_runs(options: RunOptions) -> list[Run] | None:
+    """The finished runs of a checkpoint with the same weights and settings; None unless all exist."""
     (checkpoint,) = resolve(options.model[0], tokenizer=options.tokenizer, trust_remote_code=options.trust_remote_code)
-    place = options.output / safe_name(checkpoint.model)
-    wanted = [suite_entry(suite).name for suite in options.suite] + ([TASKS_SUITE] if options.task else [])
+    model_folder = options.output / safe_name(checkpoint.model)
+    suites = [suite_entry(suite).name for suite in options.suite] + ([TASKS_SUITE] if options.task else [])
     tasks = {str(parse_task_name(task)) for task in options.task}
-    found: dict[str, Run] = {}
-    for file in place.glob(f"*/{safe_name(checkpoint.revision)}/run.json"):
+    runs_by_suite: dict[str, Run] = {}
+    for file in model_folder.glob(f"*/{safe_name(checkpoint.revision)}/run.json"):
         try:
             run = load_run(file)
         except EvalkitError:
@@ -154,8 +157,8 @@ def _scored(options: RunOptions) -> list[Run] | None:
         if (
             run.status == "done"
             and run.info["checkpoint"]["fingerprint"] == checkpoint.fingerprint
-            and options.same_question(run.info.get("settings", {}))
+            and options.scores_alike(run.info.get("settings", {}))
             and (run.suite != TASKS_SUITE or tasks <= set(run.tasks))
         ):
-            found[run.suite] = run
-    return [found[suite] for suite in wanted] if all(suite in found for suite in wanted) else None
+            runs_by_suite[run.suite] = run
+    return [runs_by_suite[suite] for suite in suites] if all(suite in runs_by_suite for suite in suites) else None

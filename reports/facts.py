@@ -52,7 +52,7 @@ def header(run: RunView) -> dict[str, str]:
         "Precision": ", ".join(
             str(identity[key]) for key in ("dtype", "quantisation") if identity.get(key) not in (None, "", "none")
         ),
-        "Cross-check": cross_check.sentence(run.part("cross_check")) if run.part("cross_check") else "",
+        "Cross-check": cross_check.summary(run.part("cross_check")) if run.part("cross_check") else "",
         "Hardware": ", ".join(str(part) for part in machine if part),
         "Tokens": tokens,
         "Time": spent + (f", {scoring} of it scoring" if spent and scoring else ""),

@@ -44,7 +44,7 @@ class _HeldOutTask(TaskBase):
     """Common to both kinds: documents read from a file."""
 
     max_length: int | None = None
-    plain_prompts = True
+    chat_formatted = True
     """The prompts contain a chat template already, so ``--apply-chat-template`` does not change them."""
     family = ""
 

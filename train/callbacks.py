@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from evalkit.checkpoints.status import mark_finished, own_checkpoints
+from evalkit.checkpoints.status import finished_checkpoints, mark_finished
 from evalkit.errors import EvalkitError
 from evalkit.system.files import writing
 from evalkit.train.log import append_to_log, cut_log
@@ -84,7 +84,7 @@ class Bookkeeping(TrainerCallback):  # type: ignore[misc]
         mark_finished(self.place / f"checkpoint-{state.global_step}", state.global_step)
         if self.keep is not None:
             with writing(self.place):
-                for _, folder in own_checkpoints(self.place)[: -self.keep]:
+                for _, folder in finished_checkpoints(self.place)[: -self.keep]:
                     shutil.rmtree(folder)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.checkpoints.registered import add_model, user_models
-from evalkit.checkpoints.status import MARKER, marked_step
+from evalkit.checkpoints.status import FINISHED_MARKER, marked_step
 from evalkit.errors import UsageError
 from evalkit.registry import ModelEntry, models
 from evalkit.system.files import write_json, writing
 
 KINDS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-NOT_OF_A_MODEL = ("trainer_state.json", MARKER)
+NOT_OF_A_MODEL = ("trainer_state.json", FINISHED_MARKER)
 STATES = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
 
 
@@ -59,7 +59,7 @@ def export(checkpoint: Path, place: Path, *, dtype: str, steps: int) -> None:
         for file in making.iterdir():
             file.replace(place / file.name)
         making.rmdir()
-        write_json(place / MARKER, {"step": steps, "finished": True})
+        write_json(place / FINISHED_MARKER, {"step": steps, "finished": True})
         for folder in place.glob("checkpoint-*"):
             for name in STATES:
                 (folder / name).unlink(missing_ok=True)

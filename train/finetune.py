@@ -245,9 +245,9 @@ def _train(recipe: Recipe, base: Checkpoint, data: Prepared, tokenizer: Any, pro
         raise EvalkitError(
             f"The training's processes ended with code {code}; what they said is above. The same command goes on."
         )
-    from evalkit.checkpoints.status import own_checkpoints
+    from evalkit.checkpoints.status import finished_checkpoints
 
-    done = own_checkpoints(recipe.place)
+    done = finished_checkpoints(recipe.place)
     if not done or done[-1][0] < steps:
         raise EvalkitError(f"Training ended at step {done[-1][0] if done else 0} of {steps}. The same command goes on.")
     return Trained(done[-1][1], steps)

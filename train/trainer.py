@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.checkpoints.status import own_checkpoints
+from evalkit.checkpoints.status import finished_checkpoints
 from evalkit.errors import EvalkitError
 from evalkit.records import Checkpoint
 from evalkit.system.files import writing
@@ -53,7 +53,7 @@ def train(
     place = recipe.place
     rows = prepared.rows()
     steps, _ = setup.steps_of(recipe, len(rows))
-    done = own_checkpoints(place)
+    done = finished_checkpoints(place)
     if done and done[-1][0] >= steps:
         return Trained(done[-1][1], steps)
     _sweep(place)
@@ -70,7 +70,7 @@ def train(
         raise
     finally:
         progress.end()
-    done = own_checkpoints(place)
+    done = finished_checkpoints(place)
     if not done or done[-1][0] < steps:
         raise EvalkitError(
             f"Training ended at step {done[-1][0] if done else 0} of {steps} without its last checkpoint."
@@ -140,7 +140,7 @@ def _name_base(model: Any, base: Checkpoint) -> None:
 
 def _sweep(place: Path) -> None:
     """Remove checkpoints of this run that were cut off while they were written: they would never be marked."""
-    whole = {folder for _, folder in own_checkpoints(place)}
+    whole = {folder for _, folder in finished_checkpoints(place)}
     with writing(place):
         for folder in place.glob("checkpoint-*"):
             if folder not in whole:

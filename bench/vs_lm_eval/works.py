@@ -44,7 +44,7 @@ class Work:
         if not self.texts:
             return TaskOptions(split="validation", limit=documents, data_source="bundle")
         tasks = (registry.make_task(name) for name in registry.suite_entry(self.texts).tasks)
-        domains = sum(len(task.listing()) for task in tasks)
+        domains = sum(len(task.domain_infos()) for task in tasks)
         return TaskOptions(limit=math.ceil(documents / domains), data_source="bundle")
 
 

@@ -1,1 +1,1 @@
-"""Model names to checkpoints on disk: resolving, revisions, fingerprints, the hub, and a person's own names."""
+"""Resolves model names to checkpoints on disk: revisions, fingerprints, the hub, and user-registered models."""

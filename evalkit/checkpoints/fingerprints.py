@@ -1,7 +1,7 @@
-"""What a folder of weights is: safetensors headers, parameter count, and a fingerprint that follows the content.
+"""Identifies weights by content: safetensors headers, parameter counts, and fingerprints.
 
-A time stamp is not proof, so every run looks at the files themselves: the headers and `BLOCKS` blocks a file (a small
-file is read whole). ``verify`` reads everything.
+Time stamps prove nothing, so every run reads the files themselves: the header and `BLOCKS` blocks per file (small files
+are read completely). ``verify`` reads everything.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from evalkit.system.files import canonical_json
 
 BLOCKS = 64
 BLOCK_BYTES = 1 << 16
-MAX_HEADER = 100_000_000
+MAX_HEADER_BYTES = 100_000_000
 """safetensors' own limit on a header, in bytes."""
 
-IGNORED_CONFIG = {"_name_or_path", "transformers_version", "_commit_hash"}
-"""Keys of ``config.json`` that say where a checkpoint came from and not what it computes."""
+IGNORED_CONFIG_KEYS = {"_name_or_path", "transformers_version", "_commit_hash"}
+"""Keys of ``config.json`` that describe a checkpoint's origin and do not affect what it computes."""
 
-BUFFERS = re.compile(r"(rotary_emb\.inv_freq|\.attn\.(masked_)?bias|\.attention\.(masked_)?bias)$")
-_OUTPUT = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
-_INPUT = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
+BUFFER_NAME = re.compile(r"(rotary_emb\.inv_freq|\.attn\.(masked_)?bias|\.attention\.(masked_)?bias)$")
+_OUTPUT_MATRIX_NAME = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
+_EMBEDDING_NAME = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
 
 
 def read_header(file: Path) -> dict[str, Any]:
     """The header of a safetensors file: tensor name to ``dtype, shape, data_offsets``.
 
-    Raises `CheckpointError` for a file that is cut short or is no safetensors file.
+    Raises `CheckpointError` if the file is truncated or not a safetensors file.
     """
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            start = stream.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER + 1
-            if length > MAX_HEADER:
+            length_bytes = stream.read(8)
+            length = struct.unpack("<Q", length_bytes)[0] if len(length_bytes) == 8 else MAX_HEADER_BYTES + 1
+            if length > MAX_HEADER_BYTES:
                 raise CheckpointError(
                     f"{file} is no safetensors file, or is damaged. Copy or download the checkpoint again."
                 )
@@ -57,10 +57,10 @@ def read_header(file: Path) -> dict[str, Any]:
         header, end = None, 0
     if header is None and size >= 8 + length:
         raise CheckpointError(f"{file} is no safetensors file, or is damaged. Copy or download the checkpoint again.")
-    whole = 8 + length + end
-    if header is None or size < whole:
+    expected_size = 8 + length + end
+    if header is None or size < expected_size:
         raise CheckpointError(
-            f"{file} is cut short: it has {size:,} bytes and should have {'more' if header is None else f'{whole:,}'}. "
+            f"{file} is cut short: it has {size:,} bytes and should have {'more' if header is None else f'{expected_size:,}'}. "
             "Copy or download the checkpoint again."
         )
     header.pop("__metadata__", None)
@@ -68,19 +68,23 @@ def read_header(file: Path) -> dict[str, Any]:
 
 
 def count_parameters(headers: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> int:
-    """Number of parameters in safetensors headers: buffers are left out, a tied output matrix counts once."""
+    """Number of parameters in safetensors headers, excluding buffers and counting a tied output matrix once."""
     shapes: dict[str, tuple[int, ...]] = {}
     for header in headers:
         for name, entry in header.items():
             shape = tuple(int(side) for side in entry["shape"])
-            buffer = entry["dtype"] == "BOOL" or (BUFFERS.search(name) and (len(shape) != 1 or "inv_freq" in name))
-            if not buffer:
+            is_buffer = entry["dtype"] == "BOOL" or (
+                BUFFER_NAME.search(name) and (len(shape) != 1 or "inv_freq" in name)
+            )
+            if not is_buffer:
                 shapes[name] = shape
     tied = bool((config.get("text_config") or config).get("tie_word_embeddings", config.get("tie_word_embeddings")))
-    inputs = [shape for name, shape in shapes.items() if _INPUT.search(name)]
-    outputs = [name for name, shape in shapes.items() if _OUTPUT.search(name) and shape in inputs]
+    embedding_shapes = [shape for name, shape in shapes.items() if _EMBEDDING_NAME.search(name)]
+    output_names = [
+        name for name, shape in shapes.items() if _OUTPUT_MATRIX_NAME.search(name) and shape in embedding_shapes
+    ]
     if tied:
-        for name in outputs:
+        for name in output_names:
             del shapes[name]
     return sum(math.prod(shape) for shape in shapes.values())
 
@@ -88,47 +92,48 @@ def count_parameters(headers: Sequence[Mapping[str, Any]], config: Mapping[str, 
 def fingerprint(
     config: Mapping[str, Any], files: Sequence[Path], *, adapter: Sequence[Path] = (), verify: bool = False
 ) -> str:
-    """What weights are, not where they lie: ``s64:…`` (sampled), ``full:…`` (verify) or ``hub:…`` (the cache knows).
+    """Identify weights by content: ``s64:…`` (sampled blocks), ``full:…`` (`verify`) or ``hub:…`` (hashes from the hub's
+    cache).
 
     `files` are the weight files, `adapter` those of an adapter (its config first).
     """
     digest = hashlib.sha256()
-    kept = {key: value for key, value in config.items() if key not in IGNORED_CONFIG}
-    digest.update(canonical_json(kept).encode())
-    known = [] if verify else [_hub_hash(file) for file in files]
-    kind = "full" if verify else "hub" if known and all(known) else "s64"
-    for place, file in enumerate(sorted(files)):
+    hashed_config = {key: value for key, value in config.items() if key not in IGNORED_CONFIG_KEYS}
+    digest.update(canonical_json(hashed_config).encode())
+    hub_hashes = [] if verify else [_hub_hash(file) for file in files]
+    kind = "full" if verify else "hub" if hub_hashes and all(hub_hashes) else "s64"
+    for index, file in enumerate(sorted(files)):
         digest.update(file.name.encode() + b"\0")
         if kind == "hub":
             digest.update(str(_hub_hash(file)).encode())
         else:
-            _update(digest, file, verify, place)
-    for place, file in enumerate(adapter):
+            _hash_file(digest, file, verify, index)
+    for index, file in enumerate(adapter):
         digest.update(b"adapter\0" + file.name.encode() + b"\0")
-        _update(digest, file, verify, place)
+        _hash_file(digest, file, verify, index)
     return f"{kind}:{digest.hexdigest()[:40]}"
 
 
 def _hub_hash(file: Path) -> str | None:
-    """The sha256 that the hub's cache keeps as the name of the blob behind a link; None for any other file."""
+    """The sha256 by which the hub's cache names the blob behind a link; None for any other file."""
     if not file.is_symlink():
         return None
     blob = file.resolve()
     return blob.name if blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name) else None
 
 
-def _update(digest: Any, file: Path, verify: bool, place: int) -> None:
-    """Put a file's size and content (all of it, or header and evenly spaced blocks) into a digest."""
+def _hash_file(digest: Any, file: Path, verify: bool, index: int) -> None:
+    """Add a file's size and content (everything, or the header and evenly spaced blocks) to a digest."""
     try:
         size = file.stat().st_size
-        digest.update(struct.pack("<QQ", place, size))
+        digest.update(struct.pack("<QQ", index, size))
         with file.open("rb") as stream:
             if verify or size <= BLOCKS * BLOCK_BYTES:
                 while block := stream.read(1 << 22):
                     digest.update(block)
                 return
             if file.suffix == ".safetensors":
-                length = min(struct.unpack("<Q", stream.read(8))[0], MAX_HEADER, size)
+                length = min(struct.unpack("<Q", stream.read(8))[0], MAX_HEADER_BYTES, size)
                 digest.update(stream.read(length))
             for number in range(BLOCKS):
                 stream.seek(number * (size - BLOCK_BYTES) // (BLOCKS - 1))

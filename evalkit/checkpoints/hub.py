@@ -1,4 +1,4 @@
-"""The Hugging Face hub, asked politely: probed once a process for at most three seconds, and only what is needed."""
+"""Access to the Hugging Face hub: probed once per process for at most three seconds; downloads only what is needed."""
 
 from __future__ import annotations
 
@@ -10,67 +10,68 @@ from typing import Any
 
 from evalkit.errors import CheckpointError, DataUnavailable, EvalkitError, UnknownName
 
-SMALL = ["*.json", "tokenizer*", "*.model", "merges.txt", "vocab.txt", "*.jinja"]
-"""Patterns of everything but weights: config, tokenizer, chat template."""
+NON_WEIGHT_PATTERNS = ["*.json", "tokenizer*", "*.model", "merges.txt", "vocab.txt", "*.jinja"]
+"""File patterns of everything except weights: config, tokenizer, chat template."""
 PROBE_SECONDS = 3.0
-NEVER = ["*/*", "consolidated*"]
+IGNORED_PATTERNS = ["*/*", "consolidated*"]
 TOKEN_ADVICE = "put a token of an account that has access into HF_TOKEN, or run 'hf auth login'"
 
 
-def told_offline() -> bool:
-    """Whether the person told Hugging Face's libraries to stay offline (they then read their own cache)."""
+def offline_requested() -> bool:
+    """Whether the user set Hugging Face's libraries to offline mode, in which they read only their cache."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 @cache
 def reachable() -> bool:
-    """Whether the hub answers, asked once a process; never waits longer than `PROBE_SECONDS`."""
-    if told_offline():
+    """Whether the hub responds. Probed once per process; never waits longer than `PROBE_SECONDS`."""
+    if offline_requested():
         return False
-    answers: list[bool] = []
-    # a thread, since looking up a name has no time limit of its own
-    thread = threading.Thread(target=lambda: answers.append(_answers()), daemon=True)
+    results: list[bool] = []
+    # in a thread, because a DNS lookup has no timeout of its own
+    thread = threading.Thread(target=lambda: results.append(_responds()), daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
-    return bool(answers and answers[0])
+    return bool(results and results[0])
 
 
-def _answers() -> bool:
-    """One request to the hub, or to the mirror that ``HF_ENDPOINT`` names."""
+def _responds() -> bool:
+    """Send one request to the hub, or to the mirror that ``HF_ENDPOINT`` names."""
     from huggingface_hub import constants, get_session  # its own client: the same proxies and certificates
 
     session = get_session()
     try:
         status: int = session.head(constants.ENDPOINT, timeout=PROBE_SECONDS, follow_redirects=True).status_code
-    except Exception:  # which errors there are is the affair of the client that huggingface_hub uses
+    except Exception:  # the exception types depend on the HTTP client that huggingface_hub uses
         return False
-    return status < 500 and status != 407  # 407 is a proxy that wants a password
+    return status < 500 and status != 407  # 407: a proxy requires authentication
 
 
 def download(repository: str, revision: str, *, trust: bool = False, weights: bool = True) -> Path:
-    """A snapshot's folder in the hub's cache, with config, tokenizer and (unless `weights` is False) safetensors.
+    """Download a snapshot with config, tokenizer and (if `weights`) safetensors; returns its folder in the hub's cache.
 
-    Raises `UnknownName` for a repository or revision that is not there, `CheckpointError` for a gated one,
-    `DataUnavailable` where the hub cannot be reached and the cache has nothing.
+    `trust` also fetches the repository's Python code, and pickled weights if there are no safetensors. Raises
+    `UnknownName` for a missing repository or revision, `CheckpointError` for a gated one, and `DataUnavailable` if the hub
+    cannot be reached and the snapshot is not in the cache.
     """
     from huggingface_hub import snapshot_download
 
-    allowed = [*SMALL, *(["*.safetensors"] if weights else []), *(["*.py"] if trust else [])]
+    patterns = [*NON_WEIGHT_PATTERNS, *(["*.safetensors"] if weights else []), *(["*.py"] if trust else [])]
     online = reachable()
     try:
         if online and weights and trust and not _has_safetensors(repository, revision):
-            allowed.append("pytorch_model*.bin")
+            patterns.append("pytorch_model*.bin")
         return Path(
             snapshot_download(
                 repository,
                 revision=revision,
-                allow_patterns=allowed,
-                ignore_patterns=NEVER,
+                allow_patterns=patterns,
+                ignore_patterns=IGNORED_PATTERNS,
                 local_files_only=not online,
             )
         )
     except Exception as error:
-        raise _explained(repository, revision, error, online) from error
+        raise _translated(repository, revision, error, online) from error
 
 
 def _has_safetensors(repository: str, revision: str) -> bool:
@@ -80,39 +81,39 @@ def _has_safetensors(repository: str, revision: str) -> bool:
 
 
 def revisions(repository: str) -> list[str]:
-    """Names of all branches of a repository; those that the cache holds where the hub cannot be reached."""
+    """Names of a repository's branches; only the cached ones if the hub cannot be reached."""
     online = reachable()
     if not online:
-        return _cached_revisions(repository)
+        return _cached_branches(repository)
     from huggingface_hub import HfApi
 
     try:
         refs = HfApi().list_repo_refs(repository)
     except Exception as error:
-        raise _explained(repository, "main", error, online) from error
+        raise _translated(repository, "main", error, online) from error
     return [branch.name for branch in refs.branches]
 
 
-def _cached_revisions(repository: str) -> list[str]:
+def _cached_branches(repository: str) -> list[str]:
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / ("models--" + repository.replace("/", "--")) / "refs"
     names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()] if folder.is_dir() else []
     if not names:
-        raise _unreachable(repository, "main")
+        raise _unreachable_error(repository, "main")
     return names
 
 
-def _unreachable(repository: str, revision: str) -> DataUnavailable:
-    why = "HF_HUB_OFFLINE is set" if told_offline() else "the model hub cannot be reached"
-    at = "" if revision == "main" else f"@{revision}"
+def _unreachable_error(repository: str, revision: str) -> DataUnavailable:
+    reason = "HF_HUB_OFFLINE is set" if offline_requested() else "the model hub cannot be reached"
+    suffix = "" if revision == "main" else f"@{revision}"
     return DataUnavailable(
-        f"{repository}{at} is not on this machine, and {why}. Give --model a folder that holds the checkpoint, or run again with a connection."
+        f"{repository}{suffix} is not on this machine, and {reason}. Give --model a folder that holds the checkpoint, or run again with a connection."
     )
 
 
-def _explained(repository: str, revision: str, error: Exception, online: bool) -> EvalkitError:
-    """The sentence for what the hub's client raised."""
+def _translated(repository: str, revision: str, error: Exception, online: bool) -> EvalkitError:
+    """Translate an exception of the hub's client into an error that says what to do."""
     from huggingface_hub import errors
 
     if isinstance(error, EvalkitError):
@@ -134,7 +135,7 @@ def _explained(repository: str, revision: str, error: Exception, online: bool) -
             f"If it is private, {TOKEN_ADVICE}. A local folder needs to exist under that path.",
         )
     if isinstance(error, errors.LocalEntryNotFoundError) or not online:
-        return _unreachable(repository, revision)
+        return _unreachable_error(repository, revision)
     reason: Any = str(error).strip().splitlines() or [type(error).__name__]
     return DataUnavailable(f"{repository}@{revision} cannot be downloaded ({reason[0]}). Run the same command again.")
 

@@ -1,4 +1,4 @@
-"""A person's own models: names for folders and hub repositories, in one small JSON file under ``EVALKIT_HOME``."""
+"""User-registered models: names for folders and hub repositories, stored in a small JSON file under ``EVALKIT_HOME``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from evalkit.system.files import write_json, writing
 from evalkit.system.home import home
 
 SCHEMA_VERSION = 1
-NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
+NAME_PATTERN = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
 
 def models_file() -> Path:
-    """The file that the registered models stand in."""
+    """The file that stores the registered models."""
     return home() / "models.json"
 
 
 def user_models() -> dict[str, ModelEntry]:
-    """The person's models by name. Raises `UsageError` for a damaged file, naming it."""
+    """The user's models by name. Raises `UsageError` naming the file if it is damaged."""
     file = models_file()
     try:
         text = file.read_text(encoding="utf-8")
@@ -38,14 +38,14 @@ def user_models() -> dict[str, ModelEntry]:
         return {
             name: ModelEntry(
                 name,
-                str(about["source"]),
-                tokenizer=about.get("tokenizer"),
-                default_revision=about.get("default_revision"),
-                description=about.get("description", ""),
+                str(fields["source"]),
+                tokenizer=fields.get("tokenizer"),
+                default_revision=fields.get("default_revision"),
+                description=fields.get("description", ""),
                 where=str(file),
-                extra=about.get("extra", {}),
+                extra=fields.get("extra", {}),
             )
-            for name, about in json.loads(text)["models"].items()
+            for name, fields in json.loads(text)["models"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is damaged. Mend it, or move it away and register your models again.") from error
@@ -61,15 +61,15 @@ def add_model(
     extra: Mapping[str, Any] | None = None,
     replace: bool = False,
 ) -> ModelEntry:
-    """Register a folder or a hub repository under a name, for this and every later process.
+    """Register a folder or a hub repository under a name, persistently.
 
-    Raises `UsageError` for a name that is taken (a person's own one only without `replace`) or is no name.
+    Raises `UsageError` if the name is invalid, or taken by a built-in model or (unless `replace`) by another of the user's.
     """
-    if not NAME.match(name):
+    if not NAME_PATTERN.match(name):
         raise UsageError(f"'{name}' cannot be a model's name: use letters, digits and . _ + - (no slash, no @).")
     folder = Path(source).expanduser()
-    text = str(folder.resolve()) if folder.is_dir() else str(source)
-    if not folder.is_dir() and (text.count("/") != 1 or text.startswith((".", "/", "~"))):
+    location = str(folder.resolve()) if folder.is_dir() else str(source)
+    if not folder.is_dir() and (location.count("/") != 1 or location.startswith((".", "/", "~"))):
         raise UsageError(f"{source} is neither a folder nor a hub repository (ORG/NAME).")
     with _locked():
         models = user_models()
@@ -79,7 +79,9 @@ def add_model(
             )
         if name not in models and name in registry.models:
             raise UsageError(f"The model '{name}' comes with evalkit or a plugin. Choose another name.")
-        entry = ModelEntry(name, text, tokenizer, default_revision, description, str(models_file()), dict(extra or {}))
+        entry = ModelEntry(
+            name, location, tokenizer, default_revision, description, str(models_file()), dict(extra or {})
+        )
         models[name] = entry
         _write(models)
     registry.models.remove(name)
@@ -87,7 +89,7 @@ def add_model(
 
 
 def remove_model(name: str) -> ModelEntry:
-    """Forget a registered model; its files stay. Raises `UnknownName` for a name that the person did not register."""
+    """Unregister a model without deleting its files. Raises `UnknownName` for a name that the user did not register."""
     with _locked():
         models = user_models()
         if name not in models:
@@ -99,7 +101,7 @@ def remove_model(name: str) -> ModelEntry:
 
 
 def _write(models: Mapping[str, ModelEntry]) -> None:
-    about = {
+    fields_by_name = {
         name: {
             key: value
             for key, value in (
@@ -113,12 +115,12 @@ def _write(models: Mapping[str, ModelEntry]) -> None:
         }
         for name, entry in sorted(models.items())
     }
-    write_json(models_file(), {"schema_version": SCHEMA_VERSION, "models": about})
+    write_json(models_file(), {"schema_version": SCHEMA_VERSION, "models": fields_by_name})
 
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Two ``evalkit models add`` at once both count, where the file system can lock."""
+    """Keep concurrent ``evalkit models add`` from losing updates, if the file system supports locks."""
     file = home() / ".models.lock"
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Names to checkpoints: hub repositories, local folders, registered names, ``@revision``, folders of revisions."""
+"""Resolves model names to checkpoints: hub repositories, local folders, registered names, ``@revision``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from evalkit import registry
 from evalkit.checkpoints import hub
 from evalkit.checkpoints.fingerprints import count_parameters, fingerprint, read_header
 from evalkit.checkpoints.registered import user_models
-from evalkit.checkpoints.revisions import TOKENS_PER_STEP, Revision, Selection, choose, parse_revision
+from evalkit.checkpoints.revisions import TOKENS_PER_STEP, Revision, Selection, parse_revision, select_revisions
 from evalkit.errors import CheckpointError, UnknownName, UsageError
 from evalkit.records import Checkpoint
 from evalkit.registry import ModelEntry
 
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-NATIVE_OLMO = ("OLMo-1B", "OLMo-7B", "OLMo-7B-Twin-2T", "OLMo-7B-SFT", "OLMo-7B-Instruct", "OLMo-1.7-7B")
-"""Ai2's first repositories hold OLMo's own format; what transformers loads is beside them, named ``-hf``."""
+NATIVE_OLMO_REPOSITORIES = ("OLMo-1B", "OLMo-7B", "OLMo-7B-Twin-2T", "OLMo-7B-SFT", "OLMo-7B-Instruct", "OLMo-1.7-7B")
+"""Ai2's first repositories contain OLMo's native format; the versions for transformers have names ending in ``-hf``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a model's checkpoints are: a folder or a hub repository."""
+class ModelSource:
+    """The location of a model's checkpoints: a folder or a hub repository."""
 
     model: str
     folder: Path | None = None
@@ -46,72 +46,72 @@ def resolve(
     tokenizer: str | Path | None = None,
     trust_remote_code: bool = False,
     verify: bool = False,
-    broken: Callable[[str, CheckpointError], None] | None = None,
+    on_failure: Callable[[str, CheckpointError], None] | None = None,
     selection: Selection | None = None,
 ) -> list[Checkpoint]:
-    """Every checkpoint that a name (and globs of revisions) means, in the order of training.
+    """Every checkpoint that a name (with globs of revisions) refers to, in training order.
 
-    `name`: ``org/name[@rev]``, a folder, or a registered name. Without a revision: ``main``, and for a folder of
-    revisions the last. `tokenizer`: a folder, a ``tokenizer.json`` or a hub repository. `verify` hashes all weights.
-    `selection` chooses some of the revisions that the globs fit (of all, without globs).
-    `broken` is told of checkpoints that cannot be loaded, which are then left out instead of raised.
+    `name`: ``org/name[@rev]``, a folder, or a registered name. The default revision is ``main``, or the last one in a
+    folder of revisions. `tokenizer`: a folder, a ``tokenizer.json`` or a hub repository. `verify` hashes all weights.
+    `selection` selects among the revisions that match the globs (among all without globs). If `on_failure` is given, it is
+    called for each checkpoint that cannot be loaded, which is then skipped instead of raising.
 
-    Raises `UnknownName` with suggestions, `CheckpointError` for what cannot be loaded, `DataUnavailable` where the
-    hub is needed and cannot be reached.
+    Raises `UnknownName` with suggestions, `CheckpointError` for a checkpoint that cannot be loaded, and `DataUnavailable`
+    if the hub is needed and cannot be reached.
     """
-    source, revision = find(name)
+    source, revision = find_source(name)
     globs = [revisions] if isinstance(revisions, str) else list(revisions or ())
-    if selection is not None and selection.given:
+    if selection is not None and selection.is_active:
         globs = globs or ["*"]
     if globs and revision == source.default_revision and "@" not in name:
-        revision = None  # a registered name's default gives way to what is asked for
+        revision = None  # explicit globs override the default of a registered name
     if revision is not None and globs:
         raise UsageError(f"'{name}' names a revision and --revisions asks for others. Give one of the two.")
     if revision is not None:
         names = [revision]
     elif globs:
-        names = _matching(source, globs)
+        names = _matching_revisions(source, globs)
         if selection is not None:
-            fitting = [parse_revision(text, source.tokens_per_step) for text in names]
-            names = [one.name for one in choose(fitting, selection)]
+            candidates = [parse_revision(candidate_name, source.tokens_per_step) for candidate_name in names]
+            names = [candidate.name for candidate in select_revisions(candidates, selection)]
     else:
-        names = [_default(source)]
-    found = []
-    for chosen in names:
+        names = [_default_revision(source)]
+    checkpoints = []
+    for revision_name in names:
         try:
-            checkpoint = _checkpoint(
+            checkpoint = _make_checkpoint(
                 source,
-                chosen,
+                revision_name,
                 adapter=Path(adapter) if adapter is not None else None,
                 tokenizer=str(tokenizer) if tokenizer is not None else source.tokenizer,
                 trust=trust_remote_code,
                 verify=verify,
             )
         except CheckpointError as error:
-            if broken is None:
+            if on_failure is None:
                 raise
-            broken(source.model if chosen == "main" else f"{source.model}@{chosen}", error)
+            on_failure(source.model if revision_name == "main" else f"{source.model}@{revision_name}", error)
             continue
-        found.append(checkpoint)
-    return found
+        checkpoints.append(checkpoint)
+    return checkpoints
 
 
-def find(name: str) -> tuple[Source, str | None]:
-    """What a model's name stands for, and the revision that it names. Registered names come first, then folders."""
+def find_source(name: str) -> tuple[ModelSource, str | None]:
+    """The source and the revision that a model name refers to. Registered names take precedence, then folders."""
     base, at, revision = name.rpartition("@")
     if not at or Path(name).expanduser().is_dir():
         base, revision = name, ""
     if not base or (at and base != name and not revision):
         raise UsageError(f"'{name}' is no model name. Write NAME, ORG/NAME or a folder, and @REVISION behind it.")
-    entry = _registered(base)
+    entry = _registered_model(base)
     if entry is not None:
-        return _from_entry(entry), revision or entry.default_revision
+        return _source_from_entry(entry), revision or entry.default_revision
     folder = Path(base).expanduser()
     if folder.is_dir():
-        return _from_folder(folder.resolve(), revision)
+        return _source_from_folder(folder.resolve(), revision)
     if HUB_NAME.match(base) and not base.startswith("."):
-        _refuse_native(base)
-        return Source(base, repository=base, tokens_per_step=TOKENS_PER_STEP.get(base)), revision or None
+        _reject_native_olmo(base)
+        return ModelSource(base, repository=base, tokens_per_step=TOKENS_PER_STEP.get(base)), revision or None
     known = {entry.name for entry in registry.models} | set(user_models())
     raise UnknownName(
         "model",
@@ -122,54 +122,51 @@ def find(name: str) -> tuple[Source, str | None]:
 
 
 def default_revision(name: str) -> str:
-    """The revision that a model's name without ``@`` means. Raises as `find` does."""
-    source, revision = find(name)
-    return revision or _default(source)
+    """The revision that a model name without ``@`` refers to. Raises like `find_source`."""
+    source, revision = find_source(name)
+    return revision or _default_revision(source)
 
 
 def list_revisions(name: str) -> list[Revision]:
-    """Every revision of a model in the order of training (``main`` last), for listing and choosing.
-
-    Raises as `resolve` does.
-    """
-    source, _ = find(name)
-    return [parse_revision(text, source.tokens_per_step) for text in _all(source)]
+    """Every revision of a model in training order (``main`` last). Raises like `resolve`."""
+    source, _ = find_source(name)
+    return [parse_revision(text, source.tokens_per_step) for text in _all_revisions(source)]
 
 
-def _registered(name: str) -> ModelEntry | None:
+def _registered_model(name: str) -> ModelEntry | None:
     users = user_models()
     if name in users:
         return users[name]
     return registry.models.get(name) if name in registry.models else None
 
 
-def _from_entry(entry: ModelEntry) -> Source:
-    rate, told = entry.extra.get("tokens_per_step"), entry.extra.get("training") or {}
+def _source_from_entry(entry: ModelEntry) -> ModelSource:
+    rate, training = entry.extra.get("tokens_per_step"), entry.extra.get("training") or {}
     folder = Path(entry.source).expanduser()
     if folder.is_absolute() or folder.is_dir():
         if not folder.is_dir():
             raise CheckpointError(
                 f"The folder {folder} of the model '{entry.name}' does not exist. 'evalkit models rm {entry.name}' forgets it."
             )
-        return Source(entry.name, folder, None, entry.tokenizer, entry.default_revision, rate, told)
-    _refuse_native(entry.source)
+        return ModelSource(entry.name, folder, None, entry.tokenizer, entry.default_revision, rate, training)
+    _reject_native_olmo(entry.source)
     rate = rate or TOKENS_PER_STEP.get(entry.source)
-    return Source(entry.name, None, entry.source, entry.tokenizer, entry.default_revision, rate, told)
+    return ModelSource(entry.name, None, entry.source, entry.tokenizer, entry.default_revision, rate, training)
 
 
-def _from_folder(folder: Path, revision: str) -> tuple[Source, str | None]:
-    """A folder by its path. One that is named like a revision is a revision of the folder above it."""
+def _source_from_folder(folder: Path, revision: str) -> tuple[ModelSource, str | None]:
+    """The source for a folder's path. A checkpoint named like a revision is a revision of its parent folder."""
     if not revision and parse_revision(folder.name).step is not None and _is_checkpoint(folder):
-        return Source(folder.parent.name or "model", folder.parent), folder.name
-    return Source(folder.name or "model", folder), revision or None
+        return ModelSource(folder.parent.name or "model", folder.parent), folder.name
+    return ModelSource(folder.name or "model", folder), revision or None
 
 
-def _refuse_native(repository: str) -> None:
+def _reject_native_olmo(repository: str) -> None:
     owner, _, model = repository.partition("/")
-    if owner == "allenai" and model in NATIVE_OLMO:
-        better = {"OLMo-7B-SFT": "OLMo-7B-SFT-hf", "OLMo-1.7-7B": "OLMo-1.7-7B-hf"}.get(model, f"{model}-hf")
+    if owner == "allenai" and model in NATIVE_OLMO_REPOSITORIES:
+        replacement = {"OLMo-7B-SFT": "OLMo-7B-SFT-hf", "OLMo-1.7-7B": "OLMo-1.7-7B-hf"}.get(model, f"{model}-hf")
         raise CheckpointError(
-            f"{repository} holds OLMo's own format, which transformers does not load. Use allenai/{better}."
+            f"{repository} holds OLMo's own format, which transformers does not load. Use allenai/{replacement}."
         )
 
 
@@ -178,12 +175,12 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, as PEFT writes it, and no model of its own."""
+    """Whether a folder holds a PEFT adapter without a model of its own."""
     return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
 
 
-def _children(folder: Path) -> list[str]:
-    """Names of the checkpoint folders directly in a folder, in the order of training."""
+def _revision_names_in(folder: Path) -> list[str]:
+    """Names of the checkpoint folders directly inside a folder, in training order."""
     names = [
         child.name
         for child in folder.iterdir()
@@ -192,55 +189,55 @@ def _children(folder: Path) -> list[str]:
     return sorted(names, key=lambda name: parse_revision(name).order)
 
 
-def _all(source: Source) -> list[str]:
+def _all_revisions(source: ModelSource) -> list[str]:
     if source.repository is not None:
         return sorted(hub.revisions(source.repository), key=lambda name: parse_revision(name).order)
     assert source.folder is not None  # noqa: S101
-    return _children(source.folder) + (["main"] if _is_checkpoint(source.folder) else [])
+    return _revision_names_in(source.folder) + (["main"] if _is_checkpoint(source.folder) else [])
 
 
-def _default(source: Source) -> str:
+def _default_revision(source: ModelSource) -> str:
     if source.default_revision:
         return source.default_revision
     if source.folder is None or _is_checkpoint(source.folder):
         return "main"
-    children = _children(source.folder)
+    children = _revision_names_in(source.folder)
     return children[-1] if children else "main"
 
 
-def _matching(source: Source, globs: Sequence[str]) -> list[str]:
-    known = _all(source)
+def _matching_revisions(source: ModelSource, globs: Sequence[str]) -> list[str]:
+    known = _all_revisions(source)
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in known):
             raise UnknownName("revision", glob, known, f"'evalkit list checkpoints {source.model}' shows all.")
     return [name for name in known if any(fnmatchcase(name, glob) for glob in globs)]
 
 
-def _checkpoint(
-    source: Source, revision: str, *, adapter: Path | None, tokenizer: str | None, trust: bool, verify: bool
+def _make_checkpoint(
+    source: ModelSource, revision: str, *, adapter: Path | None, tokenizer: str | None, trust: bool, verify: bool
 ) -> Checkpoint:
     if source.repository is not None:
         folder = hub.download(source.repository, revision, trust=trust)
     else:
         assert source.folder is not None  # noqa: S101
         folder = _revision_folder(source, source.folder, revision)
-    parsed = parse_revision(revision, source.tokens_per_step)
+    parsed_revision = parse_revision(revision, source.tokens_per_step)
     if is_adapter(folder):
         if adapter is not None:
             raise UsageError(f"{folder} is an adapter itself, so --adapter cannot be put on top of it.")
-        base = _base_of(folder, trust)
+        base = _base_checkpoint(folder, trust)
         files = weight_files(base.path, trust=trust)
         return replace(
             base,
             model=source.model,
             revision=revision,
-            tokenizer_path=_adapter_tokenizer(folder, source, tokenizer, trust) or base.tokenizer_path,
+            tokenizer_path=_find_adapter_tokenizer(folder, source, tokenizer, trust) or base.tokenizer_path,
             fingerprint=fingerprint(base.config, files, adapter=_adapter_files(folder), verify=verify),
-            step=parsed.step,
-            tokens=parsed.tokens,
-            tokens_derived=parsed.tokens_derived,
-            stage=parsed.stage,
-            ingredient=parsed.ingredient,
+            step=parsed_revision.step,
+            tokens=parsed_revision.tokens,
+            tokens_derived=parsed_revision.tokens_derived,
+            stage=parsed_revision.stage,
+            ingredient=parsed_revision.ingredient,
             adapter=folder.resolve(),
         )
     config = read_config(folder)
@@ -250,33 +247,33 @@ def _checkpoint(
         model=source.model,
         revision=revision,
         path=folder,
-        tokenizer_path=_tokenizer(folder, source, tokenizer, trust),
+        tokenizer_path=_find_tokenizer(folder, source, tokenizer, trust),
         fingerprint=fingerprint(config, weights, adapter=_adapter_files(adapter) if adapter else (), verify=verify),
         config=config,
         parameters=count_parameters(headers, config) if headers else None,
-        step=parsed.step,
-        tokens=parsed.tokens,
-        tokens_derived=parsed.tokens_derived,
-        stage=parsed.stage,
-        ingredient=parsed.ingredient,
+        step=parsed_revision.step,
+        tokens=parsed_revision.tokens,
+        tokens_derived=parsed_revision.tokens_derived,
+        stage=parsed_revision.stage,
+        ingredient=parsed_revision.ingredient,
         trust_remote_code=trust,
         training=source.training,
     )
     return replace(checkpoint, adapter=adapter.resolve()) if adapter else checkpoint
 
 
-def _adapter_tokenizer(folder: Path, source: Source, tokenizer: str | None, trust: bool) -> Path | None:
-    """The tokenizer asked for, else the one beside an adapter; None where there is none, and its base's counts."""
-    own = any((folder / file).is_file() for file in TOKENIZER_FILES)
-    return _tokenizer(folder, source, tokenizer, trust) if own or tokenizer is not None else None
+def _find_adapter_tokenizer(folder: Path, source: ModelSource, tokenizer: str | None, trust: bool) -> Path | None:
+    """The requested tokenizer, or else the adapter's own; None means the base model's."""
+    has_tokenizer = any((folder / file).is_file() for file in TOKENIZER_FILES)
+    return _find_tokenizer(folder, source, tokenizer, trust) if has_tokenizer or tokenizer is not None else None
 
 
-def _base_of(adapter: Path, trust: bool) -> Checkpoint:
-    """The checkpoint that an adapter names as the one it was trained on."""
+def _base_checkpoint(adapter: Path, trust: bool) -> Checkpoint:
+    """The checkpoint on which an adapter was trained, according to its config."""
     file = adapter / "adapter_config.json"
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-        name, revision = str(about["base_model_name_or_path"] or ""), about.get("revision")
+        adapter_config = json.loads(file.read_text(encoding="utf-8"))
+        name, revision = str(adapter_config["base_model_name_or_path"] or ""), adapter_config.get("revision")
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{file} does not say what the adapter was trained on (base_model_name_or_path). Give the base with --model and the "
@@ -295,22 +292,22 @@ def _base_of(adapter: Path, trust: bool) -> Checkpoint:
     return base
 
 
-def _revision_folder(source: Source, folder: Path, revision: str) -> Path:
+def _revision_folder(source: ModelSource, folder: Path, revision: str) -> Path:
     if revision == "main" and (_is_checkpoint(folder) or not (folder / "main").is_dir()):
         return folder
     if revision in (".", "..") or "/" in revision or not (folder / revision).is_dir():
         raise UnknownName(
             "revision",
             revision,
-            _all(source),
+            _all_revisions(source),
             f"'evalkit list checkpoints {source.model}' shows those of {source.model}.",
         )
     return folder / revision
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The parsed ``config.json`` of a checkpoint. Raises `CheckpointError`, naming foreign formats and their converter."""
-    _refuse_foreign(folder)
+    """The parsed ``config.json`` of a checkpoint. For unsupported formats, the `CheckpointError` names the converter."""
+    _reject_foreign_format(folder)
     file = folder / "config.json"
     if not file.is_file():
         if (folder / "adapter_config.json").is_file():
@@ -335,11 +332,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _reject_foreign_format(folder: Path) -> None:
     if (folder / "config.json").is_file():
         return
-    parts = [folder, folder / "model_and_optim"]
-    if any((part / ".metadata").exists() or any(part.glob("*.distcp")) for part in parts if part.is_dir()):
+    folders = [folder, folder / "model_and_optim"]
+    if any(
+        (candidate / ".metadata").exists() or any(candidate.glob("*.distcp"))
+        for candidate in folders
+        if candidate.is_dir()
+    ):
         raise CheckpointError(
             f"{folder} is a distributed checkpoint of OLMo-core, which transformers does not load. Convert it with OLMo-core's "
             "src/examples/huggingface/convert_checkpoint_to_hf.py, or use the '-hf' repository."
@@ -352,9 +353,9 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def weight_files(folder: Path, *, trust: bool = False) -> list[Path]:
-    """The weight files that transformers would load, all there.
+    """The weight files that transformers would load; all of them exist.
 
-    Raises `CheckpointError` where there are none, where a shard is missing, and for pickled weights unless `trust`.
+    Raises `CheckpointError` if there are none, if a shard is missing, and for pickled weights unless `trust`.
     """
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
@@ -397,25 +398,27 @@ def _adapter_files(adapter: Path) -> list[Path]:
     return [config, weights]
 
 
-def _tokenizer(folder: Path, source: Source, tokenizer: str | None, trust: bool) -> Path:
-    """Where the tokenizer is: the one asked for, else the checkpoint's own, else its model's."""
+def _find_tokenizer(folder: Path, source: ModelSource, tokenizer: str | None, trust: bool) -> Path:
+    """The path of the requested tokenizer, or else of the checkpoint's own, or else of its model's."""
     if tokenizer is not None:
         path = Path(tokenizer).expanduser()
         if path.exists():
             return path.resolve()
         try:
-            inner, revision = find(tokenizer)
+            tokenizer_source, revision = find_source(tokenizer)
         except UnknownName:
             raise CheckpointError(
                 f"There is no tokenizer {tokenizer}. --tokenizer takes a folder, a tokenizer.json or a hub repository."
             ) from None
-        if inner.repository is not None:
-            return hub.download(inner.repository, revision or "main", trust=trust, weights=False)
-        assert inner.folder is not None  # noqa: S101
-        return _revision_folder(inner, inner.folder, revision or _default(inner))
-    for place in (folder, source.folder):
-        if place is not None and any((place / file).is_file() for file in TOKENIZER_FILES):
-            return place
+        if tokenizer_source.repository is not None:
+            return hub.download(tokenizer_source.repository, revision or "main", trust=trust, weights=False)
+        assert tokenizer_source.folder is not None  # noqa: S101
+        return _revision_folder(
+            tokenizer_source, tokenizer_source.folder, revision or _default_revision(tokenizer_source)
+        )
+    for candidate in (folder, source.folder):
+        if candidate is not None and any((candidate / file).is_file() for file in TOKENIZER_FILES):
+            return candidate
     raise CheckpointError(
         f"There is no tokenizer in {folder}. Name one with --tokenizer (a folder, a hub repository or a tokenizer.json)."
     )

@@ -1,6 +1,6 @@
-"""What the names of revisions tell: step, tokens, stage, ingredient. Names are parsed, never computed.
+"""Parses revision names into step, tokens, stage and ingredient, and selects among hundreds of revisions.
 
-Of hundreds of revisions a few are chosen, evenly by tokens (or steps) and stage by stage; where a series has gaps it is said.
+A selection is spread evenly by tokens (or steps) within each stage; gaps in a series are reported.
 
 Patterns: OLMo-1 ``step20000-tokens84B``, OLMo-2 ``stage2-ingredient1-step1000-tokens5B``, OLMo-3 ``stage1-step1000``,
 others ``step-N`` and ``stage3-step-N``; local training runs ``checkpoint-N, step_N, global_stepN, iter_N``.
@@ -18,19 +18,19 @@ from itertools import pairwise
 
 from evalkit.errors import UsageError
 
-PATTERN = re.compile(
+REVISION_PATTERN = re.compile(
     r"^(?:stage(\d+)-)?(?:ingredient(\d+)-)?(?:(?:global_)?step[-_]?|checkpoint-|iter_)(\d+)"
     r"(?:-tokens(\d+(?:\.\d+)?)([KMBT]))?(-.*)?$"
 )
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 TOKENS_PER_STEP = {"allenai/Olmo-3-1025-7B": 2**22}
-"""Known batch sizes of models whose revisions name no tokens; used for their first stage, and marked as derived."""
+"""Known batch sizes of models whose revision names state no tokens; applied to the first stage only, marked as derived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A revision's name and what it tells; all None where it follows no pattern (``main``)."""
+    """A revision's name and what it states; all None if it matches no pattern (``main``)."""
 
     name: str
     step: int | None = None
@@ -41,24 +41,24 @@ class Revision:
 
     @property
     def revision(self) -> str:
-        """The name, as checkpoints call it."""
+        """The name, under the attribute that checkpoints use."""
         return self.name
 
     @property
     def order(self) -> tuple[float, float, float, str]:
-        """Sorts by stage, ingredient, step; names without a step (``main``, ``final``) come last."""
+        """Sort key: stage, ingredient, step; names without a step (``main``, ``final``) come last."""
         if self.step is None:
             return (math.inf, math.inf, math.inf, self.name)
         return (self.stage or 0, self.ingredient or 0, self.step, self.name)
 
 
 def parse_revision(name: str, tokens_per_step: int | None = None) -> Revision:
-    """``stage2-ingredient1-step1000-tokens5B`` to a `Revision`; tokens in single tokens.
+    """Parse a name such as ``stage2-ingredient1-step1000-tokens5B`` (``5B`` becomes 5,000,000,000 tokens).
 
-    Where the name has no tokens and `tokens_per_step` is known, tokens are step × rate, marked as derived, for the
-    first stage only (later stages start from another count).
+    If the name states no tokens but `tokens_per_step` is given, tokens are step × rate and marked as derived. This applies
+    to the first stage only, since later stages start from a different count.
     """
-    match = PATTERN.match(name)
+    match = REVISION_PATTERN.match(name)
     if match is None:
         return Revision(name)
     stage, ingredient, step, tokens, unit, _ = match.groups()
@@ -74,152 +74,154 @@ def parse_revision(name: str, tokens_per_step: int | None = None) -> Revision:
     return revision
 
 
-# ----------------------------------------------------------------------------------------------------------- choosing
+# ---------------------------------------------------------------------------------------------------------- selection
 
-_EVERY = re.compile(r"^(\d+(?:\.\d+)?)\s*(?:([KMBT])(?:\s*tokens)?|steps?)$")
+_EVERY_PATTERN = re.compile(r"^(\d+(?:\.\d+)?)\s*(?:([KMBT])(?:\s*tokens)?|steps?)$")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which of a model's revisions are wanted. Every segment (a stage, an ingredient of one) keeps its first and last."""
+    """Which of a model's revisions to use. Every segment (a stage, or an ingredient of one) keeps its first and last."""
 
     every: str | None = None
-    """A distance: ``100B`` in tokens, ``1000steps`` in steps."""
+    """Spacing: ``100B`` in tokens or ``1000steps`` in steps."""
     max_points: int | None = None
-    """At most so many revisions, evenly by tokens (by steps where names tell no tokens)."""
+    """Maximum number of revisions, evenly spaced by tokens (by steps if names state no tokens)."""
     stage: int | None = None
-    """This stage of training alone."""
+    """Only this stage of training."""
 
     @property
-    def given(self) -> bool:
-        """Whether anything was chosen."""
+    def is_active(self) -> bool:
+        """Whether any field is set."""
         return (self.every, self.max_points, self.stage) != (None, None, None)
 
 
-def choose(revisions: Sequence[Revision], selection: Selection) -> list[Revision]:
-    """The revisions that are wanted, in the order of training.
+def select_revisions(revisions: Sequence[Revision], selection: Selection) -> list[Revision]:
+    """The selected revisions, in training order.
 
-    What tells no step (``main``) stands for itself and stays, unless a stage is asked for. Raises `UsageError` for a
-    distance that is not understood or that the names do not tell, for a stage that is not there, and for fewer points than
-    segments need.
+    Revisions without a step (``main``) are kept unless a stage is selected. Raises `UsageError` for a spacing that cannot
+    be parsed or that the names cannot be measured by, for a stage that does not exist, and for fewer points than the
+    segments' first and last revisions.
     """
-    chosen = sorted(revisions, key=lambda one: one.order)
+    selected = sorted(revisions, key=lambda revision: revision.order)
     if selection.stage is not None:
-        stages = sorted({one.stage for one in chosen if one.stage is not None})
-        chosen = [one for one in chosen if one.stage == selection.stage]
-        if not chosen:
-            there = f"there are {', '.join(map(str, stages))}" if stages else "the names tell no stages"
-            raise UsageError(f"No revision is of stage {selection.stage}: {there}.")
+        stages = sorted({revision.stage for revision in selected if revision.stage is not None})
+        selected = [revision for revision in selected if revision.stage == selection.stage]
+        if not selected:
+            available = f"there are {', '.join(map(str, stages))}" if stages else "the names tell no stages"
+            raise UsageError(f"No revision is of stage {selection.stage}: {available}.")
     if selection.every is not None:
-        chosen = _every(chosen, selection.every)
+        selected = _nearest_to_multiples(selected, selection.every)
     if selection.max_points is not None:
-        chosen = _at_most(chosen, selection.max_points)
-    return chosen
+        selected = _spread_evenly(selected, selection.max_points)
+    return selected
 
 
 def segments(revisions: Sequence[Revision]) -> list[list[Revision]]:
-    """Revisions by stage and ingredient, in the order of training; those without a step are not in it."""
-    found: dict[tuple[int | None, int | None], list[Revision]] = {}
-    for one in sorted(revisions, key=lambda one: one.order):
-        if one.step is not None:
-            found.setdefault((one.stage, one.ingredient), []).append(one)
-    return list(found.values())
+    """Revisions grouped by stage and ingredient, in training order; those without a step are left out."""
+    by_segment: dict[tuple[int | None, int | None], list[Revision]] = {}
+    for revision in sorted(revisions, key=lambda revision: revision.order):
+        if revision.step is not None:
+            by_segment.setdefault((revision.stage, revision.ingredient), []).append(revision)
+    return list(by_segment.values())
 
 
-def _every(revisions: Sequence[Revision], text: str) -> list[Revision]:
-    """Those nearest to the multiples of a distance, and the first and last of each segment."""
-    match = _EVERY.match(text.strip())
+def _nearest_to_multiples(revisions: Sequence[Revision], text: str) -> list[Revision]:
+    """The revisions nearest to multiples of a distance, plus the first and last of each segment."""
+    match = _EVERY_PATTERN.match(text.strip())
     distance = Decimal(match[1]) * UNITS.get(match[2] or "", 1) if match else Decimal(0)
     if match is None or distance <= 0:
         raise UsageError(f"--every takes tokens, as 100B, or steps, as 1000steps; not '{text}'.")
-    kept = {one.name for one in revisions if one.step is None}
+    kept = {revision.name for revision in revisions if revision.step is None}
     for segment in segments(revisions):
         unit = "tokens" if match[2] else "step"
-        if any(getattr(one, unit) is None for one in segment):
+        if any(getattr(revision, unit) is None for revision in segment):
             raise UsageError(
                 f"The name {segment[0].name} tells no tokens, so --every {text} cannot be measured. Give steps, as 1000steps."
             )
-        places = [Decimal(getattr(one, unit)) for one in segment]
+        positions = [Decimal(getattr(revision, unit)) for revision in segment]
         kept |= {segment[0].name, segment[-1].name}
-        for multiple in range(int(places[0] // distance) + 1, int(places[-1] // distance) + 1):
-            nearest = min(range(len(segment)), key=lambda i: (abs(places[i] - multiple * distance), i))
-            if abs(places[nearest] - multiple * distance) <= distance / 2:  # else a gap, which nothing fills
+        for multiple in range(int(positions[0] // distance) + 1, int(positions[-1] // distance) + 1):
+            nearest = min(range(len(segment)), key=lambda i: (abs(positions[i] - multiple * distance), i))
+            if abs(positions[nearest] - multiple * distance) <= distance / 2:  # otherwise there is a gap here
                 kept.add(segment[nearest].name)
-    return [one for one in revisions if one.name in kept]
+    return [revision for revision in revisions if revision.name in kept]
 
 
-def _at_most(revisions: Sequence[Revision], most: int) -> list[Revision]:
-    """At most so many, spread evenly; each segment gets its share by length, two at least."""
-    if len(revisions) <= most:
+def _spread_evenly(revisions: Sequence[Revision], limit: int) -> list[Revision]:
+    """At most `limit` revisions, evenly spaced; each segment gets at least two and otherwise a share by its length."""
+    if len(revisions) <= limit:
         return list(revisions)
-    alone = [one.name for one in revisions if one.step is None]
+    without_step = [revision.name for revision in revisions if revision.step is None]
     parts = segments(revisions)
     shares = [min(2, len(part)) for part in parts]
-    least = len(alone) + sum(shares)
-    if most < least:
+    required = len(without_step) + sum(shares)
+    if limit < required:
         raise UsageError(
-            f"--max-points {most} is too few: the first and last of each stage are {least}. "
+            f"--max-points {limit} is too few: the first and last of each stage are {required}. "
             "Give more, or choose a stage with --stage."
         )
-    told = all(one.tokens is not None for part in parts for one in part)
-    places = [[float((one.tokens if told else one.step) or 0) for one in part] for part in parts]
-    spans = [xs[-1] - xs[0] if told or len(parts) == 1 else float(len(xs)) for xs in places]
-    for _ in range(most - least):
-        open_ = [i for i, part in enumerate(parts) if shares[i] < len(part)]
-        if open_:
-            shares[max(open_, key=lambda i: spans[i] / max(1, shares[i] - 1))] += 1
-    kept = set(alone)
-    for part, xs, share in zip(parts, places, shares, strict=True):
-        kept |= {part[i].name for i in evenly(xs, share)}
-    return [one for one in revisions if one.name in kept]
+    all_state_tokens = all(revision.tokens is not None for part in parts for revision in part)
+    positions = [
+        [float((revision.tokens if all_state_tokens else revision.step) or 0) for revision in part] for part in parts
+    ]
+    spans = [xs[-1] - xs[0] if all_state_tokens or len(parts) == 1 else float(len(xs)) for xs in positions]
+    for _ in range(limit - required):
+        extensible = [i for i, part in enumerate(parts) if shares[i] < len(part)]
+        if extensible:
+            shares[max(extensible, key=lambda i: spans[i] / max(1, shares[i] - 1))] += 1
+    kept = set(without_step)
+    for part, xs, share in zip(parts, positions, shares, strict=True):
+        kept |= {part[i].name for i in evenly_spaced(xs, share)}
+    return [revision for revision in revisions if revision.name in kept]
 
 
-def evenly(places: Sequence[float], count: int) -> list[int]:
-    """Positions of `count` of the sorted `places`, first and last among them, as evenly spaced as they allow.
+def evenly_spaced(positions: Sequence[float], count: int) -> list[int]:
+    """Indices of `count` of the sorted `positions`, including the first and last, as evenly spaced as possible.
 
-    Those nearest to an even grid; where a gap gives two points of the grid the same place, what is left goes where the
-    distance to those chosen is largest.
+    These are the nearest to an even grid. If a gap maps two grid points to the same position, each leftover goes to the
+    position farthest from all chosen ones.
     """
-    if count >= len(places):
-        return list(range(len(places)))
+    if count >= len(positions):
+        return list(range(len(positions)))
     if count == 1:
-        return [len(places) - 1]
-    first, last = places[0], places[-1]
-    chosen = {0, len(places) - 1}
+        return [len(positions) - 1]
+    first, last = positions[0], positions[-1]
+    indices = {0, len(positions) - 1}
     for k in range(1, count - 1):
-        wanted = first + (last - first) * k / (count - 1)
-        chosen.add(min(range(len(places)), key=lambda i: (abs(places[i] - wanted), i)))
-    while len(chosen) < count:
-        free = [i for i in range(len(places)) if i not in chosen]
-        chosen.add(max(free, key=lambda i: (min(abs(places[i] - places[j]) for j in chosen), -i)))
-    return sorted(chosen)
+        grid_point = first + (last - first) * k / (count - 1)
+        indices.add(min(range(len(positions)), key=lambda i: (abs(positions[i] - grid_point), i)))
+    while len(indices) < count:
+        remaining = [i for i in range(len(positions)) if i not in indices]
+        indices.add(max(remaining, key=lambda i: (min(abs(positions[i] - positions[j]) for j in indices), -i)))
+    return sorted(indices)
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Revisions that a regular series lacks."""
+    """Revisions missing from a regular series."""
 
     before: str
     after: str
     missing: int
     distance: int
-    """The series' usual distance in steps."""
+    """The series' usual spacing in steps."""
 
 
-def gaps(revisions: Sequence[Revision]) -> list[Gap]:
-    """Where a segment's regular series of steps has gaps. A series without a usual distance (at least half of its
-    neighbours are that far apart) has none."""
-    found = []
+def find_gaps(revisions: Sequence[Revision]) -> list[Gap]:
+    """Gaps in each segment's series of steps. A series is regular, and can have gaps, if at least half of its neighbours
+    are the same distance apart."""
+    gaps = []
     for segment in segments(revisions):
-        steps = [one.step or 0 for one in segment]
-        between = [later - earlier for earlier, later in pairwise(steps)]
-        if len(between) < 3:
+        steps = [revision.step or 0 for revision in segment]
+        distances = [later - earlier for earlier, later in pairwise(steps)]
+        if len(distances) < 3:
             continue
-        usual, times = Counter(between).most_common(1)[0]
-        if 2 * times < len(between) or usual <= 0:
+        usual_distance, count = Counter(distances).most_common(1)[0]
+        if 2 * count < len(distances) or usual_distance <= 0:
             continue
-        for i, distance in enumerate(between):
-            missing = round(distance / usual) - 1
+        for i, distance in enumerate(distances):
+            missing = round(distance / usual_distance) - 1
             if missing > 0:
-                found.append(Gap(segment[i].name, segment[i + 1].name, missing, usual))
-    return found
+                gaps.append(Gap(segment[i].name, segment[i + 1].name, missing, usual_distance))
+    return gaps

@@ -1,7 +1,7 @@
-"""Which checkpoint folders are finished, and which are still being written.
+"""Tells finished checkpoint folders from those still being written.
 
-A folder of evalkit's own training is finished when its `MARKER` is there. Another trainer's is finished when every
-safetensors file is as long as its header says, all shards of an index are there, ``trainer_state.json`` (if any) parses,
+A checkpoint of evalkit's own training is finished once it contains `FINISHED_MARKER`. Another trainer's is finished when
+every safetensors file is as long as its header says, all shards of the index exist, ``trainer_state.json`` (if any) parses,
 and nothing in it has changed for `QUIET_SECONDS`.
 """
 
@@ -16,37 +16,38 @@ from evalkit.checkpoints.revisions import parse_revision
 from evalkit.errors import CheckpointError
 from evalkit.system.files import write_json
 
-MARKER = "evalkit-finished.json"
-WRITTEN = "recipe.yaml"
+FINISHED_MARKER = "evalkit-finished.json"
+RECIPE_FILE = "recipe.yaml"
+"""Present in the folder of every evalkit training."""
 QUIET_SECONDS = 30.0
-ADAPTER = "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def mark_finished(folder: Path, step: int) -> None:
-    """Say that a checkpoint is whole: the last thing that is written into it."""
-    write_json(folder / MARKER, {"step": step, "finished": True})
+    """Mark a checkpoint as complete. This must be the last file written into it."""
+    write_json(folder / FINISHED_MARKER, {"step": step, "finished": True})
 
 
 def marked_step(folder: Path) -> int | None:
-    """The step of a checkpoint with a marker; None without one."""
+    """The step of a checkpoint marked as complete; None without a marker."""
     try:
-        return int(json.loads((folder / MARKER).read_text(encoding="utf-8"))["step"])
+        return int(json.loads((folder / FINISHED_MARKER).read_text(encoding="utf-8"))["step"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def own_checkpoints(place: Path) -> list[tuple[int, Path]]:
-    """Steps and folders of the finished checkpoints of evalkit's own training in `place`, in order."""
-    found = []
-    for folder in place.glob("checkpoint-*"):
+def finished_checkpoints(training: Path) -> list[tuple[int, Path]]:
+    """Steps and folders of the finished checkpoints in the folder of one of evalkit's trainings, in order."""
+    steps_and_folders = []
+    for folder in training.glob("checkpoint-*"):
         step = marked_step(folder)
         if step is not None:
-            found.append((step, folder))
-    return sorted(found)
+            steps_and_folders.append((step, folder))
+    return sorted(steps_and_folders)
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
-    """Folders directly in `folder` that are named like checkpoints, in the order of training."""
+    """Folders directly inside `folder` with names of checkpoints, in training order."""
     try:
         children = [child for child in folder.iterdir() if child.is_dir()]
     except OSError:
@@ -55,11 +56,17 @@ def checkpoint_folders(folder: Path) -> list[Path]:
     return sorted(named, key=lambda child: parse_revision(child.name).order)
 
 
-def unfinished(folder: Path, *, own: bool, quiet: float = QUIET_SECONDS) -> str:
-    """Why a checkpoint folder cannot be scored yet; empty where it can. `own`: evalkit trains here and marks what is whole."""
+def unfinished_reason(
+    folder: Path, *, trained_by_evalkit: bool, quiet: float = QUIET_SECONDS
+) -> str:
+    """Why a checkpoint folder cannot be scored yet, or an empty string if it can.
+
+    `trained_by_evalkit`: only the marker counts, since evalkit marks complete checkpoints. `quiet`: seconds without changes
+    after which another trainer's checkpoint counts as complete.
+    """
     if marked_step(folder) is not None:
         return ""
-    if own:
+    if trained_by_evalkit:
         return "it is still being written"
     try:
         files = [file for file in folder.rglob("*") if file.is_file()]
@@ -83,7 +90,7 @@ def unfinished(folder: Path, *, own: bool, quiet: float = QUIET_SECONDS) -> str:
         missing = sorted(shard for shard in shards if not (folder / shard).is_file())
         if missing:
             return f"the shard {missing[0]} is not there yet"
-    elif not (folder / "model.safetensors").is_file() and not (folder / ADAPTER).is_file():
+    elif not (folder / "model.safetensors").is_file() and not (folder / ADAPTER_WEIGHTS).is_file():
         return "its index is not there yet"
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         return "its config.json is not there yet"

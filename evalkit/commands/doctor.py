@@ -10,9 +10,9 @@ from evalkit.commands.terminal import clean, print_json, size, stdout
 
 def doctor(as_json: Json = False, debug: Debug = False) -> None:
     """Say what this machine can run, and what is missing."""
-    from evalkit.doctor import examine
+    from evalkit.doctor import collect_facts
 
-    facts = examine()
+    facts = collect_facts()
     if as_json:
         print_json(facts)
         return

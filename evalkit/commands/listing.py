@@ -17,7 +17,7 @@ from evalkit.checkpoints.revisions import Revision
 from evalkit.commands.options import Bundle, Data, Debug, Every, Json, MaxPoints, Output, Split, Stage, TasksDir
 from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
 from evalkit.errors import UnknownName, UsageError
-from evalkit.task import DomainLine, TaskOptions
+from evalkit.task import DomainInfo, TaskOptions
 
 app = typer.Typer(
     help="List what there is: tasks, suites, domains, models, checkpoints, engines, runs.", no_args_is_help=True
@@ -33,7 +33,7 @@ def list_tasks(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug =
     A task is asked for as NAME[:FORM][::REGIME]: arc_easy, arc_easy::olmes, arc_easy:mc::olmes.
     """
     if tasks_dir is not None:
-        registry.load_folder(tasks_dir)
+        registry.load_tasks_dir(tasks_dir)
     entries = list(registry.tasks)
     if as_json:
         print_json(
@@ -119,7 +119,9 @@ def list_domains(
       evalkit list domains my-texts/
     """
     options = TaskOptions(data=data, bundle=bundle, split=split)
-    lines = [(str(task.name.base), line) for task in _text_tasks(name or WHOLE, options) for line in task.listing()]
+    lines = [
+        (str(task.name.base), line) for task in _text_tasks(name or WHOLE, options) for line in task.domain_infos()
+    ]
     if as_json:
         print_json([{"task": task, **asdict(line)} for task, line in lines])
         return
@@ -145,7 +147,7 @@ def list_domains(
     say(f"{domains:,} domain{'s' * (domains != 1)} in {places:,} source{'s' * (places != 1)}.")
 
 
-def _ordinary(lines: Sequence[DomainLine]) -> str:
+def _ordinary(lines: Sequence[DomainInfo]) -> str:
     counted = sum(line.ordinary for line in lines)
     return "yes" if counted == len(lines) else "no" if not counted else f"{counted} of {len(lines)}"
 
@@ -263,17 +265,17 @@ def list_checkpoints(
       evalkit list checkpoints olmo-tiny --max-points 4
     """
     from evalkit.checkpoints.resolve import list_revisions
-    from evalkit.checkpoints.revisions import Selection, choose, gaps
+    from evalkit.checkpoints.revisions import Selection, find_gaps, select_revisions
 
     found = list_revisions(model)
-    missing = {gap.after: gap for gap in gaps(found)}
+    missing = {gap.after: gap for gap in find_gaps(found)}
     if revisions:
         for glob in revisions:
             if not any(fnmatchcase(one.name, glob) for one in found):
                 raise UnknownName("revision", glob, [one.name for one in found], f"{model} has {len(found)}.")
         found = [one for one in found if any(fnmatchcase(one.name, glob) for glob in revisions)]
     selection = Selection(every, max_points, stage)
-    chosen = {one.name for one in choose(found, selection)}
+    chosen = {one.name for one in select_revisions(found, selection)}
     if as_json:
         print_json(
             [
@@ -296,7 +298,7 @@ def list_checkpoints(
     for one in found:
         tokens = _count(one.tokens) + (" (derived)" if one.tokens_derived else "")
         lacks = f"{missing[one.name].missing} missing before" if one.name in missing else ""
-        mark = ["yes" if one.name in chosen else ""] if selection.given else []
+        mark = ["yes" if one.name in chosen else ""] if selection.is_active else []
         rows.append((f"{model}@{one.name}", *([_stage(one)] if staged else []), _count(one.step), tokens, lacks, *mark))
     columns = [
         "checkpoint",
@@ -304,10 +306,10 @@ def list_checkpoints(
         "step",
         "tokens",
         "",
-        *(["chosen"] if selection.given else []),
+        *(["chosen"] if selection.is_active else []),
     ]
     print_table(columns, rows, right=["step", "tokens"])
-    if selection.given:
+    if selection.is_active:
         say(f"{len(chosen):,} of {len(found):,} checkpoints would be scored.")
     for gap in missing.values():
         say(

@@ -66,7 +66,7 @@ class Drawn:
             self._bar.start()
             self._task = self._bar.add_task(clean(label), total=total_tokens, completed=found_tokens)
 
-    def at(self, tasks: Sequence[str], done: int, total: int) -> None:
+    def enter_tasks(self, tasks: Sequence[str], done: int, total: int) -> None:
         if total < 2 or not tasks:
             return
         names = tasks[0] if len(tasks) == 1 else f"{tasks[0]} … {tasks[-1]}"

@@ -115,7 +115,7 @@ def metrics(
     from evalkit.statistics.domain_weights import read_weights
 
     if tasks_dir is not None:
-        registry.load_folder(tasks_dir)
+        registry.load_tasks_dir(tasks_dir)
     weights = None if domain_weights is None else read_weights(domain_weights)
     answer = []
     for folder in runs:

@@ -77,7 +77,7 @@ def _score(options: RunOptions, as_json: bool) -> None:
     failed: SomeFailed | None = None
     runs: Sequence[Run]
     try:
-        runs = api.run_options(options, command=shlex.join(["evalkit", *sys.argv[1:]]), progress=Drawn())
+        runs = api.run_with_options(options, command=shlex.join(["evalkit", *sys.argv[1:]]), progress=Drawn())
     except SomeFailed as error:
         failed, runs = error, error.runs
     if as_json:

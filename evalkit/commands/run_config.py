@@ -18,7 +18,7 @@ def read(file: Path | None, given: Mapping[str, Any]) -> RunOptions:
     Raises `UsageError` that names the file, the option and what is wrong with it.
     """
     written = _load(file) if file is not None else {}
-    names = RunOptions.names()
+    names = RunOptions.field_by_option_name()
     kept = {key: value for key, value in written.items() if names.get(str(key).replace("_", "-")) not in given}
     return RunOptions.make({**kept, **given}, command="evalkit run", where=str(file or ""), given=given)
 

@@ -60,7 +60,7 @@ def show(
     from evalkit.task import TaskOptions
 
     if tasks_dir is not None:
-        registry.load_folder(tasks_dir)
+        registry.load_tasks_dir(tasks_dir)
     if doc is not None or (Path(what) / "run.json").is_file():
         if doc is None:
             raise UsageError(f"{what} is a run. Say with --doc which of its documents to show.")
@@ -128,7 +128,7 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
         for prompt, encoded in zip(prompts, encoder.encode(prompts, max_length=task.max_length), strict=True):
             for request in encoded.requests:
                 ids = list(request.tokens)
-                strings = tokenizer.strings(ids)
+                strings = tokenizer.token_strings(ids)
                 if as_json:
                     line = {
                         "doc_id": position,

@@ -18,19 +18,19 @@ OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 Row = dict[str, Any]
 
 
-def told_offline() -> bool:
+def offline_requested() -> bool:
     """Whether the person told Hugging Face's libraries to stay offline (they then read their own cache)."""
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
 
 
 def reachable() -> bool:
     """Whether the hub answers; asked once a process, together with models."""
-    return not told_offline() and hub.reachable()
+    return not offline_requested() and hub.reachable()
 
 
 def revision(repo: str) -> str | None:
     """The commit of a data set on the hub; None offline, where the cached one is used."""
-    if told_offline():
+    if offline_requested():
         return None
     from huggingface_hub import HfApi
 
@@ -42,7 +42,7 @@ def revision(repo: str) -> str | None:
 
 def load(repo: str, config: str | None, split: str, commit: str | None) -> list[Row]:
     """All rows of a split, in the data set's order. No code of a repository is ever run."""
-    if not told_offline() and not reachable():
+    if not offline_requested() and not reachable():
         raise DataUnavailable(
             f"The Hugging Face hub cannot be reached, so {repo} cannot be read from it. Check the network or the proxy, "
             "set HF_HUB_OFFLINE=1 to use what the hub's own cache holds, or take --data-source bundle or a folder."
@@ -62,7 +62,7 @@ def files(repo: str, patterns: list[str], advice: str) -> Path:
     `advice` ends every error: how to get access, or to give the files.
     """
     online = reachable()
-    if not online and not told_offline():
+    if not online and not offline_requested():
         raise DataUnavailable(f"The Hugging Face hub cannot be reached, so {repo} cannot be read from it. {advice}")
     from huggingface_hub import snapshot_download
 

@@ -82,7 +82,7 @@ class HubSource:
 
     def _commit(self, repo: str) -> str | None:
         if repo not in self._commits:
-            self._commits[repo] = hub.revision(repo) if hub.told_offline() or hub.reachable() else None
+            self._commits[repo] = hub.revision(repo) if hub.offline_requested() or hub.reachable() else None
         return self._commits[repo]
 
 

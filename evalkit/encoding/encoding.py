@@ -1,4 +1,4 @@
-"""Text to token ids: every convention that moves a number is one named function here.
+"""Turns text into token ids. Every convention that affects scores is one named function here.
 
 Sources: lm-evaluation-harness 0.4.13 (``TemplateLM._encode_pair``, ``HFLM._loglikelihood_tokens``,
 ``utils.get_rolling_token_windows``) for `split_joint`, `truncate_left` and `windows_catwalk`; Catwalk for
@@ -19,18 +19,18 @@ from evalkit.records import PrefixPolicy, Prompt, Request, Window
 Ids = list[int]
 
 UNLIMITED = 10**15
-"""Tokenizers without a limit carry ``model_max_length`` of about 1e30; anything above this means none."""
+"""Tokenizers without a limit have a ``model_max_length`` of about 1e30; any value above this means no limit."""
 FALLBACK_MAX_LENGTH = 2048
 
 
-def max_length_of(config: dict[str, Any], tokenizer: Tokenizer | None = None, wanted: int | None = None) -> int:
-    """Positions that a model takes: the user's value, else the config's, else the tokenizer's, else 2,048.
+def max_length_of(config: dict[str, Any], tokenizer: Tokenizer | None = None, requested: int | None = None) -> int:
+    """Maximum context length in tokens: the user's value, else the config's, else the tokenizer's, else 2,048.
 
-    Order of the config's names as in lm-eval: ``text_config`` first, then ``n_positions``,
+    The config's keys are tried in lm-eval's order: ``text_config`` first, then ``n_positions``,
     ``max_position_embeddings``, ``n_ctx``.
     """
-    if wanted is not None:
-        return wanted
+    if requested is not None:
+        return requested
     for part in (config.get("text_config") or {}, config):
         for name in ("n_positions", "max_position_embeddings", "n_ctx"):
             value = part.get(name)
@@ -41,7 +41,7 @@ def max_length_of(config: dict[str, Any], tokenizer: Tokenizer | None = None, wa
 
 
 def lm_eval_prefix(tokenizer: Tokenizer) -> int:
-    """lm-eval's prefix token: BOS, else EOS, from the tokenizer and never from the model's config."""
+    """lm-eval's prefix token: BOS, else EOS, taken from the tokenizer and never from the model's config."""
     for token in (tokenizer.bos_id, tokenizer.eos_id):
         if token is not None:
             return token
@@ -51,7 +51,7 @@ def lm_eval_prefix(tokenizer: Tokenizer) -> int:
 
 
 def prefix_token(tokenizer: Tokenizer, policy: PrefixPolicy) -> int:
-    """The token put before a text: ``eos`` (Paloma's released code) or ``bos`` (else EOS where there is none)."""
+    """The token put before a text: EOS for ``eos`` (Paloma's released code), BOS (else EOS) for ``bos``."""
     if policy == "bos":
         return lm_eval_prefix(tokenizer)
     if tokenizer.eos_id is None:
@@ -61,27 +61,27 @@ def prefix_token(tokenizer: Tokenizer, policy: PrefixPolicy) -> int:
     return tokenizer.eos_id
 
 
-def move_white_space(context: str, continuation: str) -> tuple[str, str]:
-    """Trailing white space of the context goes to the front of the continuation (lm-eval)."""
+def move_trailing_whitespace(context: str, continuation: str) -> tuple[str, str]:
+    """Move the context's trailing whitespace to the front of the continuation (lm-eval)."""
     stripped = context.rstrip()
     return stripped, context[len(stripped) :] + continuation
 
 
 def split_joint(whole: Ids, context: Ids) -> tuple[Ids, Ids]:
-    """lm-eval's split of jointly encoded ids: ``ctx + whole[len(ctx):]``.
+    """lm-eval's split of jointly encoded ids: ``context + whole[len(context):]``.
 
-    Where a merge crosses the border this is not ``whole``: the convention is kept literally.
+    If a merge crosses the boundary this differs from ``whole``; the convention is reproduced literally.
     """
     return context, whole[len(context) :]
 
 
 def split_separate(context: Ids, continuation: Ids, eos: int) -> tuple[Ids, Ids]:
-    """Catwalk's split: both encoded alone without special tokens; an empty context is ``[EOS]``."""
+    """Catwalk's split: both are encoded separately without special tokens; an empty context becomes ``[EOS]``."""
     return context or [eos], continuation
 
 
-def empty_context(continuation: Ids, prefix: int) -> tuple[Ids, Ids]:
-    """lm-eval's empty context: the prefix token; one that the continuation already starts with is not doubled."""
+def split_empty_context(continuation: Ids, prefix: int) -> tuple[Ids, Ids]:
+    """lm-eval's empty context: the prefix token, unless the continuation already starts with it."""
     if continuation and continuation[0] == prefix:
         return continuation[:1], continuation[1:]
     return [prefix], continuation
@@ -90,7 +90,7 @@ def empty_context(continuation: Ids, prefix: int) -> tuple[Ids, Ids]:
 def truncate_left(context: Ids, continuation: Ids, max_length: int) -> tuple[Ids, int, int]:
     """Keep the last ``max_length + 1`` ids (the last one is never fed).
 
-    Returns the ids, the position of the first scored one, and how many were cut. Raises `ScoringError` for an empty
+    Returns the ids, the position of the first scored id, and the number of ids cut. Raises `ScoringError` for an empty
     continuation and for one longer than `max_length`.
     """
     if not continuation:
@@ -100,44 +100,44 @@ def truncate_left(context: Ids, continuation: Ids, max_length: int) -> tuple[Ids
             f"A continuation of {len(continuation)} tokens is longer than the model's {max_length} positions."
         )
     ids = context + continuation
-    cut = max(0, len(ids) - (max_length + 1))
-    ids = ids[cut:]
-    return ids, len(ids) - len(continuation), cut
+    n_cut = max(0, len(ids) - (max_length + 1))
+    ids = ids[n_cut:]
+    return ids, len(ids) - len(continuation), n_cut
 
 
 def windows_strict(ids: Ids, prefix: int, length: int) -> list[tuple[Ids, int]]:
-    """The Paloma paper's windows: disjoint inputs, each later window given one token of context.
+    """The Paloma paper's windows: disjoint inputs; each window after the first has one token of context.
 
-    Returns ``(tokens, start)`` a window: every id of the text is scored exactly once.
+    Returns ``(tokens, start)`` per window; every id of the text is scored exactly once.
     """
     row = [prefix, *ids]
     return [(row[first : first + length + 1], 1) for first in range(0, len(ids), length)]
 
 
 def windows_catwalk(ids: Ids, prefix: int, length: int) -> list[tuple[Ids, int]]:
-    """Catwalk's, lm-eval's and OLMES's windows: as `windows_strict`, but the last short window is filled to the left
-    with earlier tokens and scores only what is left. (A text of one window is the same in both.)"""
+    """Catwalk's, lm-eval's and OLMES's windows: like `windows_strict`, but a short last window is extended to the left with
+    earlier tokens, of which none is scored again. A text of one window is the same in both."""
     windows = windows_strict(ids, prefix, length)
     if len(windows) > 1:
-        left = len(windows[-1][0]) - 1
+        n_scored = len(windows[-1][0]) - 1
         row = ids[-(length + 1) :]
-        windows[-1] = (row, len(row) - left)
+        windows[-1] = (row, len(row) - n_scored)
     return windows
 
 
-def in_chat(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
-    """A question in the tokenizer's chat template: the context is one user's message, the continuation is the answer.
+def apply_chat_template(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
+    """Format a question with the tokenizer's chat template: the context as a user message, the continuation as the answer.
 
-    As lm-evaluation-harness 0.4.13 does with ``--apply_chat_template`` and without ``--fewshot_as_multiturn``
-    (``ConfigurableTask.construct_requests``): the delimiter between context and continuation goes, here the white space
-    before the continuation. The template brings its own special tokens, so both are encoded apart, without more of them.
-    Texts, and continuations without a context, stay as they are.
+    Follows lm-evaluation-harness 0.4.13 with ``--apply_chat_template`` and without ``--fewshot_as_multiturn``
+    (``ConfigurableTask.construct_requests``): the delimiter between context and continuation, here the continuation's
+    leading whitespace, is dropped. The template contains its own special tokens, so both are encoded separately without
+    adding any. Texts and continuations without a context are returned unchanged.
     """
     if prompt.encoding not in ("joint", "separate") or not prompt.context:
         return prompt
     return replace(
         prompt,
-        context=tokenizer.as_user(prompt.context),
+        context=tokenizer.format_user_message(prompt.context),
         continuation=prompt.continuation.lstrip() or prompt.continuation,
         encoding="separate",
     )
@@ -145,16 +145,17 @@ def in_chat(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The requests of one prompt (several for a long text) and what was cut from it."""
+    """The requests of one prompt; several for a long text."""
 
     requests: tuple[Request, ...]
     truncated: int = 0
+    """Number of tokens cut from the left of the context."""
 
 
 class Encoder:
-    """Prompts to requests under one tokenizer, window rule and prefix policy.
+    """Encodes prompts as requests with one tokenizer, window rule and prefix policy.
 
-    `max_length` is the model's number of positions; a task may ask for less (OLMES and olmo1: 2,048).
+    `max_length` is the model's maximum context length; a task may set a smaller one (OLMES and olmo1: 2,048).
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class Encoder:
         self.prefix: PrefixPolicy = prefix
         self.chat = chat
         if chat:
-            tokenizer.as_user("")  # one that has no template is refused here
+            tokenizer.format_user_message("")  # raises now if there is no template
 
     def encode(
         self,
@@ -180,84 +181,89 @@ class Encoder:
         *,
         max_length: int | None = None,
         keep_tokens: bool = True,
-        plain: bool = False,
+        skip_chat_template: bool = False,
     ) -> list[Encoded]:
-        """One `Encoded` a prompt, in order. Each distinct string is tokenised once. `plain`: never in a chat template.
+        """One `Encoded` per prompt, in order. Each distinct string is tokenized once.
 
-        Raises `ScoringError` where a prompt cannot be scored (its own strings in the message).
+        Raises `ScoringError` for a prompt that cannot be scored, quoting its continuation.
         """
         length = min(self.max_length, max_length or self.max_length)
-        if self.chat and not plain:
-            prompts = [in_chat(prompt, self.tokenizer) for prompt in prompts]
-        strings = _Strings(self.tokenizer)
-        pairs = [self._pair(prompt, strings) for prompt in prompts]
-        strings.run()
+        if self.chat and not skip_chat_template:
+            prompts = [apply_chat_template(prompt, self.tokenizer) for prompt in prompts]
+        tokenized = _TokenizedStrings(self.tokenizer)
+        string_pairs = [self._collect_strings(prompt, tokenized) for prompt in prompts]
+        tokenized.tokenize()
         return [
-            self._encode(prompt, pair, strings, length, keep_tokens)
-            for prompt, pair in zip(prompts, pairs, strict=True)
+            self._encode(prompt, string_pair, tokenized, length, keep_tokens)
+            for prompt, string_pair in zip(prompts, string_pairs, strict=True)
         ]
 
-    def _pair(self, prompt: Prompt, strings: _Strings) -> tuple[str, str]:
-        """The strings of a prompt as they are tokenised, noted in `strings`."""
+    def _collect_strings(self, prompt: Prompt, tokenized: _TokenizedStrings) -> tuple[str, str]:
+        """Add the prompt's strings to `tokenized`; returns its context and continuation as they are split."""
         context, continuation = prompt.context, prompt.continuation
         if prompt.encoding == "joint" and context:
-            context, continuation = move_white_space(context, continuation)
+            context, continuation = move_trailing_whitespace(context, continuation)
         if prompt.encoding == "joint":
             if context:
-                strings.add(context + continuation, self._special(context + continuation))
-                strings.add(context, self._special(context))
+                tokenized.add(context + continuation, self._adds_special_tokens(context + continuation))
+                tokenized.add(context, self._adds_special_tokens(context))
             else:
-                strings.add(continuation, False)
+                tokenized.add(continuation, False)
         elif prompt.encoding == "separate":
-            strings.add(context, False)
-            strings.add(continuation, False)
+            tokenized.add(context, False)
+            tokenized.add(continuation, False)
         else:
-            strings.add(continuation, prompt.encoding == "rolling_lm_eval" and self._special(continuation))
+            tokenized.add(
+                continuation, prompt.encoding == "rolling_lm_eval" and self._adds_special_tokens(continuation)
+            )
         return context, continuation
 
-    def _special(self, text: str) -> bool:
-        """lm-eval's rule: the tokenizer's default special tokens, none where the text already starts with BOS."""
+    def _adds_special_tokens(self, text: str) -> bool:
+        """lm-eval's rule: use the tokenizer's default special tokens unless the text already starts with BOS."""
         if not self.tokenizer.adds_bos:
             return True
         return not text.startswith(self.tokenizer.decode([lm_eval_prefix(self.tokenizer)]))
 
     def _encode(
-        self, prompt: Prompt, pair: tuple[str, str], strings: _Strings, length: int, keep_tokens: bool
+        self, prompt: Prompt, string_pair: tuple[str, str], tokenized: _TokenizedStrings, length: int, keep_tokens: bool
     ) -> Encoded:
-        context, continuation = pair
+        context, continuation = string_pair
         if prompt.encoding in ("rolling", "rolling_lm_eval"):
-            return self._encode_text(prompt, strings, length, keep_tokens)
+            return self._encode_text(prompt, tokenized, length, keep_tokens)
         if prompt.encoding == "separate":
             if self.tokenizer.eos_id is None:
                 raise UsageError("The tokenizer names no EOS token, which this regime puts before an empty context.")
-            split = split_separate(strings[context, False], strings[continuation, False], self.tokenizer.eos_id)
+            split = split_separate(tokenized[context, False], tokenized[continuation, False], self.tokenizer.eos_id)
         elif context:
-            whole = context + continuation
-            split = split_joint(strings[whole, self._special(whole)], strings[context, self._special(context)])
+            full_text = context + continuation
+            split = split_joint(
+                tokenized[full_text, self._adds_special_tokens(full_text)],
+                tokenized[context, self._adds_special_tokens(context)],
+            )
         else:
-            split = empty_context(strings[continuation, False], lm_eval_prefix(self.tokenizer))
+            split = split_empty_context(tokenized[continuation, False], lm_eval_prefix(self.tokenizer))
         try:
-            ids, start, cut = truncate_left(*split, length)
+            ids, start, n_cut = truncate_left(*split, length)
         except ScoringError as error:
             shown = continuation if len(continuation) <= 60 else continuation[:57] + "..."
             raise ScoringError(f"{error} (continuation {shown!r})") from None
-        return Encoded((Request(array("i", ids), start, keep_tokens),), cut)
+        return Encoded((Request(array("i", ids), start, keep_tokens),), n_cut)
 
-    def _encode_text(self, prompt: Prompt, strings: _Strings, length: int, keep_tokens: bool) -> Encoded:
+    def _encode_text(self, prompt: Prompt, tokenized: _TokenizedStrings, length: int, keep_tokens: bool) -> Encoded:
         if prompt.encoding == "rolling_lm_eval":
-            ids = strings[prompt.continuation, self._special(prompt.continuation)]
+            ids = tokenized[prompt.continuation, self._adds_special_tokens(prompt.continuation)]
             windows = windows_catwalk(ids, lm_eval_prefix(self.tokenizer), length)
         else:
-            ids = strings[prompt.continuation, False]
-            rule = windows_strict if self.window == "strict" else windows_catwalk
-            windows = rule(ids, prefix_token(self.tokenizer, self.prefix), length)
+            ids = tokenized[prompt.continuation, False]
+            split_into_windows = windows_strict if self.window == "strict" else windows_catwalk
+            windows = split_into_windows(ids, prefix_token(self.tokenizer, self.prefix), length)
         if not windows:
             raise ScoringError("An empty text has no tokens to score.")
         return Encoded(tuple(Request(array("i", tokens), start, keep_tokens) for tokens, start in windows))
 
 
-class _Strings:
-    """Distinct strings to tokenise, in one batch a kind."""
+class _TokenizedStrings:
+    """Distinct strings and their token ids; tokenized in two batches, without and with special tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -266,7 +272,7 @@ class _Strings:
     def add(self, text: str, special: bool) -> None:
         self._ids[text, special] = []
 
-    def run(self) -> None:
+    def tokenize(self) -> None:
         for special in (False, True):
             texts = [text for text, kind in self._ids if kind is special]
             if texts:

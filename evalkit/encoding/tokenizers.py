@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer: fast batch encoding, its special tokens, and a hash of what it does."""
+"""Wraps a checkpoint's tokenizer: fast batch encoding, special tokens, and a hash of its behaviour."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from typing import Any
 from evalkit.errors import CheckpointError, UsageError
 
 KNOWN_EOS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
-"""End-of-text tokens looked for where a bare ``tokenizer.json`` names none (OLMo's names neither BOS nor EOS)."""
-PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
-PLAIN_MODELS = ("olmo", "olmo2", "olmo3", None)
-"""Model types for which transformers takes the class that ``tokenizer_config.json`` names; for some others it knows better."""
+"""End-of-text tokens to look for if the tokenizer declares none (OLMo's bare ``tokenizer.json`` declares neither BOS nor
+EOS)."""
+GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+GENERIC_MODEL_TYPES = ("olmo", "olmo2", "olmo3", None)
+"""Model types for which transformers uses the class that ``tokenizer_config.json`` names; for some others it overrides it."""
 
 
-def _is_plain(folder: Path) -> bool:
-    """Whether a folder's tokenizer is its ``tokenizer.json`` under transformers' general class, which may then be used
-    without looking for another. A class of a model's own may build something else out of the same files."""
+def _uses_generic_class(folder: Path) -> bool:
+    """Whether transformers would load the folder's ``tokenizer.json`` with its generic class, which can then be used
+    directly. A model-specific class may construct something else from the same files."""
     if not (folder / "tokenizer.json").is_file():
         return False
-    settings, model = (_read(folder / name) for name in ("tokenizer_config.json", "config.json"))
+    tokenizer_config, model_config = (_read_json(folder / name) for name in ("tokenizer_config.json", "config.json"))
     return (
-        settings.get("tokenizer_class") in PLAIN_CLASSES
-        and "auto_map" not in settings
-        and model.get("model_type") in PLAIN_MODELS
+        tokenizer_config.get("tokenizer_class") in GENERIC_CLASSES
+        and "auto_map" not in tokenizer_config
+        and model_config.get("model_type") in GENERIC_MODEL_TYPES
     )
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is none that can be read."""
+def _read_json(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty if it is missing or unreadable."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 class Tokenizer:
-    """A transformers tokenizer, seen the way scoring needs it.
+    """A transformers tokenizer with the interface that scoring needs.
 
-    `tokenizer` is any ``PreTrainedTokenizerBase``. Special tokens are taken from it, never from a model's config.
+    `tokenizer` is any ``PreTrainedTokenizerBase``. Special tokens come from it, never from a model's config.
     """
 
     def __init__(self, tokenizer: Any, name: str = "") -> None:
@@ -61,9 +62,9 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str, *, trust_remote_code: bool = False) -> Tokenizer:
-        """Load from a checkpoint's folder, a folder with a tokenizer alone, or one ``tokenizer.json``.
+        """Load from a checkpoint's folder, a folder with only a tokenizer, or a ``tokenizer.json``.
 
-        Raises `CheckpointError` where there is none, or where it cannot be read.
+        Raises `CheckpointError` if it is missing or cannot be read.
         """
         from transformers import PreTrainedTokenizerFast
 
@@ -80,9 +81,9 @@ class Tokenizer:
                 )
             if (path / "tokenizer.json").exists() and not (path / "tokenizer_config.json").exists():
                 return cls(PreTrainedTokenizerFast(tokenizer_file=str(path / "tokenizer.json")), path.name)
-            if _is_plain(path):
+            if _uses_generic_class(path):
                 return cls(PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=True), path.name)
-            from transformers import AutoTokenizer  # seconds to import: it brings the models' classes along
+            from transformers import AutoTokenizer  # takes seconds to import, with all model classes
 
             return cls(
                 AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=trust_remote_code),
@@ -101,20 +102,20 @@ class Tokenizer:
         return next((vocabulary[token] for token in KNOWN_EOS if token in vocabulary), None)
 
     def _adds_bos(self) -> bool:
-        """Whether the tokenizer's default puts a special token in front (found by trying, as lm-eval's parity needs)."""
+        """Whether the tokenizer by default prepends a special token; determined by trying, for parity with lm-eval."""
         plain, special = self.encode(["a"], special=False)[0], self.encode(["a"], special=True)[0]
         return len(special) > len(plain) and special[: len(special) - len(plain)] != plain[: len(special) - len(plain)]
 
     @property
     def chat_template(self) -> str | None:
-        """The tokenizer's chat template (Jinja); None where it has none."""
+        """The tokenizer's chat template (Jinja); None if it has none."""
         template = getattr(self.inner, "chat_template", None)
         return template if isinstance(template, str) and template else None
 
-    def as_user(self, text: str) -> str:
-        """`text` as a user's message in the chat template, up to where the answer begins.
+    def format_user_message(self, text: str) -> str:
+        """Format `text` as a user message with the chat template, up to where the answer begins.
 
-        Raises `UsageError` for a tokenizer without a template, or whose template refuses.
+        Raises `UsageError` if the tokenizer has no template or the template fails.
         """
         if self.chat_template is None:
             raise UsageError(
@@ -123,32 +124,32 @@ class Tokenizer:
         message = [{"role": "user", "content": text}]
         try:
             return str(self.inner.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-        except Exception as error:  # Jinja's own errors, and what a template raises on purpose
+        except Exception as error:  # Jinja's own errors and those a template raises deliberately
             reason = " ".join(str(error).split())[:160]
             raise UsageError(f"The chat template of the tokenizer {self.name} cannot be applied ({reason}).") from error
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of entries, added tokens included."""
+        """Number of entries, including added tokens."""
         return len(self.inner)
 
     def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Token ids of each text, with or without the tokenizer's own default special tokens."""
+        """Token ids of each text, with or without the tokenizer's default special tokens."""
         if self._fast is not None:
             return [encoding.ids for encoding in self._fast.encode_batch_fast(list(texts), add_special_tokens=special)]
         return [self.inner.encode(text, add_special_tokens=special) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, special tokens included."""
+        """The text of some ids, including special tokens."""
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
 
-    def strings(self, ids: Sequence[int]) -> list[str]:
-        """Each token as text, for showing (bytes that are no text alone come as U+FFFD)."""
+    def token_strings(self, ids: Sequence[int]) -> list[str]:
+        """Each token as text for display (bytes that are not valid text on their own become U+FFFD)."""
         return [str(self.inner.decode([int(token)], skip_special_tokens=False)) for token in ids]
 
     @property
     def hash(self) -> str:
-        """16 hex digits of what the tokenizer does: part of every protocol (Paloma's guideline G4)."""
+        """16 hex digits identifying the tokenizer's behaviour; part of every protocol (Paloma's guideline G4)."""
         if self._hash is None:
             if self._fast is not None:
                 state = self._fast.to_str()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from evalkit.checkpoints.fingerprints import BUFFERS, read_header
+from evalkit.checkpoints.fingerprints import BUFFER_NAME, read_header
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.names import DTYPES, SHORT_DTYPES
 from evalkit.errors import CheckpointError, UsageError
@@ -84,7 +84,7 @@ def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.d
             f"The checkpoint {checkpoint.name} in {path} holds {name} as {list(stored)}, and its config.json asks for {list(expected)}. "
             "Correct config.json, or take the one that belongs to these weights."
         )
-    surplus = sorted(name for name in info.get("unexpected_keys", ()) if not BUFFERS.search(name))
+    surplus = sorted(name for name in info.get("unexpected_keys", ()) if not BUFFER_NAME.search(name))
     if surplus:
         raise CheckpointError(
             f"The checkpoint {checkpoint.name} in {path} holds {len(surplus)} tensors that its config.json has no place for (first: "

@@ -17,7 +17,7 @@ from evalkit.system.files import replacing
 from evalkit.task import Row
 
 if TYPE_CHECKING:
-    from evalkit.scoring.plan import TaskWork
+    from evalkit.scoring.plan import PlannedTask
 
 COMPRESSION = "zstd"
 PROMPT_SCHEMA = pa.schema(
@@ -163,11 +163,11 @@ class Prompts:
     def __enter__(self) -> Prompts:
         return self
 
-    def add(self, work: TaskWork, document: Document, prompts: Sequence[Prompt]) -> None:
+    def add(self, planned: PlannedTask, document: Document, prompts: Sequence[Prompt]) -> None:
         """A `evalkit.scoring.plan.PromptSink`."""
         if self.folder is None:
             return
-        name = work.protocol_hash
+        name = planned.protocol_hash
         if name not in self._files:
             path = self.folder / f"{name}.parquet"
             self._files[name] = None if path.is_file() else PromptFile(path)

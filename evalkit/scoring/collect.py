@@ -1,4 +1,4 @@
-"""Names of suites and tasks to the distinct tasks of a run, and the groups of them that run folders hold."""
+"""Resolves names of suites and tasks to a run's distinct tasks, and to the group of tasks in each run folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from evalkit.task import TaskBase, TaskOptions
 def collect(
     suites: Sequence[str], tasks: Sequence[str], base: TaskOptions
 ) -> tuple[list[tuple[TaskBase, TaskOptions]], list[Group]]:
-    """Suites and tasks by name to distinct tasks with their options, and the groups that run folders hold.
+    """The distinct tasks (with their options) of the named suites and tasks, and one group of tasks per run folder.
 
-    A task that two suites share with equal options is one. Raises `UnknownName` and `UsageError`.
+    A task that several suites share with equal options appears once. Raises `UnknownName` and `UsageError`.
     """
-    made: dict[tuple[str, TaskOptions], int] = {}
-    found: list[tuple[TaskBase, TaskOptions]] = []
+    indices: dict[tuple[str, TaskOptions], int] = {}
+    distinct_tasks: list[tuple[TaskBase, TaskOptions]] = []
 
-    def position(name: str, options: TaskOptions) -> int:
+    def index_of(name: str, options: TaskOptions) -> int:
         full = str(registry.parse_task_name(name))
-        if (full, options) not in made:
-            made[full, options] = len(found)
-            found.append((registry.make_task(name, options), options))
-        return made[full, options]
+        if (full, options) not in indices:
+            indices[full, options] = len(distinct_tasks)
+            distinct_tasks.append((registry.make_task(name, options), options))
+        return indices[full, options]
 
     groups: list[Group] = []
     for name in dict.fromkeys(suites):
@@ -40,32 +40,32 @@ def collect(
                 f"Two suites are called '{entry.name}', so their results would mix. Score one after the other."
             )
         options = suite_options(entry, base)
-        works = tuple(dict.fromkeys(position(one, options) for one in entry.tasks))
-        groups.append(Group(entry.name, works, aggregation=entry.aggregation))
+        task_indices = tuple(dict.fromkeys(index_of(task, options) for task in entry.tasks))
+        groups.append(Group(entry.name, task_indices, aggregation=entry.aggregation))
     if tasks:
-        groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(position(one, base) for one in tasks))))
+        groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(index_of(task, base) for task in tasks))))
     if not groups:
         raise UsageError("Nothing to score is named. Give a suite or a task; 'evalkit list suites' shows all.")
-    return found, groups
+    return distinct_tasks, groups
 
 
-def weighted(
+def with_domain_weights(
     groups: Sequence[Group], tasks: Sequence[tuple[TaskBase, TaskOptions]], weights: Mapping[str, Any]
 ) -> list[Group]:
-    """The groups with weights of domains at every suite of texts, whose domains must be known. Raises `UsageError`."""
-    texts = [group for group in groups if group.aggregation == TEXTS]
-    if not texts:
+    """The groups with domain weights added to every text suite. Raises `UsageError` if there is none, or for unknown domains."""
+    text_groups = [group for group in groups if group.aggregation == TEXTS]
+    if not text_groups:
         raise UsageError("--domain-weights needs a suite of texts, such as 'paloma-mini' or a folder.")
-    for group in texts:
-        lines = [line for number in group.works for line in tasks[number][0].listing()]
-        normalized_weights(weights, [(line.source, line.domain) for line in lines])
-    return [dataclasses.replace(group, weights=weights) if group in texts else group for group in groups]
+    for group in text_groups:
+        domains = [domain for index in group.task_indices for domain in tasks[index][0].domain_infos()]
+        normalized_weights(weights, [(domain.source, domain.domain) for domain in domains])
+    return [dataclasses.replace(group, weights=weights) if group in text_groups else group for group in groups]
 
 
 def suite_options(entry: SuiteEntry, base: TaskOptions) -> TaskOptions:
-    """A suite's defaults under what the person chose."""
+    """The user's options, completed by the suite's defaults."""
     defaults = dict(entry.options)
     if entry.data_source is not None:
         defaults["data_source"] = entry.data_source
-    unset = {name: value for name, value in defaults.items() if getattr(base, name, None) is None}
-    return dataclasses.replace(base, **unset)
+    applicable = {name: value for name, value in defaults.items() if getattr(base, name, None) is None}
+    return dataclasses.replace(base, **applicable)

@@ -1,6 +1,6 @@
-"""``--cross-check N``: N requests of a run, scored again by the other engine, and how far apart the two are.
+"""Implements ``--cross-check N``: scores N requests of a run again with the other engine and reports the differences.
 
-The requests are those with the smallest keys; a key is a hash of the tokens, so they are the same on every machine.
+The requests with the smallest keys are used. Keys are hashes of the tokens, so the sample is the same on every machine.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from evalkit.records import Checkpoint, Request, Scores
 from evalkit.results.reading import load_run
 from evalkit.results.writing import write_info
 from evalkit.scoring.journal import Journal
-from evalkit.scoring.plan import WorkPlan
+from evalkit.scoring.plan import ScoringPlan
 
-OTHER = {"transformers": "vllm", "vllm": "transformers"}
-SUSPECT = {"float32": 1e-3}
-"""A token's difference, nats, above which a run warns; other dtypes round more."""
-SUSPECT_ELSE = 0.5
+OTHER_ENGINE = {"transformers": "vllm", "vllm": "transformers"}
+SUSPECT_NATS = {"float32": 1e-3}
+"""Per-token difference in nats above which a run warns; other dtypes, which round more, use `DEFAULT_SUSPECT_NATS`."""
+DEFAULT_SUSPECT_NATS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is to be scored again, with what the first engine gave."""
+    """Requests to score again, with the first engine's scores."""
 
     checkpoint: Checkpoint
     requests: Sequence[Request]
@@ -38,10 +38,15 @@ class Sample:
     runs: Sequence[Path]
 
 
-def choose(
-    checkpoint: Checkpoint, plan: WorkPlan, identity: Mapping[str, str], output: Path, runs: Sequence[Path], count: int
+def draw_sample(
+    checkpoint: Checkpoint,
+    plan: ScoringPlan,
+    identity: Mapping[str, str],
+    output: Path,
+    runs: Sequence[Path],
+    count: int,
 ) -> Sample:
-    """`count` requests of a plan that was just scored, and their scores out of the journal."""
+    """`count` requests of a plan that was just scored, with their scores from the journal."""
     positions = heapq.nsmallest(count, range(len(plan.keys)), key=plan.keys.__getitem__)
     journal = Journal(output / "journal", identity)
     try:
@@ -51,59 +56,68 @@ def choose(
     return Sample(checkpoint, [plan.requests[i] for i in positions], scores, identity.get("dtype", ""), runs)
 
 
-def check(sample: Sample, engine: Engine) -> dict[str, Any]:
-    """Load the sample's checkpoint into the other engine, score, compare, and write it into the runs' ``run.json``.
+def check_sample(sample: Sample, engine: Engine) -> dict[str, Any]:
+    """Score the sample with the other engine, compare, and write the differences into the runs' ``run.json``.
 
-    An engine that cannot do it is told there too: a run that is done stays done.
+    If that engine fails, its error is recorded there instead: a finished run stays finished.
     """
     try:
         engine.load(sample.checkpoint)
-        found: dict[bytes, Scores] = {}
+        scores_by_key: dict[bytes, Scores] = {}
         for batch in engine.plan(sample.requests):
-            found |= {one.key: scores for one, scores in zip(batch.requests, engine.score(batch), strict=True)}
-        facts = compare(sample.scores, [found[one.key] for one in sample.requests], [*engine.identity().items()])
+            scores_by_key |= {
+                request.key: scores for request, scores in zip(batch.requests, engine.score(batch), strict=True)
+            }
+        result = score_differences(
+            sample.scores, [scores_by_key[request.key] for request in sample.requests], [*engine.identity().items()]
+        )
     except EvalkitError as error:
-        facts = {"engine": engine.name, "error": str(error)}
-    facts["suspect"] = "error" in facts or facts["largest"] > SUSPECT.get(sample.dtype, SUSPECT_ELSE)
+        result = {"engine": engine.name, "error": str(error)}
+    result["suspect"] = "error" in result or result["largest"] > SUSPECT_NATS.get(sample.dtype, DEFAULT_SUSPECT_NATS)
     for path in sample.runs:
         info = load_run(path).info
-        info["cross_check"] = facts
-        if facts["suspect"]:
-            info["warnings"] = [*info.get("warnings", []), sentence(facts)]
+        info["cross_check"] = result
+        if result["suspect"]:
+            info["warnings"] = [*info.get("warnings", []), summary(result)]
         write_info(path, info)
-    return facts
+    return result
 
 
-def compare(ours: Sequence[Scores], theirs: Sequence[Scores], identity: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Differences in nats: of tokens where both kept them (else of a request's sum over its tokens), and of sums."""
-    sums = np.array([abs(one.sum - other.sum) for one, other in zip(ours, theirs, strict=True)])
-    tokens: list[np.ndarray] = []
-    for one, other, apart in zip(ours, theirs, sums, strict=True):
-        if one.logprobs is not None and other.logprobs is not None:
-            tokens.append(np.abs(np.asarray(one.logprobs, dtype=np.float64) - other.logprobs))
+def score_differences(
+    ours: Sequence[Scores], theirs: Sequence[Scores], identity: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Absolute differences in nats per request and per token.
+
+    If the log-probabilities of a request's tokens were not kept, each token is assigned an equal share of its difference.
+    """
+    sums = np.array([abs(mine.sum - other.sum) for mine, other in zip(ours, theirs, strict=True)])
+    token_differences: list[np.ndarray] = []
+    for mine, other, sum_difference in zip(ours, theirs, sums, strict=True):
+        if mine.logprobs is not None and other.logprobs is not None:
+            token_differences.append(np.abs(np.asarray(mine.logprobs, dtype=np.float64) - other.logprobs))
         else:
-            tokens.append(np.full(one.tokens, apart / one.tokens))
-    apart_tokens = np.concatenate(tokens) if tokens else np.zeros(1)
+            token_differences.append(np.full(mine.tokens, sum_difference / mine.tokens))
+    all_token_differences = np.concatenate(token_differences) if token_differences else np.zeros(1)
     return {
         "engine": dict(identity).get("engine", ""),
         "identity": dict(identity),
         "requests": len(sums),
-        "tokens": sum(one.tokens for one in ours),
-        "largest": float(apart_tokens.max()),
-        "mean": float(apart_tokens.mean()),
+        "tokens": sum(mine.tokens for mine in ours),
+        "largest": float(all_token_differences.max()),
+        "mean": float(all_token_differences.mean()),
         "largest_sum": float(sums.max(initial=0.0)),
         "mean_sum": float(sums.mean()) if len(sums) else 0.0,
-        "greedy_differ": sum(one.is_greedy != other.is_greedy for one, other in zip(ours, theirs, strict=True)),
+        "greedy_differ": sum(mine.is_greedy != other.is_greedy for mine, other in zip(ours, theirs, strict=True)),
     }
 
 
-def sentence(facts: Mapping[str, Any]) -> str:
-    """A cross-check in words."""
-    if "error" in facts:
-        return f"The cross-check on {facts['engine']} could not be made: {facts['error']}"
-    greedy = f"; {facts['greedy_differ']} greedy flags differ" if facts["greedy_differ"] else ""
+def summary(result: Mapping[str, Any]) -> str:
+    """A cross-check's result in one sentence."""
+    if "error" in result:
+        return f"The cross-check on {result['engine']} could not be made: {result['error']}"
+    greedy = f"; {result['greedy_differ']} greedy flags differ" if result["greedy_differ"] else ""
     return (
-        f"{facts['requests']:,} requests ({facts['tokens']:,} tokens) scored again by {facts['engine']}: a token differs by "
-        f"{facts['largest']:.2g} nats at most and {facts['mean']:.2g} on average, a request by {facts['largest_sum']:.2g} and "
-        f"{facts['mean_sum']:.2g}{greedy}"
+        f"{result['requests']:,} requests ({result['tokens']:,} tokens) scored again by {result['engine']}: a token differs by "
+        f"{result['largest']:.2g} nats at most and {result['mean']:.2g} on average, a request by {result['largest_sum']:.2g} and "
+        f"{result['mean_sum']:.2g}{greedy}"
     )

@@ -1,9 +1,9 @@
-"""The journal: every scored batch is one frame at the end of an append-only file.
+"""The journal of scores: every scored batch becomes one frame appended to a file.
 
-``<output>/journal/<identity>/<host>-<pid>.log``, one file a process, no locks. A frame is ``magic, kind, length,
-checksum, payload``; the checksum is keyed with the identity, so a frame of another model's journal never passes.
-Readers merge all files of the identity. What fails its checksum (a torn tail, a damaged middle) is dropped, and
-reading goes on at the next frame that stands. Floats are stored as they are: float64 sums, float32 log-probabilities.
+Files are ``<output>/journal/<identity>/<host>-<pid>.log``: one per process, append-only, without locks. A frame is
+``magic, kind, length, checksum, payload``; the checksum is keyed with the identity, so a frame from another model's journal
+never passes. Readers merge all files of an identity. Frames with a wrong checksum (a torn tail, damage in the middle) are
+dropped, and reading continues at the next valid frame. Floats keep their bits: float64 sums, float32 log-probabilities.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from evalkit.system.files import canonical_json, write_error, write_json, writin
 MAGIC = b"EVKJ"
 BATCH, SPLIT = 1, 2
 FSYNC_SECONDS = 30.0
-"""The page cache survives ``kill -9``; a sync now and then bounds what a power cut can take."""
+"""The page cache survives ``kill -9``; an occasional sync bounds the loss from a power failure."""
 
-_HEAD = struct.Struct("<4sBI8s")  # magic, kind, payload length, checksum
-_BATCH = struct.Struct("<16sIId")  # batch key, generation, requests, time of commit (seconds since 1970)
-_SPLIT = struct.Struct("<16sIQ")  # batch key, generation, tree tokens of the batch that did not fit
-_KEY = 16
-_SHIFT = 24  # an entry's address is frame << 24 | position in the frame
+_FRAME_HEADER = struct.Struct("<4sBI8s")  # magic, kind, payload length, checksum
+_BATCH_HEADER = struct.Struct("<16sIId")  # batch key, generation, requests, time of commit (seconds since 1970)
+_SPLIT_PAYLOAD = struct.Struct("<16sIQ")  # batch key, generation, tree tokens of the batch that did not fit
+_KEY_BYTES = 16
+_FRAME_SHIFT = 24  # a score's address is frame index << 24 | position in the frame
 
 
 def identity_hash(identity: Mapping[str, str]) -> str:
-    """16 hex digits that stand for all that turns token ids into numbers."""
+    """16 hex digits identifying everything that determines scores from token ids (weights, dtype, engine …)."""
     return hashlib.sha256(canonical_json(dict(identity)).encode()).hexdigest()[:16]
 
 
@@ -50,7 +50,7 @@ class Frame:
     batch: bytes
     """The batch's key."""
     generation: int
-    """0, and one more with each ``--force``: entries of a higher generation replace lower ones."""
+    """0, incremented by each ``--force``; scores of a higher generation replace lower ones."""
     time: float
     keys: tuple[bytes, ...]
     sums: np.ndarray
@@ -60,14 +60,14 @@ class Frame:
     greedy: np.ndarray
     """uint8 ``[n]``."""
     kept: np.ndarray
-    """uint8 ``[n]``: whether per-token log-probabilities are in the frame."""
+    """uint8 ``[n]``: whether the frame has per-token log-probabilities."""
     ends: np.ndarray
-    """int64 ``[n]``: where each request's log-probabilities end in `logprobs`."""
+    """int64 ``[n]``: end of each request's log-probabilities in `logprobs`."""
     logprobs: np.ndarray
-    """float32 ``[sum of counts of the kept]``, nats."""
+    """float32, nats; the concatenated log-probabilities of the requests that have them."""
 
     def scores(self, position: int) -> Scores:
-        """The scores of the request at `position`, bit for bit as they were committed."""
+        """The scores of the request at `position`, bit-identical to those committed."""
         count = int(self.counts[position])
         logprobs = None
         if self.kept[position]:
@@ -77,30 +77,30 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class SplitNote:
-    """A batch that did not fit in memory and was halved."""
+class SplitRecord:
+    """Records that a batch did not fit in memory and was halved."""
 
     batch: bytes
     generation: int
     tree_tokens: int
 
 
-def _checksum(identity: str, kind: int, payload: bytes | memoryview) -> bytes:
+def _frame_checksum(identity: str, kind: int, payload: bytes | memoryview) -> bytes:
     digest = hashlib.blake2b(bytes([kind]), digest_size=8, key=identity.encode())
     digest.update(payload)
     return digest.digest()
 
 
-def _frame(identity: str, kind: int, payload: bytes) -> bytes:
-    return _HEAD.pack(MAGIC, kind, len(payload), _checksum(identity, kind, payload)) + payload
+def _pack_frame(identity: str, kind: int, payload: bytes) -> bytes:
+    return _FRAME_HEADER.pack(MAGIC, kind, len(payload), _frame_checksum(identity, kind, payload)) + payload
 
 
 def _pack_batch(batch: Batch, scores: Sequence[Scores], generation: int) -> bytes:
     kept = [score.logprobs is not None for score in scores]
     keys = b"".join(request.key for request in batch.requests)
     parts = [
-        _BATCH.pack(
-            hashlib.blake2b(keys, digest_size=_KEY).digest(), generation, len(scores), time.time()
+        _BATCH_HEADER.pack(
+            hashlib.blake2b(keys, digest_size=_KEY_BYTES).digest(), generation, len(scores), time.time()
         ),  # batch.key
         keys,
         np.array([score.sum for score in scores], dtype="<f8").tobytes(),
@@ -113,60 +113,60 @@ def _pack_batch(batch: Batch, scores: Sequence[Scores], generation: int) -> byte
 
 
 def _unpack_batch(payload: memoryview) -> Frame | None:
-    """The frame in a payload whose checksum is right; None where its parts do not add up."""
-    if len(payload) < _BATCH.size:
+    """Parse a payload whose checksum is valid; None if its size is inconsistent."""
+    if len(payload) < _BATCH_HEADER.size:
         return None
-    key, generation, n, when = _BATCH.unpack_from(payload)
-    offset = _BATCH.size
-    if len(payload) < offset + n * (_KEY + 8 + 4 + 1 + 1):
+    key, generation, count, committed_at = _BATCH_HEADER.unpack_from(payload)
+    offset = _BATCH_HEADER.size
+    if len(payload) < offset + count * (_KEY_BYTES + 8 + 4 + 1 + 1):
         return None
-    raw = bytes(payload[offset : offset + n * _KEY])
-    keys = tuple(raw[first : first + _KEY] for first in range(0, len(raw), _KEY))
-    offset += n * _KEY
+    raw = bytes(payload[offset : offset + count * _KEY_BYTES])
+    keys = tuple(raw[first : first + _KEY_BYTES] for first in range(0, len(raw), _KEY_BYTES))
+    offset += count * _KEY_BYTES
     columns = []
     for dtype in ("<f8", "<u4", "u1", "u1"):
-        column = np.frombuffer(payload, dtype=dtype, count=n, offset=offset).copy()
+        column = np.frombuffer(payload, dtype=dtype, count=count, offset=offset).copy()
         offset += column.nbytes
         columns.append(column)
     sums, counts, greedy, kept = columns
     ends = np.cumsum(counts.astype(np.int64) * kept)
-    total = int(ends[-1]) if n else 0
-    if len(payload) != offset + 4 * total:
+    n_logprobs = int(ends[-1]) if count else 0
+    if len(payload) != offset + 4 * n_logprobs:
         return None
-    logprobs = np.frombuffer(payload, dtype="<f4", count=total, offset=offset).copy()
-    return Frame(key, generation, when, keys, sums, counts, greedy, kept, ends, logprobs)
+    logprobs = np.frombuffer(payload, dtype="<f4", count=n_logprobs, offset=offset).copy()
+    return Frame(key, generation, committed_at, keys, sums, counts, greedy, kept, ends, logprobs)
 
 
-def read_frames(path: Path, identity: str) -> Iterator[Frame | SplitNote]:
-    """Every whole frame of one file, in order; what lies between them (torn, damaged, foreign) is skipped."""
+def read_frames(path: Path, identity: str) -> Iterator[Frame | SplitRecord]:
+    """Every valid frame of a file, in order; anything between them (torn, damaged, foreign) is skipped."""
     data = memoryview(path.read_bytes())
     raw = data.obj
     assert isinstance(raw, bytes)  # noqa: S101
     offset = 0
     while True:
         offset = raw.find(MAGIC, offset)
-        if offset < 0 or offset + _HEAD.size > len(data):
+        if offset < 0 or offset + _FRAME_HEADER.size > len(data):
             return
-        _, kind, length, checksum = _HEAD.unpack_from(data, offset)
-        payload = data[offset + _HEAD.size : offset + _HEAD.size + length]
-        read: Frame | SplitNote | None = None
-        if len(payload) == length and checksum == _checksum(identity, kind, payload):
+        _, kind, length, checksum = _FRAME_HEADER.unpack_from(data, offset)
+        payload = data[offset + _FRAME_HEADER.size : offset + _FRAME_HEADER.size + length]
+        record: Frame | SplitRecord | None = None
+        if len(payload) == length and checksum == _frame_checksum(identity, kind, payload):
             if kind == BATCH:
-                read = _unpack_batch(payload)
-            elif kind == SPLIT and length == _SPLIT.size:
-                read = SplitNote(*_SPLIT.unpack(payload))
-        if read is None:
+                record = _unpack_batch(payload)
+            elif kind == SPLIT and length == _SPLIT_PAYLOAD.size:
+                record = SplitRecord(*_SPLIT_PAYLOAD.unpack(payload))
+        if record is None:
             offset += 1
         else:
-            yield read
-            offset += _HEAD.size + length
+            yield record
+            offset += _FRAME_HEADER.size + length
 
 
 class Journal:
-    """What is scored under one identity: read from disk once, then grown by this process's own commits.
+    """All scores of one identity: read from disk once, then extended by this process's commits.
 
-    `folder` is ``<output>/journal``; None keeps everything in memory (a live model has no fingerprint, so its scores
-    must never be found again). With `force` nothing that was scored before is seen, and what is scored now replaces it.
+    `folder` is ``<output>/journal``; None keeps everything in memory (a live model has no fingerprint, so its scores must
+    never be reused). With `force`, earlier scores are ignored and replaced by new ones.
     """
 
     def __init__(self, folder: Path | None, identity: Mapping[str, str], *, force: bool = False) -> None:
@@ -176,10 +176,10 @@ class Journal:
             folder = None
         self.folder = folder / self.hash if folder is not None else None
         self.generation = 0
-        self.limit: int | None = None
+        self.smallest_failed_batch: int | None = None
         """Tree tokens of the smallest batch that did not fit."""
         self._frames: list[Frame] = []
-        self._where: dict[bytes, int] = {}
+        self._addresses: dict[bytes, int] = {}
         self._splits: set[bytes] = set()
         self._batches: set[bytes] = set()
         self._file: int | None = None
@@ -194,10 +194,10 @@ class Journal:
         if not file.exists():
             return
         try:
-            found = json.loads(file.read_text())
+            stored = json.loads(file.read_text())
         except (OSError, ValueError):
-            return  # rewritten at the first commit; every frame carries the identity in its checksum
-        if found != self.identity:
+            return  # rewritten at the first commit; the identity is also part of every frame's checksum
+        if stored != self.identity:
             raise EvalkitError(
                 f"The journal {file.parent} belongs to another model or engine than its name says. Move it away."
             )
@@ -205,89 +205,99 @@ class Journal:
     def _read(self, force: bool) -> None:
         assert self.folder is not None  # noqa: S101
         frames: list[Frame] = []
-        splits: list[SplitNote] = []
+        splits: list[SplitRecord] = []
         for path in sorted(self.folder.glob("*.log")):
             try:
-                for read in read_frames(path, self.hash):
-                    if isinstance(read, Frame):
-                        frames.append(read)
+                for record in read_frames(path, self.hash):
+                    if isinstance(record, Frame):
+                        frames.append(record)
                     else:
-                        splits.append(read)
+                        splits.append(record)
             except OSError as error:
                 raise EvalkitError(f"The journal {path} cannot be read: {error.strerror or error}.") from error
-        self.generation = max([read.generation for read in frames] + [read.generation for read in splits], default=0)
+        self.generation = max(
+            [record.generation for record in frames] + [record.generation for record in splits], default=0
+        )
         if force:
             self.generation += 1 if frames or splits else 0
             return
-        for note in splits:
-            if note.generation == self.generation:
-                self._note(note)
-        # The first commit of the highest generation stands: a run that is repeated gives the same bits for ever.
+        for split in splits:
+            if split.generation == self.generation:
+                self._add_split(split)
+        # The first commit of the highest generation wins, so repeating a run always gives identical bits.
         for frame in sorted(frames, key=lambda frame: (-frame.generation, frame.time)):
             self._add(frame)
 
     def _add(self, frame: Frame) -> None:
-        number = len(self._frames)
+        frame_index = len(self._frames)
         self._frames.append(frame)
         self._batches.add(frame.batch)
         for position, key in enumerate(frame.keys):
-            old = self._where.get(key)
-            if old is None or (frame.kept[position] and not self._kept(old)):
-                self._where[key] = number << _SHIFT | position
+            existing = self._addresses.get(key)
+            if existing is None or (frame.kept[position] and not self._has_logprobs(existing)):
+                self._addresses[key] = frame_index << _FRAME_SHIFT | position
 
-    def _kept(self, address: int) -> bool:
-        return bool(self._frames[address >> _SHIFT].kept[address & ((1 << _SHIFT) - 1)])
+    def _has_logprobs(self, address: int) -> bool:
+        return bool(self._frames[address >> _FRAME_SHIFT].kept[address & ((1 << _FRAME_SHIFT) - 1)])
 
-    def _note(self, note: SplitNote) -> None:
-        self._splits.add(note.batch)
-        self.limit = note.tree_tokens if self.limit is None else min(self.limit, note.tree_tokens)
+    def _add_split(self, split: SplitRecord) -> None:
+        self._splits.add(split.batch)
+        self.smallest_failed_batch = (
+            split.tree_tokens
+            if self.smallest_failed_batch is None
+            else min(self.smallest_failed_batch, split.tree_tokens)
+        )
 
     def __len__(self) -> int:
-        """Number of requests that are scored."""
-        return len(self._where)
+        """Number of scored requests."""
+        return len(self._addresses)
 
     def has(self, key: bytes, *, tokens: bool = False) -> bool:
-        """Whether a request is scored, and with its per-token log-probabilities where `tokens` asks for them."""
-        address = self._where.get(key)
-        return address is not None and (not tokens or self._kept(address))
+        """Whether a request is scored, with per-token log-probabilities if `tokens`."""
+        address = self._addresses.get(key)
+        return address is not None and (not tokens or self._has_logprobs(address))
 
-    def holds(self, batch: Batch) -> bool:
-        """Whether every request of a batch is scored as fully as it asks."""
+    def has_batch(self, batch: Batch) -> bool:
+        """Whether every request of a batch is scored, with per-token log-probabilities if it needs them."""
         return all(self.has(request.key, tokens=request.keep_tokens) for request in batch.requests)
 
-    def committed(self, batch: Batch) -> bool:
-        """Whether this very batch was scored in one go, as fully as it asks."""
-        return self.holds(batch) and batch.key in self._batches
+    def committed_whole(self, batch: Batch) -> bool:
+        """Whether this exact batch was committed in one frame, and `has_batch`."""
+        return self.has_batch(batch) and batch.key in self._batches
 
     def must_split(self, batch: Batch) -> bool:
-        """Whether a batch is known not to fit: it failed before, or is as large as one that did."""
-        return self.limit is not None and (batch.tree_tokens >= self.limit or batch.key in self._splits)
+        """Whether a batch is known not to fit in memory: it failed before, or is as large as one that failed."""
+        return self.smallest_failed_batch is not None and (
+            batch.tree_tokens >= self.smallest_failed_batch or batch.key in self._splits
+        )
 
     def get(self, key: bytes) -> Scores:
-        """The scores of a request. Raises `ScoringError` where it was never scored."""
-        address = self._where.get(key)
+        """The scores of a request. Raises `ScoringError` if it was never scored."""
+        address = self._addresses.get(key)
         if address is None:
             raise ScoringError("A request that should have been scored is not in the journal.")
-        return self._frames[address >> _SHIFT].scores(address & ((1 << _SHIFT) - 1))
+        return self._frames[address >> _FRAME_SHIFT].scores(address & ((1 << _FRAME_SHIFT) - 1))
 
     def commit(self, batch: Batch, scores: Sequence[Scores]) -> None:
-        """Append one batch. When this returns, ``kill -9`` cannot take it away.
+        """Append one batch. Once this returns, the batch survives ``kill -9``.
 
-        Raises `ScoringError` for scores that do not fit the batch (nothing is written then) and `EvalkitError` where
-        the disk is full (what was committed before stays whole).
+        Raises `ScoringError`, without writing anything, for scores that do not match the batch, and `EvalkitError` if the
+        disk is full; earlier commits stay intact.
         """
         check_scores(batch.requests, scores)
         payload = _pack_batch(batch, scores, self.generation)
         frame = _unpack_batch(memoryview(payload))
         assert frame is not None  # noqa: S101
-        self._append(_frame(self.hash, BATCH, payload))
+        self._append(_pack_frame(self.hash, BATCH, payload))
         self._add(frame)
 
-    def note_split(self, batch: Batch) -> None:
-        """Append that a batch did not fit, so that a resumed run makes the same halves."""
-        note = SplitNote(batch.key, self.generation, batch.tree_tokens)
-        self._append(_frame(self.hash, SPLIT, _SPLIT.pack(note.batch, note.generation, note.tree_tokens)))
-        self._note(note)
+    def record_split(self, batch: Batch) -> None:
+        """Record that a batch did not fit, so that a resumed run splits it in the same way."""
+        split = SplitRecord(batch.key, self.generation, batch.tree_tokens)
+        self._append(
+            _pack_frame(self.hash, SPLIT, _SPLIT_PAYLOAD.pack(split.batch, split.generation, split.tree_tokens))
+        )
+        self._add_split(split)
 
     def _append(self, data: bytes) -> None:
         if self.folder is None:
@@ -302,12 +312,12 @@ class Journal:
             if time.monotonic() - self._synced > FSYNC_SECONDS:
                 self.flush()
         except OSError as error:
-            with contextlib.suppress(OSError):  # else a torn tail, which readers drop
+            with contextlib.suppress(OSError):  # if this fails, a torn tail remains, which readers drop
                 os.ftruncate(file, self._size)
             raise write_error(path, error) from error
 
     def _open(self) -> int:
-        """This process's own new file; made at the first commit, never one that another process began."""
+        """Open this process's own file. It is created at the first commit and never shared with another process."""
         if self._file is not None:
             return self._file
         assert self.folder is not None  # noqa: S101
@@ -325,13 +335,13 @@ class Journal:
         return self._file
 
     def flush(self) -> None:
-        """Ask the disk to keep what was committed."""
+        """Sync committed batches to disk."""
         if self._file is not None:
             os.fsync(self._file)
             self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Sync and close the file. Safe to call twice; a disk that is full by now loses nothing committed."""
+        """Sync and close the file. May be called twice."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.fsync(self._file)
@@ -340,11 +350,11 @@ class Journal:
 
 
 POSITIVE_TOLERANCE = 1e-3
-"""A log-probability may exceed 0 by float32 rounding, not by more than this (nats)."""
+"""How far float32 rounding may push a log-probability above 0, in nats."""
 
 
 def check_scores(requests: Sequence[Request], scores: Sequence[Scores]) -> None:
-    """Raise `BadScore` for what must never be used: a missing, wrongly long, NaN, infinite or positive score."""
+    """Raise `BadScore` for a score that must never be used: missing, of the wrong length, NaN, infinite or positive."""
     if len(scores) != len(requests):
         raise ScoringError(f"The engine gave {len(scores)} scores for {len(requests)} requests.")
     for request, score in zip(requests, scores, strict=True):

@@ -1,7 +1,7 @@
-"""From tasks to distinct requests: everything that happens before weights are needed, and once for many checkpoints.
+"""Turns tasks into distinct requests: everything that happens before weights are needed, shared by many checkpoints.
 
-Documents are read again, in the same order, when their rows are made, and the tokens of a large run lie in a temporary
-file (`evalkit.scoring.request_table`): no text is kept in memory, and of tokens those of the segment at hand.
+Documents are read again, in the same order, when their rows are made, and the tokens of a large run are kept in a temporary
+file (`evalkit.scoring.request_table`). Memory holds no texts, and tokens of the current segment only.
 """
 
 from __future__ import annotations
@@ -22,39 +22,38 @@ from evalkit.system.files import canonical_json
 from evalkit.task import TaskBase, TaskOptions
 
 SEGMENT_TOKENS = 1_000_000
-"""Texts are planned and scored in segments of about so many tokens; all choice tasks together are one segment, so that
-they share what they have in common."""
+"""Approximate tokens per segment in which texts are planned and scored. All choice tasks form one segment, so that they
+share their common prefixes."""
 CHUNK_DOCUMENTS = 256
 CHUNK_CHARACTERS = 500_000
-"""Documents are encoded in chunks of at most so many, or so many characters (a tokenizer's answer takes more than 100 bytes
-a token)."""
-KEEP_PLANNED = 1_000_000
-"""Above so many request tokens planned batches are not kept between checkpoints: planning is deterministic, and a million
-tokens of texts take a tenth of a second, where batches that are kept take 35 MB."""
+"""Limits on a chunk of documents that is encoded at once (a tokenizer's output takes more than 100 bytes per token)."""
+MAX_CACHED_BATCH_TOKENS = 1_000_000
+"""Above this number of request tokens, batches are planned anew for each checkpoint: planning is deterministic and takes a
+tenth of a second per million tokens of text, while cached batches take 35 MB."""
 SAMPLED_TEXTS = 4
-"""Texts a domain whose per-token log-probabilities are kept."""
+"""Number of texts per domain whose per-token log-probabilities are kept."""
 
-PromptSink = Callable[["TaskWork", Document, Sequence[Prompt]], None]
+PromptSink = Callable[["PlannedTask", Document, Sequence[Prompt]], None]
 
 
 @dataclass(slots=True)
-class TaskWork:
-    """One task of a run with everything that its prompts became. Prompts are numbered through all documents."""
+class PlannedTask:
+    """One task of a run with its encoded prompts, which are numbered consecutively across documents."""
 
     task: TaskBase
     options: TaskOptions
     protocol: dict[str, Any]
     protocol_hash: str
     prompts: array[int] = field(default_factory=lambda: array("i"))
-    """Prompts a document."""
+    """Number of prompts per document."""
     windows: array[int] = field(default_factory=lambda: array("i"))
-    """Requests a prompt."""
+    """Number of requests per prompt."""
     truncated: array[int] = field(default_factory=lambda: array("i"))
-    """Tokens cut a prompt."""
+    """Number of tokens cut per prompt."""
     kept: bytearray = field(default_factory=bytearray)
-    """Whether a prompt's per-token log-probabilities are wanted."""
+    """Whether to keep each prompt's per-token log-probabilities."""
     requests: array[int] = field(default_factory=lambda: array("i"))
-    """Positions in the plan's table of requests, one a window."""
+    """Positions in the plan's request table, one per window."""
 
     @property
     def name(self) -> str:
@@ -63,76 +62,76 @@ class TaskWork:
 
 @dataclass(slots=True)
 class Segment:
-    """What is planned and scored together: a range of the request table and the documents that it completes."""
+    """Requests that are planned and scored together: a range of the request table and the documents it completes."""
 
     first: int
     last: int = 0
-    pieces: list[tuple[TaskWork, int]] = field(default_factory=list)
-    """Task and number of its next documents."""
+    pieces: list[tuple[PlannedTask, int]] = field(default_factory=list)
+    """Each task with the number of its next documents."""
 
 
-class WorkPlan:
-    """All tasks of a run, encoded: distinct requests in order, and the segments that they are scored in."""
+class ScoringPlan:
+    """All encoded tasks of a run: distinct requests in order, and the segments in which they are scored."""
 
-    def __init__(self, works: Sequence[TaskWork], encoder: Encoder) -> None:
-        self.works = list(works)
+    def __init__(self, tasks: Sequence[PlannedTask], encoder: Encoder) -> None:
+        self.tasks = list(tasks)
         self.encoder = encoder
         self.requests = RequestTable()
         self.keys: list[bytes] = []
-        """The requests' keys, in the same order."""
+        """The keys of `requests`, in the same order."""
         self.segments: list[Segment] = []
-        self.asked = 0
-        """Requests before duplicates were removed."""
+        self.requests_before_deduplication = 0
+        """Number of requests including duplicates."""
         self.request_tokens = 0
-        """Tokens that feeding every asked request one by one takes, duplicates included."""
-        self._ids: dict[bytes, int] = {}
+        """Tokens that feeding every request one by one would take, including duplicates."""
+        self._position_by_key: dict[bytes, int] = {}
         self._batches: dict[int, list[Batch]] = {}
         self._layout = ""
 
     @property
     def documents(self) -> int:
-        return sum(len(work.prompts) for work in self.works)
+        return sum(len(planned.prompts) for planned in self.tasks)
 
     @property
     def prompts(self) -> int:
-        return sum(len(work.windows) for work in self.works)
+        return sum(len(planned.windows) for planned in self.tasks)
 
     def add(self, request: Request) -> int:
-        """The request's position in the table; an equal one is there once (and keeps tokens if either wants them)."""
-        self.asked += 1
+        """Add a request unless an equal one exists (which then keeps tokens if either needs them); returns its position."""
+        self.requests_before_deduplication += 1
         self.request_tokens += len(request.tokens) - 1
         key = request.key
-        position = self._ids.get(key)
+        position = self._position_by_key.get(key)
         if position is None:
-            position = self._ids[key] = len(self.requests)
+            position = self._position_by_key[key] = len(self.requests)
             self.requests.append(request)
             self.keys.append(key)
         elif request.keep_tokens:
-            self.requests.keep(position)
+            self.requests.keep_tokens_of(position)
         return position
 
     def batches(self, segment: Segment, engine: Engine) -> list[Batch]:
-        """The engine's batches of a segment; kept for the next checkpoint where they are not too many."""
-        number = segment.first
-        if engine.layout != self._layout:  # another kind of model than the one before
+        """The engine's batches for a segment, cached for the next checkpoint if there are not too many."""
+        first_request = segment.first
+        if engine.layout != self._layout:  # a model that is planned differently from the one before
             self._batches, self._layout = {}, engine.layout
-        if number in self._batches:
-            return self._batches[number]
+        if first_request in self._batches:
+            return self._batches[first_request]
         requests = self.requests[segment.first : segment.last]
         batches = engine.plan(requests) if requests else []
-        if self.requests.tokens <= KEEP_PLANNED:
-            self._batches[number] = batches
+        if self.requests.tokens <= MAX_CACHED_BATCH_TOKENS:
+            self._batches[first_request] = batches
         return batches
 
-    def where(self, request: Request) -> str:
-        """``task, document index`` of the first prompt that made a request, for an error's sentence."""
-        position = self._ids.get(request.key)
-        for work in self.works:
+    def origin_of(self, request: Request) -> str:
+        """``task, document index`` of the first prompt that produced a request, for error messages."""
+        position = self._position_by_key.get(request.key)
+        for planned in self.tasks:
             window = prompt = 0
-            for document, prompts in zip(work.task.documents(), work.prompts, strict=False):
-                windows = sum(work.windows[prompt : prompt + prompts])
-                if position in work.requests[window : window + windows]:
-                    return f"{work.name}, document {document.index}"
+            for document, prompts in zip(planned.task.documents(), planned.prompts, strict=False):
+                windows = sum(planned.windows[prompt : prompt + prompts])
+                if position in planned.requests[window : window + windows]:
+                    return f"{planned.name}, document {document.index}"
                 prompt, window = prompt + prompts, window + windows
         return "an unknown document"
 
@@ -151,9 +150,9 @@ def encoder_protocol(encoder: Encoder) -> dict[str, Any]:
 
 
 def task_protocol(task: TaskBase, encoder: Encoder) -> tuple[dict[str, Any], str]:
-    """All that makes a task's requests, and 16 hex digits that stand for it. Results compare where these are equal."""
+    """Everything that determines a task's requests, and its hash (16 hex digits). Results compare only if these agree."""
     protocol = {"task": dict(task.protocol()), "encoder": encoder_protocol(encoder)}
-    if is_plain(task):
+    if ignores_chat_template(task):
         protocol["encoder"].pop("chat_template", None)
     if task.max_length is not None:
         protocol["encoder"]["max_length"] = min(encoder.max_length, task.max_length)
@@ -161,7 +160,7 @@ def task_protocol(task: TaskBase, encoder: Encoder) -> tuple[dict[str, Any], str
 
 
 def sampled_texts(documents: Iterator[Document]) -> set[int]:
-    """Positions of the `SAMPLED_TEXTS` texts of each domain whose sha256 is smallest: the same on every machine."""
+    """Positions of the `SAMPLED_TEXTS` texts per domain with the smallest sha256, the same on every machine."""
     heaps: dict[str, list[tuple[int, int]]] = {}
     for position, document in enumerate(documents):
         text = str(document.fields.get("text", ""))
@@ -181,51 +180,51 @@ def make_plan(
     save_tokens: bool = False,
     sink: PromptSink | None = None,
     note: Callable[[str], None] | None = None,
-) -> WorkPlan:
-    """Read, ask and encode every document of every task: choice tasks as one segment, texts in several.
+) -> ScoringPlan:
+    """Read and encode every document of every task: choice tasks as one segment, texts in several.
 
-    `sink` is given each document whose prompts are to be stored. Raises `ScoringError` naming the task and the
-    document that cannot be asked.
+    `sink` receives each document whose prompts are to be stored. Raises `ScoringError` naming the task and the document
+    that cannot be encoded.
     """
-    works = [TaskWork(task, options, *task_protocol(task, encoder)) for task, options in tasks]
-    plan = WorkPlan(works, encoder)
+    planned_tasks = [PlannedTask(task, options, *task_protocol(task, encoder)) for task, options in tasks]
+    plan = ScoringPlan(planned_tasks, encoder)
     segment: Segment | None = None
     tokens = 0
-    for work in sorted(works, key=lambda work: work.task.kind != "choice"):
+    for planned in sorted(planned_tasks, key=lambda planned: planned.task.kind != "choice"):
         if note is not None:
-            note(f"Encoding {work.name}")
-        text = work.task.kind == "text"
-        chosen = sampled_texts(iter(work.task.documents())) if text and not save_tokens else None
+            note(f"Encoding {planned.name}")
+        is_text = planned.task.kind == "text"
+        sampled = sampled_texts(iter(planned.task.documents())) if is_text and not save_tokens else None
         position = 0
-        for chunk in _chunks(work.task):
-            if segment is None or (text and tokens >= SEGMENT_TOKENS) or (text and _has_choices(segment)):
+        for chunk in _chunks(planned.task):
+            if segment is None or (is_text and tokens >= SEGMENT_TOKENS) or (is_text and _has_choices(segment)):
                 segment, tokens = Segment(len(plan.requests)), 0
                 plan.segments.append(segment)
-            before = len(plan.requests)
-            keep = [chosen is None or position + place in chosen for place in range(len(chunk))]
-            _encode(plan, work, chunk, keep, sink)
+            first_request = len(plan.requests)
+            keep = [sampled is None or position + offset in sampled for offset in range(len(chunk))]
+            _encode(plan, planned, chunk, keep, sink)
             position += len(chunk)
             segment.last = len(plan.requests)
-            tokens += plan.requests.tokens_between(before, segment.last)
-            if segment.pieces and segment.pieces[-1][0] is work:
-                segment.pieces[-1] = (work, segment.pieces[-1][1] + len(chunk))
+            tokens += plan.requests.tokens_between(first_request, segment.last)
+            if segment.pieces and segment.pieces[-1][0] is planned:
+                segment.pieces[-1] = (planned, segment.pieces[-1][1] + len(chunk))
             else:
-                segment.pieces.append((work, len(chunk)))
-        if position == 0 and not work.task.may_be_empty:
-            raise ScoringError(f"The task '{work.name}' has no documents to ask.")
+                segment.pieces.append((planned, len(chunk)))
+        if position == 0 and not planned.task.may_be_empty:
+            raise ScoringError(f"The task '{planned.name}' has no documents to ask.")
     if not plan.documents:
-        told = [sentence for work in works for sentence in work.task.warnings()]
-        raise ScoringError(" ".join(["There are no documents to ask.", *told[:1]]))
+        warnings = [sentence for planned in planned_tasks for sentence in planned.task.warnings()]
+        raise ScoringError(" ".join(["There are no documents to ask.", *warnings[:1]]))
     return plan
 
 
-def is_plain(task: TaskBase) -> bool:
-    """Whether a task's prompts never go into a chat template: texts, and prompts that hold one already."""
-    return task.kind == "text" or task.plain_prompts
+def ignores_chat_template(task: TaskBase) -> bool:
+    """Whether a chat template never applies to a task's prompts: texts, and prompts that already contain one."""
+    return task.kind == "text" or task.chat_formatted
 
 
 def _has_choices(segment: Segment) -> bool:
-    return any(work.task.kind == "choice" for work, _ in segment.pieces)
+    return any(planned.task.kind == "choice" for planned, _ in segment.pieces)
 
 
 def _chunks(task: TaskBase) -> Iterator[list[Document]]:
@@ -242,43 +241,58 @@ def _chunks(task: TaskBase) -> Iterator[list[Document]]:
 
 
 def _encode(
-    plan: WorkPlan, work: TaskWork, documents: Sequence[Document], keep: Sequence[bool], sink: PromptSink | None
+    plan: ScoringPlan,
+    planned: PlannedTask,
+    documents: Sequence[Document],
+    keep: Sequence[bool],
+    sink: PromptSink | None,
 ) -> None:
-    asked = [list(work.task.prompts(document)) for document in documents]
-    prompts = [prompt for group in asked for prompt in group]
+    prompts_by_document = [list(planned.task.prompts(document)) for document in documents]
+    prompts = [prompt for document_prompts in prompts_by_document for prompt in document_prompts]
     try:
         encoded = plan.encoder.encode(
-            prompts, max_length=work.task.max_length, keep_tokens=False, plain=is_plain(work.task)
+            prompts,
+            max_length=planned.task.max_length,
+            keep_tokens=False,
+            skip_chat_template=ignores_chat_template(planned.task),
         )
     except ScoringError:
-        _name_fault(plan.encoder, work, documents, asked)
+        _raise_naming_document(plan.encoder, planned, documents, prompts_by_document)
         raise
-    following = iter(encoded)
-    for document, group, kept in zip(documents, asked, keep, strict=True):
-        work.prompts.append(len(group))
+    encoded_prompts = iter(encoded)
+    for document, document_prompts, kept in zip(documents, prompts_by_document, keep, strict=True):
+        planned.prompts.append(len(document_prompts))
         if sink is not None and kept:
-            sink(work, document, group)
-        for _ in group:
-            one = next(following)
-            work.windows.append(len(one.requests))
-            work.truncated.append(one.truncated)
-            work.kept.append(kept)
-            for request in one.requests:
-                work.requests.append(plan.add(replace(request, keep_tokens=True) if kept else request))
+            sink(planned, document, document_prompts)
+        for _ in document_prompts:
+            encoded_prompt = next(encoded_prompts)
+            planned.windows.append(len(encoded_prompt.requests))
+            planned.truncated.append(encoded_prompt.truncated)
+            planned.kept.append(kept)
+            for request in encoded_prompt.requests:
+                planned.requests.append(plan.add(replace(request, keep_tokens=True) if kept else request))
 
 
-def _name_fault(
-    encoder: Encoder, work: TaskWork, documents: Sequence[Document], asked: Sequence[Sequence[Prompt]]
+def _raise_naming_document(
+    encoder: Encoder,
+    planned: PlannedTask,
+    documents: Sequence[Document],
+    prompts_by_document: Sequence[Sequence[Prompt]],
 ) -> None:
-    """Encode one by one to find the document that cannot be asked, and say which it is."""
-    for document, group in zip(documents, asked, strict=True):
+    """Encode documents one by one to find the one that fails, and raise `ScoringError` naming it."""
+    for document, document_prompts in zip(documents, prompts_by_document, strict=True):
         try:
-            encoder.encode(group, max_length=work.task.max_length, keep_tokens=False, plain=is_plain(work.task))
+            encoder.encode(
+                document_prompts,
+                max_length=planned.task.max_length,
+                keep_tokens=False,
+                skip_chat_template=ignores_chat_template(planned.task),
+            )
         except ScoringError as error:
-            raise ScoringError(f"{work.name}, document {document.index}: {error}") from None
+            raise ScoringError(f"{planned.name}, document {document.index}: {error}") from None
 
 
-def protocol_data(protocol: Mapping[str, Any]) -> Any:
-    """What a task's protocol says of its data's origin (``data`` or ``data_source``), for ``run.json``."""
+def data_origin(protocol: Mapping[str, Any]) -> Any:
+    """The origin of a task's data according to its protocol (``data`` or ``data_source``), for ``run.json``."""
     inner = protocol.get("task", {})
     return inner.get("data", inner.get("data_source"))

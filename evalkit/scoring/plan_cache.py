@@ -1,4 +1,4 @@
-"""The plan of the checkpoint at hand; checkpoints of one tokenizer and length share it."""
+"""Caches the current checkpoint's plan, which checkpoints with the same tokenizer and context length share."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from evalkit.encoding.encoding import Encoder, max_length_of
 from evalkit.options import RunOptions
 from evalkit.progress import Progress
 from evalkit.results.tables import Prompts
-from evalkit.scoring.plan import WorkPlan, make_plan
+from evalkit.scoring.plan import ScoringPlan, make_plan
 from evalkit.scoring.targets import Target
 from evalkit.task import TaskBase, TaskOptions
 
 
 class PlanCache:
-    """Makes the plan of a target anew only where its tokens may differ from those of the target before."""
+    """Makes a new plan only if a target's tokens may differ from the previous target's."""
 
     def __init__(self, tasks: Sequence[tuple[TaskBase, TaskOptions]], options: RunOptions, progress: Progress) -> None:
         self._tasks, self._options, self._progress = tasks, options, progress
         self._key: tuple[Any, ...] = ()
-        self._plan: WorkPlan | None = None
+        self._plan: ScoringPlan | None = None
 
-    def plan(self, target: Target) -> WorkPlan:
-        """Every request of the run for a target's tokenizer and length; stores the prompts unless it is a dry run."""
+    def plan(self, target: Target) -> ScoringPlan:
+        """Every request of the run with a target's tokenizer and length; stores the prompts unless it is a dry run."""
         options, tokenizer = self._options, target.open_tokenizer()
         config = dict(target.checkpoint.config)
         length = max_length_of(config, tokenizer, options.max_length)

@@ -1,4 +1,4 @@
-"""Scores back to documents: windows merged, rows made, token strings put beside token ids."""
+"""Turns scores back into documents' results: merges windows and adds token strings to rows."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import numpy as np
 from evalkit.errors import ScoringError
 from evalkit.records import Document, Scores
 from evalkit.scoring.journal import Journal
-from evalkit.scoring.plan import TaskWork, WorkPlan
+from evalkit.scoring.plan import PlannedTask, ScoringPlan
 from evalkit.task import Row
 
 
-class Reader:
-    """Walks a task's documents once more and puts each one's scores together."""
+class ScoreReader:
+    """Iterates over a task's documents again and collects each one's scores."""
 
-    def __init__(self, work: TaskWork) -> None:
-        self.work = work
-        self._documents = iter(work.task.documents())
+    def __init__(self, planned: PlannedTask) -> None:
+        self.planned = planned
+        self._documents = iter(planned.task.documents())
         self._document = self._prompt = self._window = 0
 
-    def next(self, plan: WorkPlan, journal: Journal) -> tuple[Document, list[Scores]]:
-        """The next document and one `Scores` a prompt."""
-        work = self.work
+    def next(self, plan: ScoringPlan, journal: Journal) -> tuple[Document, list[Scores]]:
+        """The next document and one `Scores` per prompt."""
+        planned = self.planned
         document = next(self._documents, None)
         if document is None:
-            raise ScoringError(f"{work.name} gave fewer documents the second time it was read.")
+            raise ScoringError(f"{planned.name} gave fewer documents the second time it was read.")
         scores = []
-        for _ in range(work.prompts[self._document]):
-            windows = work.windows[self._prompt]
-            numbers = work.requests[self._window : self._window + windows]
-            requests = [plan.requests[number] for number in numbers]
-            parts = [journal.get(plan.keys[number]) for number in numbers]
-            keep = bool(work.kept[self._prompt])
+        for _ in range(planned.prompts[self._document]):
+            windows = planned.windows[self._prompt]
+            positions = planned.requests[self._window : self._window + windows]
+            requests = [plan.requests[position] for position in positions]
+            parts = [journal.get(plan.keys[position]) for position in positions]
+            keep = bool(planned.kept[self._prompt])
             ids = [np.asarray(request.tokens, dtype=np.int32)[request.start :] for request in requests] if keep else []
-            scores.append(merge(parts, ids, work.truncated[self._prompt]))
+            scores.append(merge(parts, ids, planned.truncated[self._prompt]))
             self._prompt += 1
             self._window += windows
         self._document += 1
@@ -45,9 +45,9 @@ class Reader:
 
 
 def merge(parts: Sequence[Scores], token_ids: Sequence[np.ndarray], truncated: int = 0) -> Scores:
-    """The scores of one prompt from those of its windows, in order; sums in float64.
+    """Merge the scores of a prompt's windows, given in order; sums in float64.
 
-    `token_ids`: int32 arrays, one a window, or empty where only sums are wanted.
+    `token_ids`: one int32 array per window, or empty to keep only sums.
     """
     keep = bool(token_ids) and all(part.logprobs is not None for part in parts)
     if len(parts) == 1:
@@ -66,11 +66,11 @@ def merge(parts: Sequence[Scores], token_ids: Sequence[np.ndarray], truncated: i
 
 
 class TokenStrings:
-    """Adds ``token_strings`` beside a row's ``token_ids``, so that readers need no tokenizer."""
+    """Adds ``token_strings`` to rows with ``token_ids``, so that readers need no tokenizer."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._known: dict[int, str] = {}
+        self._string_by_id: dict[int, str] = {}
 
     def add(self, row: Row) -> Row:
         ids = row.get("token_ids")
@@ -81,8 +81,8 @@ class TokenStrings:
         return {**row, "token_strings": strings}
 
     def _strings(self, ids: Sequence[int]) -> list[str]:
-        numbers = [int(token) for token in ids]
-        new = sorted({token for token in numbers if token not in self._known})
+        token_ids = [int(token) for token in ids]
+        new = sorted({token for token in token_ids if token not in self._string_by_id})
         if new:
-            self._known.update(zip(new, self._tokenizer.strings(new), strict=True))
-        return [self._known[token] for token in numbers]
+            self._string_by_id.update(zip(new, self._tokenizer.token_strings(new), strict=True))
+        return [self._string_by_id[token] for token in token_ids]

@@ -1,4 +1,4 @@
-"""``run.json``: what a run was, and what of an earlier run in the same folder stays."""
+"""Builds ``run.json``, and decides what to keep from an earlier run in the same folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evalkit.results.layout import SCHEMA_VERSION
 from evalkit.results.reading import load_run, read_metrics
 from evalkit.results.recompute import options_to_json
 from evalkit.scoring.journal import Journal
-from evalkit.scoring.plan import TaskWork, WorkPlan, protocol_data
+from evalkit.scoring.plan import PlannedTask, ScoringPlan, data_origin
 from evalkit.scoring.settings import RunSettings
 from evalkit.system import environment
 from evalkit.system.files import sweep, writing
@@ -24,28 +24,28 @@ from evalkit.system.processes import this_process
 from evalkit.task import Row, TaskName
 
 
-def describe(
+def build_run_info(
     checkpoint: Checkpoint,
-    plan: WorkPlan,
-    works: Sequence[TaskWork],
+    plan: ScoringPlan,
+    tasks: Sequence[PlannedTask],
     journal: Journal,
     *,
     suite: str,
     aggregation: str,
     variation: Sequence[str],
     settings: RunSettings,
-    notes: Sequence[str] = (),
+    engine_notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The lasting part of ``run.json``. `notes`: what the engine has to say."""
+    """The constant part of ``run.json``. `engine_notes` become warnings."""
     encoder = plan.encoder
     identity = dict(journal.identity)
     warnings: list[str] = []
-    limited = [work.name for work in works if work.task.limited]
+    limited = [planned.name for planned in tasks if planned.task.limited]
     if limited:
         warnings.append(f"Limited: fewer documents than the regime asks for in {', '.join(limited)}.")
-    for work in works:
-        warnings += work.task.warnings()
-    warnings += notes
+    for planned in tasks:
+        warnings += planned.task.warnings()
+    warnings += engine_notes
     if encoder.chat:
         warnings.append("Questions are asked in the checkpoint's chat template; runs without it do not compare.")
     if not checkpoint.fingerprint:
@@ -83,10 +83,10 @@ def describe(
         },
         "identity": identity,
         "identity_hash": journal.hash,
-        "tasks": {work.name: _about(work) for work in works},
-        "settings": {**settings.options.settings(), "engine_chosen": dataclasses.asdict(settings.chosen)},
+        "tasks": {planned.name: _task_info(planned) for planned in tasks},
+        "settings": {**settings.options.settings(), "engine_chosen": dataclasses.asdict(settings.engine_choice)},
         "data_source": settings.options.data_source,
-        "guidelines": _guidelines(works, encoder, identity, checkpoint.training),
+        "guidelines": _paloma_guidelines(tasks, encoder, identity, checkpoint.training),
         "seeds": {"note": "Sampling and shots are fixed by each task's protocol; scoring draws nothing."},
         "versions": environment.versions(),
         "hardware": environment.hardware(),
@@ -95,46 +95,46 @@ def describe(
     }
 
 
-def _about(work: TaskWork) -> dict[str, Any]:
-    """What ``run.json`` says of one task."""
+def _task_info(planned: PlannedTask) -> dict[str, Any]:
+    """One task's entry in ``run.json``."""
     return {
-        "file_name": work.task.name.file_name,
-        "kind": work.task.kind,
-        "protocol": work.protocol,
-        "protocol_hash": work.protocol_hash,
-        "options": options_to_json(work.options),
-        "limited": work.task.limited,
-        "gated": work.task.gated,
-        "documents": len(work.prompts),
-        "prompts": len(work.windows),
-        "requests": len(work.requests),
-        "data": protocol_data(work.protocol),
-        "truncated_prompts": sum(1 for cut in work.truncated if cut),
-        "truncated_tokens": sum(work.truncated),
+        "file_name": planned.task.name.file_name,
+        "kind": planned.task.kind,
+        "protocol": planned.protocol,
+        "protocol_hash": planned.protocol_hash,
+        "options": options_to_json(planned.options),
+        "limited": planned.task.limited,
+        "gated": planned.task.gated,
+        "documents": len(planned.prompts),
+        "prompts": len(planned.windows),
+        "requests": len(planned.requests),
+        "data": data_origin(planned.protocol),
+        "truncated_prompts": sum(1 for n_cut in planned.truncated if n_cut),
+        "truncated_tokens": sum(planned.truncated),
     }
 
 
-def note_truncated(info: dict[str, Any], work: TaskWork, rows: Sequence[Row]) -> None:
-    cut = sum(1 for row in rows if row.get("truncated"))
-    if cut:
+def warn_if_truncated(info: dict[str, Any], planned: PlannedTask, rows: Sequence[Row]) -> None:
+    n_truncated = sum(1 for row in rows if row.get("truncated"))
+    if n_truncated:
         info["warnings"].append(
-            f"{work.name}: the context of {cut} of {len(rows)} documents was cut on the left to fit the model "
-            f"({sum(work.truncated):,} tokens in all)."
+            f"{planned.name}: the context of {n_truncated} of {len(rows)} documents was cut on the left to fit the model "
+            f"({sum(planned.truncated):,} tokens in all)."
         )
 
 
-def _guidelines(
-    works: Sequence[TaskWork], encoder: Any, identity: Mapping[str, str], training: Mapping[str, Any]
+def _paloma_guidelines(
+    tasks: Sequence[PlannedTask], encoder: Any, identity: Mapping[str, str], training: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Paloma's G1–G5. G1 and G2 are what the person said of the model's training; what nobody said is ``unknown``."""
-    names = Counter(bool(work.task.limited) for work in works)
+    """Paloma's guidelines G1–G5. G1 and G2 are the user's statements about the training, or ``unknown``."""
+    limited_counts = Counter(bool(planned.task.limited) for planned in tasks)
     return {
         "G1": {
             "training_data_decontaminated": training.get("training_data_decontaminated", "unknown"),
             **({"method": training["decontamination"]} if training.get("decontamination") else {}),
         },
         "G2": {"training_order_fixed": training.get("training_order_fixed", "unknown")},
-        "G3": {"whole_evaluation_sample": names[True] == 0},
+        "G3": {"whole_evaluation_sample": limited_counts[True] == 0},
         "G4": {"tokenizer": encoder.tokenizer.hash, "vocabulary": encoder.tokenizer.vocabulary_size},
         "G5": {
             "window": encoder.window,
@@ -146,22 +146,22 @@ def _guidelines(
     }
 
 
-def take_over(folder: Path, info: dict[str, Any], *, collects: bool) -> None:
-    """Begin in a folder that may hold an earlier run.
+def prepare_folder(folder: Path, info: dict[str, Any], *, accumulates: bool) -> None:
+    """Prepare a folder that may hold an earlier run.
 
-    Metrics of other weights or protocols must not stand beside this run's ``run.json``, so they go. Where the folder
-    `collects` (``--task`` runs), finished tasks of equal identity stay, and are noted as ``done_tasks``.
+    Metrics of other weights or protocols must not be combined with this run's ``run.json``, so they are removed. If the
+    folder `accumulates` tasks (``--task`` runs), finished tasks of the same identity stay, listed as ``done_tasks``.
     """
     sweep(folder)
-    old = _old_info(folder)
-    if old is None:
+    previous = _previous_info(folder)
+    if previous is None:
         return
-    same = old.get("identity_hash") == info["identity_hash"]
-    done = old["tasks"] if old["status"] == "done" else old.get("done_tasks", {})
-    if same and collects:
-        info["done_tasks"] = done
-    elif not same or {name: about["protocol_hash"] for name, about in done.items()} != {
-        name: about["protocol_hash"] for name, about in info["tasks"].items()
+    same_identity = previous.get("identity_hash") == info["identity_hash"]
+    finished_tasks = previous["tasks"] if previous["status"] == "done" else previous.get("done_tasks", {})
+    if same_identity and accumulates:
+        info["done_tasks"] = finished_tasks
+    elif not same_identity or {name: task_info["protocol_hash"] for name, task_info in finished_tasks.items()} != {
+        name: task_info["protocol_hash"] for name, task_info in info["tasks"].items()
     }:
         with writing(folder):
             (folder / "metrics.json").unlink(missing_ok=True)
@@ -169,25 +169,25 @@ def take_over(folder: Path, info: dict[str, Any], *, collects: bool) -> None:
                 file.unlink(missing_ok=True)
 
 
-def carry_over(folder: Path, info: dict[str, Any]) -> list[Metric]:
-    """Tasks that earlier ``--task`` runs of the same weights and engine left in this folder stay in it.
+def keep_earlier_tasks(folder: Path, info: dict[str, Any]) -> list[Metric]:
+    """Keep tasks that earlier ``--task`` runs with the same weights and engine left in this folder.
 
-    Adds them to ``info["tasks"]`` and gives their metrics.
+    Adds them to ``info["tasks"]`` and returns their metrics.
     """
-    old = _old_info(folder)
-    if old is None or old.get("identity_hash") != info["identity_hash"]:
+    previous = _previous_info(folder)
+    if previous is None or previous.get("identity_hash") != info["identity_hash"]:
         return []
-    done = old["tasks"] if old["status"] == "done" else old.get("done_tasks", {})
+    finished_tasks = previous["tasks"] if previous["status"] == "done" else previous.get("done_tasks", {})
     try:
         kept = {
-            name: about
-            for name, about in done.items()
-            if name not in info["tasks"] and (folder / "documents" / f"{about['file_name']}.parquet").is_file()
+            name: task_info
+            for name, task_info in finished_tasks.items()
+            if name not in info["tasks"] and (folder / "documents" / f"{task_info['file_name']}.parquet").is_file()
         }
         metrics = [
             Metric(**{**record, "value": math.nan if record["value"] is None else record["value"]})
             for record in (read_metrics(folder) if kept else [])
-            if _full_name(record) in kept
+            if _full_task_name(record) in kept
         ]
     except (EvalkitError, KeyError, TypeError):
         return []
@@ -195,21 +195,21 @@ def carry_over(folder: Path, info: dict[str, Any]) -> list[Metric]:
     return metrics
 
 
-def _full_name(record: Mapping[str, Any]) -> str:
-    """The full task name of a line of ``metrics.json``, whose task may be the base alone."""
+def _full_task_name(record: Mapping[str, Any]) -> str:
+    """The full task name of a record in ``metrics.json``, whose task may be only the base name."""
     if record["task"].partition(":")[1]:
         return str(record["task"])
     return str(TaskName(record["task"], record.get("form", ""), record.get("regime", "")))
 
 
-def _old_info(folder: Path) -> dict[str, Any] | None:
-    """The ``run.json`` that stands in a folder; None where there is none that can be read."""
+def _previous_info(folder: Path) -> dict[str, Any] | None:
+    """The ``run.json`` already in a folder; None if it is missing or unreadable."""
     try:
         return load_run(folder).info
     except EvalkitError:
         return None
 
 
-def when(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
     """Seconds since 1970 as an ISO time in UTC."""
     return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")

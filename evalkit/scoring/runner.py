@@ -1,7 +1,7 @@
-"""One checkpoint after another: plan, what is not yet scored, engine, journal, rows, metrics, run folder.
+"""Scores one checkpoint: counts what the journal lacks, runs the engine, and writes rows, metrics and run folders.
 
-The journal is the only state. Resuming is running the same command again; everything after the journal is made anew
-from it. With several checkpoints the plan is made once and only weights change.
+The journal is the only state. Resuming means running the same command again; everything after the journal is derived from
+it. Several checkpoints share one plan; only the weights change.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ from evalkit.results.tables import write_rows
 from evalkit.results.writing import folder_lock, write_info, write_metrics
 from evalkit.scoring import speed
 from evalkit.scoring.journal import BadScore, Journal
-from evalkit.scoring.plan import Segment, WorkPlan
-from evalkit.scoring.rows import Reader, TokenStrings
-from evalkit.scoring.run_info import carry_over, describe, note_truncated, take_over, when
+from evalkit.scoring.plan import ScoringPlan, Segment
+from evalkit.scoring.rows import ScoreReader, TokenStrings
+from evalkit.scoring.run_info import build_run_info, iso_time, keep_earlier_tasks, prepare_folder, warn_if_truncated
 from evalkit.scoring.settings import TASKS_SUITE, Group, RunSettings
 from evalkit.task import Row
 
 INFO_SECONDS = 20.0
-"""While scoring, ``run.json`` is written anew at most this often."""
+"""Minimum time between updates of ``run.json`` while scoring."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """Batches, and what they hold. ``found + scored == planned`` when a run is done."""
+    """Numbers of batches and of their tokens. ``found + scored == planned`` once a run is done.
+
+    `found`: already in the journal; `scored`: scored by this process.
+    """
 
     planned: int = 0
     found: int = 0
@@ -49,41 +52,41 @@ class Counts:
 
 
 def run_checkpoint(
-    checkpoint: Checkpoint, plan: WorkPlan, groups: Sequence[Group], engine: Engine, settings: RunSettings
+    checkpoint: Checkpoint, plan: ScoringPlan, groups: Sequence[Group], engine: Engine, settings: RunSettings
 ) -> list[Run]:
-    """Score one checkpoint, which `engine` has loaded, on every group; one `Run` a group.
+    """Score one checkpoint, already loaded by `engine`, on every group; returns one `Run` per group.
 
-    Raises `EvalkitError` (the runs' status is then ``failed``) and `KeyboardInterrupt` (``partial``); every batch that
-    was committed stays. A dry run writes nothing and gives runs of status ``planned``.
+    Raises `EvalkitError` (leaving status ``failed``) and `KeyboardInterrupt` (``partial``); committed batches are kept. A
+    dry run writes nothing and returns runs with status ``planned``.
     """
     options = settings.options
-    identity = _likely_identity(checkpoint, engine, options.output) if options.dry_run else engine.identity()
+    identity = _guess_identity(checkpoint, engine, options.output) if options.dry_run else engine.identity()
     journal = Journal(options.output / "journal", identity, force=options.force)
     try:
-        return _Scoring(checkpoint, plan, groups, engine, journal, settings).run()
+        return _CheckpointScorer(checkpoint, plan, groups, engine, journal, settings).run()
     finally:
         journal.close()
 
 
-def _likely_identity(checkpoint: Checkpoint, engine: Engine, output: Path) -> dict[str, str]:
-    """For a dry run, which loads no weights: the identity of the newest journal of this checkpoint and engine, if any."""
-    found: list[tuple[float, dict[str, str]]] = []
+def _guess_identity(checkpoint: Checkpoint, engine: Engine, output: Path) -> dict[str, str]:
+    """The identity in the newest journal of this checkpoint and engine, if any; for dry runs, which load no weights."""
+    identities: list[tuple[float, dict[str, str]]] = []
     for file in (output / "journal").glob("*/identity.json"):
         with contextlib.suppress(OSError, ValueError):
             identity = json.loads(file.read_text(encoding="utf-8"))
             if identity.get("fingerprint") == checkpoint.fingerprint and identity.get("engine") == engine.name:
-                found.append((file.parent.stat().st_mtime, identity))
-    newest = max(found, key=lambda pair: pair[0], default=(0.0, {"engine": engine.name}))
+                identities.append((file.parent.stat().st_mtime, identity))
+    newest = max(identities, key=lambda pair: pair[0], default=(0.0, {"engine": engine.name}))
     return newest[1]
 
 
-class _Scoring:
-    """The work of one checkpoint."""
+class _CheckpointScorer:
+    """Scores one checkpoint."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        plan: WorkPlan,
+        plan: ScoringPlan,
         groups: Sequence[Group],
         engine: Engine,
         journal: Journal,
@@ -98,59 +101,59 @@ class _Scoring:
         self.infos: list[dict[str, Any]] = []
         self.folders = [
             run_folder(
-                settings.options.output, checkpoint.model, self._suite(group), group.variation, checkpoint.revision
+                settings.options.output, checkpoint.model, self._suite_name(group), group.variation, checkpoint.revision
             )
             for group in groups
         ]
-        self.expected: float | None = None
-        self._kind: dict[str, Any] | None = None
-        self._written = 0.0
+        self.expected_seconds: float | None = None
+        self._rate_key: dict[str, Any] | None = None
+        self._info_written_at = 0.0
 
-    def _suite(self, group: Group) -> str:
-        """The name that the group's run may bear."""
-        limited = any(self.plan.works[number].task.limited for number in group.works)
+    def _suite_name(self, group: Group) -> str:
+        """The suite name under which the group's run is reported."""
+        limited = any(self.plan.tasks[index].task.limited for index in group.task_indices)
         return display_suite_name(group.suite, group.aggregation, limited)
 
     def run(self) -> list[Run]:
-        self._count()
+        self._count_batches()
         self.infos = [
-            describe(
+            build_run_info(
                 self.checkpoint,
                 self.plan,
-                [self.plan.works[number] for number in group.works],
+                [self.plan.tasks[index] for index in group.task_indices],
                 self.journal,
-                suite=self._suite(group),
+                suite=self._suite_name(group),
                 aggregation=group.aggregation,
                 variation=group.variation,
                 settings=self.settings,
-                notes=self.engine.notes,
+                engine_notes=self.engine.notes,
             )
             for group in self.groups
         ]
         for group, info in zip(self.groups, self.infos, strict=True):
             if group.weights is not None:
                 info["domain_weights"] = dict(group.weights)
-        self.progress.plan(self.checkpoint.name, {**self._counts(), "expected_seconds": self._expect()})
+        self.progress.plan(self.checkpoint.name, {**self._counts_info(), "expected_seconds": self._estimate_seconds()})
         if self.settings.options.dry_run:
             return self._runs("planned")
         try:
             for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
-                take_over(folder, info, collects=group.suite == TASKS_SUITE)
+                prepare_folder(folder, info, accumulates=group.suite == TASKS_SUITE)
             self._write("running")
             rows = self._score()
             self._finish(rows)
         except KeyboardInterrupt:
-            self._give_up("partial", "Interrupted; the same command goes on where this one stopped.")
+            self._record_failure("partial", "Interrupted; the same command goes on where this one stopped.")
             raise
         except BaseException as error:
-            self._give_up("failed", str(error) or type(error).__name__)
+            self._record_failure("failed", str(error) or type(error).__name__)
             raise
         return self._runs("done")
 
-    def _count(self) -> None:
-        """Walk the whole plan and count. Batches that this process scored are not found ones."""
+    def _count_batches(self) -> None:
+        """Count the whole plan's batches. Those scored by this process do not count as found."""
         counts = self.counts
-        fresh = Counts(
+        recount = Counts(
             scored=counts.scored,
             scored_tokens=counts.scored_tokens,
             split=counts.split,
@@ -160,42 +163,44 @@ class _Scoring:
         for segment in self.plan.segments:
             for batch in self.plan.batches(segment, self.engine):
                 for part, found in self._parts(batch):
-                    fresh.planned += 1
-                    fresh.tree_tokens += part.tree_tokens
-                    fresh.head_rows += part.head_rows
-                    fresh.found += found
-                    fresh.found_tokens += part.tree_tokens if found else 0
-        self.counts = fresh
+                    recount.planned += 1
+                    recount.tree_tokens += part.tree_tokens
+                    recount.head_rows += part.head_rows
+                    recount.found += found
+                    recount.found_tokens += part.tree_tokens if found else 0
+        self.counts = recount
 
-    def _expect(self) -> float | None:
-        """Seconds that scoring will take, from how fast this machine was before; None where nothing is known."""
+    def _estimate_seconds(self) -> float | None:
+        """Expected scoring time in seconds, from this machine's earlier speed; None if unknown."""
         counts = self.counts
-        self._kind = speed.kind_of(
+        self._rate_key = speed.rate_key(
             self.checkpoint, self.engine.name, self.settings.options, counts.tree_tokens, counts.head_rows
         )
-        rate, left = speed.remembered(self._kind), counts.tree_tokens - counts.found_tokens
-        self.expected = left / rate if rate is not None else None if left else 0.0
-        return self.expected
+        rate, remaining_tokens = speed.stored_rate(self._rate_key), counts.tree_tokens - counts.found_tokens
+        self.expected_seconds = remaining_tokens / rate if rate is not None else None if remaining_tokens else 0.0
+        return self.expected_seconds
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, bool]]:
-        """The batch, or the parts it is known to need; each with whether the journal holds it."""
-        committed = self.journal.limit is not None and self.journal.committed(batch)
+        """The batch, or the parts into which it must be split, each with whether the journal has it."""
+        committed = self.journal.smallest_failed_batch is not None and self.journal.committed_whole(batch)
         halves = self.engine.split(batch) if not committed and self.journal.must_split(batch) else None
         if halves is None:
-            yield batch, committed or self.journal.holds(batch)
+            yield batch, committed or self.journal.has_batch(batch)
         else:
             for half in halves:
                 yield from self._parts(half)
 
     def _score(self) -> dict[int, list[Row]]:
-        """Score what is missing, segment by segment, and make each segment's rows."""
-        rows: dict[int, list[Row]] = {id(work): [] for work in self.plan.works}
-        readers = {id(work): Reader(work) for work in self.plan.works}
+        """Score what is missing, segment by segment, and compute each segment's rows."""
+        rows: dict[int, list[Row]] = {id(planned): [] for planned in self.plan.tasks}
+        readers = {id(planned): ScoreReader(planned) for planned in self.plan.tasks}
         self.progress.start(self.checkpoint.name, self.counts.tree_tokens, self.counts.found_tokens)
         try:
             for segment in self.plan.segments:
-                whole = sum(len(rows[id(work)]) == len(work.prompts) for work in self.plan.works)
-                self.progress.at([work.name for work, _ in segment.pieces], whole, len(self.plan.works))
+                finished_tasks = sum(len(rows[id(planned)]) == len(planned.prompts) for planned in self.plan.tasks)
+                self.progress.enter_tasks(
+                    [planned.name for planned, _ in segment.pieces], finished_tasks, len(self.plan.tasks)
+                )
                 batches = self.plan.batches(segment, self.engine)
                 if isinstance(self.engine, StreamingEngine):
                     self._score_stream(self.engine, batches)
@@ -205,15 +210,15 @@ class _Scoring:
                 self._make_rows(segment, readers, rows)
         finally:
             self.progress.finish()
-            speed.remember(self._kind, self.counts.scored_tokens, self.scoring_seconds)
+            speed.store_rate(self._rate_key, self.counts.scored_tokens, self.scoring_seconds)
         return rows
 
     def _score_batch(self, batch: Batch) -> None:
-        if self.journal.holds(batch):
+        if self.journal.has_batch(batch):
             return
         if self.journal.must_split(batch) and self._score_halves(batch):
             return
-        begun = time.perf_counter()
+        start = time.perf_counter()
         scores: list[Scores] | None = None
         try:
             scores = self.engine.score(batch)
@@ -221,45 +226,45 @@ class _Scoring:
             if self.engine.split(batch) is None:
                 raise
         except ScoringError as error:
-            place = self.plan.where(self._culprit(batch))
-            raise ScoringError(f"{place} ({self.checkpoint.name}): {error}") from None
-        if scores is None:  # out of memory; the halves begin outside of the handler, which keeps the failed pass alive
-            self.journal.note_split(batch)
+            origin = self.plan.origin_of(self._find_rejected_request(batch))
+            raise ScoringError(f"{origin} ({self.checkpoint.name}): {error}") from None
+        if scores is None:  # out of memory; the halves start outside the handler, which keeps the failed pass alive
+            self.journal.record_split(batch)
             self.counts.split += 1
-            self._count()
+            self._count_batches()
             self._score_halves(batch)
             return
         self._commit(batch, scores)
-        self.scoring_seconds += time.perf_counter() - begun
+        self.scoring_seconds += time.perf_counter() - start
 
     def _score_stream(self, engine: StreamingEngine, batches: Sequence[Batch]) -> None:
-        """Hand over all batches that are missing; each is committed when it comes back."""
-        begun = time.perf_counter()
+        """Pass all missing batches to the engine and commit each one when its scores arrive."""
+        start = time.perf_counter()
         try:
-            for batch, scores in engine.score_stream(batch for batch in batches if not self.journal.holds(batch)):
+            for batch, scores in engine.score_stream(batch for batch in batches if not self.journal.has_batch(batch)):
                 self._commit(batch, scores)
         except RequestRefused as error:
-            raise ScoringError(f"{self.plan.where(error.request)} ({self.checkpoint.name}): {error}") from None
+            raise ScoringError(f"{self.plan.origin_of(error.request)} ({self.checkpoint.name}): {error}") from None
         finally:
-            self.scoring_seconds += time.perf_counter() - begun
+            self.scoring_seconds += time.perf_counter() - start
 
     def _commit(self, batch: Batch, scores: Sequence[Scores]) -> None:
         try:
             self.journal.commit(batch, scores)
         except BadScore as error:
             raise ScoringError(
-                f"The engine gave {error.fault} in {self.plan.where(error.request)} "
+                f"The engine gave {error.fault} in {self.plan.origin_of(error.request)} "
                 f"({self.checkpoint.name}). Such a score is never used; try --dtype float32."
             ) from None
         self.counts.scored += 1
         self.counts.scored_tokens += batch.tree_tokens
         self.progress.advance(batch.tree_tokens)
-        if time.monotonic() - self._written > INFO_SECONDS:
+        if time.monotonic() - self._info_written_at > INFO_SECONDS:
             self._write("running")
-            speed.remember(self._kind, self.counts.scored_tokens, self.scoring_seconds)
+            speed.store_rate(self._rate_key, self.counts.scored_tokens, self.scoring_seconds)
 
-    def _culprit(self, batch: Batch) -> Request:
-        """The request for which the engine refuses a batch, found by halving it."""
+    def _find_rejected_request(self, batch: Batch) -> Request:
+        """The request that makes the engine reject a batch, found by bisection."""
         while (halves := self.engine.split(batch)) is not None:
             try:
                 self.engine.score(halves[0])
@@ -274,76 +279,76 @@ class _Scoring:
             self._score_batch(half)
         return halves is not None
 
-    def _make_rows(self, segment: Segment, readers: Mapping[int, Reader], rows: Mapping[int, list[Row]]) -> None:
-        for work, documents in segment.pieces:
-            reader = readers[id(work)]
+    def _make_rows(self, segment: Segment, readers: Mapping[int, ScoreReader], rows: Mapping[int, list[Row]]) -> None:
+        for planned, documents in segment.pieces:
+            reader = readers[id(planned)]
             for _ in range(documents):
                 document, scores = reader.next(self.plan, self.journal)
-                row = work.task.score(document, scores)
-                rows[id(work)].append(row)
+                row = planned.task.score(document, scores)
+                rows[id(planned)].append(row)
 
     def _finish(self, rows: Mapping[int, list[Row]]) -> None:
         strings = TokenStrings(self.plan.encoder.tokenizer)
         for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
             metrics: list[Metric] = []
             with folder_lock(folder):
-                for number in group.works:
-                    work = self.plan.works[number]
-                    made = rows[id(work)]
-                    write_rows(task_file(folder, work.task.name), [strings.add(row) for row in made])
-                    metrics += task_metrics(work.task, made, work.task.limited)
-                    note_truncated(info, work, made)
-                works = [self.plan.works[number] for number in group.works]
-                made_of = [(work.task, rows[id(work)], work.task.limited) for work in works]
-                metrics += suite_metrics(group.suite, group.aggregation, made_of, group.weights)
+                for index in group.task_indices:
+                    planned = self.plan.tasks[index]
+                    task_rows = rows[id(planned)]
+                    write_rows(task_file(folder, planned.task.name), [strings.add(row) for row in task_rows])
+                    metrics += task_metrics(planned.task, task_rows, planned.task.limited)
+                    warn_if_truncated(info, planned, task_rows)
+                tasks = [self.plan.tasks[index] for index in group.task_indices]
+                tasks_and_rows = [(planned.task, rows[id(planned)], planned.task.limited) for planned in tasks]
+                metrics += suite_metrics(group.suite, group.aggregation, tasks_and_rows, group.weights)
                 if group.suite == TASKS_SUITE:
-                    metrics = carry_over(folder, info) + metrics
+                    metrics = keep_earlier_tasks(folder, info) + metrics
                 write_metrics(folder, metrics)
                 info.pop("done_tasks", None)
                 info["warnings"] += [note for note in self.engine.notes if note not in info["warnings"]]
-                write_info(folder, {**info, **self._state("done")})
+                write_info(folder, {**info, **self._changing_info("done")})
 
     def _runs(self, status: str) -> list[Run]:
         if status == "planned":
             return [
-                Run(folder, {**info, **self._state("planned")})
+                Run(folder, {**info, **self._changing_info("planned")})
                 for folder, info in zip(self.folders, self.infos, strict=True)
             ]
         return [load_run(folder) for folder in self.folders]
 
     def _write(self, status: str) -> None:
         for folder, info in zip(self.folders, self.infos, strict=True):
-            write_info(folder, {**info, **self._state(status)})
-        self._written = time.monotonic()
+            write_info(folder, {**info, **self._changing_info(status)})
+        self._info_written_at = time.monotonic()
 
-    def _give_up(self, status: str, reason: str) -> None:
-        """Say in ``run.json`` how it ended; a full disk may forbid even that."""
+    def _record_failure(self, status: str, reason: str) -> None:
+        """Record in ``run.json`` how the run ended, if it can be written (the disk may be full)."""
         with contextlib.suppress(EvalkitError, OSError):
             for info in self.infos:
                 info["error"] = reason
             self._write(status)
 
-    def _state(self, status: str) -> dict[str, Any]:
-        """The changing part of ``run.json``."""
+    def _changing_info(self, status: str) -> dict[str, Any]:
+        """The part of ``run.json`` that changes during a run."""
         now = time.time()
         return {
             "status": status,
-            "counts": self._counts(),
+            "counts": self._counts_info(),
             "timings": {
-                "started": when(self.started),
-                "ended": None if status == "running" else when(now),
+                "started": iso_time(self.started),
+                "ended": None if status == "running" else iso_time(now),
                 "seconds": round(now - self.started, 3),
                 "scoring_seconds": round(self.scoring_seconds, 3),
-                "expected_seconds": None if self.expected is None else round(self.expected, 1),
+                "expected_seconds": None if self.expected_seconds is None else round(self.expected_seconds, 1),
             },
         }
 
-    def _counts(self) -> dict[str, Any]:
+    def _counts_info(self) -> dict[str, Any]:
         counts, plan = self.counts, self.plan
         return {
             "documents": plan.documents,
             "prompts": plan.prompts,
-            "requests_asked": plan.asked,
+            "requests_asked": plan.requests_before_deduplication,
             "requests": len(plan.requests),
             "request_tokens": plan.request_tokens,
             "tree_tokens": counts.tree_tokens,

@@ -1,4 +1,4 @@
-"""What the runner is told beside plan, engine and checkpoint."""
+"""The runner's settings besides plan, engine and checkpoint."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ TASKS_SUITE = "tasks"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What one run folder holds: a suite's name and its tasks (positions in the plan)."""
+    """The tasks that share one run folder: a suite's."""
 
     suite: str
-    works: tuple[int, ...]
+    task_indices: tuple[int, ...]
+    """Indices of the suite's tasks in the plan."""
     variation: tuple[str, ...] = ()
-    """What is not default, as it stands in the folder's name."""
+    """The non-default options, as they appear in the folder's name."""
     aggregation: str = "macro"
     weights: Weights | None = None
-    """Of domains, where the group is a suite of texts."""
+    """Domain weights, for a text suite."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What the runner needs beside plan, engine and checkpoint."""
+    """What the runner needs besides plan, engine and checkpoint."""
 
     options: RunOptions
-    chosen: Choice
+    engine_choice: Choice
     """Which engine was chosen, and why."""
     command: str | None = None
     progress: Progress = field(default_factory=Silent)

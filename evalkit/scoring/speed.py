@@ -1,8 +1,8 @@
-"""How fast this machine scored a model: remembered, so that a plan can tell minutes before any weight is loaded.
+"""Remembers how fast this machine scored a model, so that a plan can estimate the time before loading any weights.
 
-A rate is kept for a kind of model (its type and number of parameters, so that all revisions share it), engine, device,
-dtype, host, and for texts and questions apart: a text needs the language-model head for every token, a question for few.
-It is a guess for a person and never moves a score.
+A rate is stored per kind of model (type and number of parameters, shared by all revisions), engine, device, dtype and host,
+and separately for texts and questions: a text needs the language-model head for every token, a question for few. It is an
+estimate for display and never affects scores.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from evalkit.records import Checkpoint
 from evalkit.system import home
 from evalkit.system.files import canonical_json, write_json
 
-SECONDS = 2.0
-"""Less scoring than this tells nothing."""
+MIN_SECONDS = 2.0
+"""Shorter measurements are ignored."""
 
 
-def kind_of(
+def rate_key(
     checkpoint: Checkpoint, engine: str, options: ScoringOptions, tree_tokens: int, head_rows: int
 ) -> dict[str, Any] | None:
-    """What a rate is remembered for; None where the model's size is not known."""
+    """The settings for which a rate is stored; None if the model's size is unknown."""
     if not checkpoint.parameters:
         return None
     return {
@@ -45,25 +45,25 @@ def kind_of(
     }
 
 
-def remembered(kind: Mapping[str, Any] | None) -> float | None:
-    """Tree tokens a second, as last measured; None where that was never."""
-    if kind is None:
+def stored_rate(key: Mapping[str, Any] | None) -> float | None:
+    """The last measured rate in tree tokens per second; None if never measured."""
+    if key is None:
         return None
     try:
-        rate = float(json.loads(_file(kind).read_text(encoding="utf-8"))["tokens_per_second"])
+        rate = float(json.loads(_file(key).read_text(encoding="utf-8"))["tokens_per_second"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return rate if math.isfinite(rate) and rate > 0 else None
 
 
-def remember(kind: Mapping[str, Any] | None, tokens: int, seconds: float) -> None:
-    """Keep a measured rate. A cache that cannot be written is no reason to fail."""
-    if kind is None or seconds < SECONDS or tokens <= 0:
+def store_rate(key: Mapping[str, Any] | None, tokens: int, seconds: float) -> None:
+    """Store a measured rate. A cache that cannot be written is ignored."""
+    if key is None or seconds < MIN_SECONDS or tokens <= 0:
         return
     with contextlib.suppress(EvalkitError, OSError):
-        write_json(_file(kind), {**kind, "tokens_per_second": tokens / seconds, "when": time.time()})
+        write_json(_file(key), {**key, "tokens_per_second": tokens / seconds, "when": time.time()})
 
 
-def _file(kind: Mapping[str, Any]) -> Path:
-    name = hashlib.sha256(canonical_json(dict(kind)).encode()).hexdigest()[:16]
+def _file(key: Mapping[str, Any]) -> Path:
+    name = hashlib.sha256(canonical_json(dict(key)).encode()).hexdigest()[:16]
     return home.cache() / "speeds" / f"{name}.json"

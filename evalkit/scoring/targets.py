@@ -1,4 +1,4 @@
-"""What is scored: checkpoints on disk by name, or one model in memory."""
+"""The targets of scoring: named checkpoints on disk, or one model in memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from evalkit.records import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One checkpoint to be scored: on disk, or a live model with its tokenizer."""
+    """One checkpoint to score: on disk, or a live model with its tokenizer."""
 
     checkpoint: Checkpoint
     model: Any = None
     tokenizer: Any = None
 
     def load(self, engine: Engine) -> None:
-        """Put the weights into the engine."""
+        """Load the weights into the engine."""
         if self.model is None:
             engine.load(self.checkpoint)
             return
@@ -37,27 +37,27 @@ class Target:
         adopt(self.model, self.checkpoint)
 
     def open_tokenizer(self) -> Tokenizer:
-        """The tokenizer that goes with the checkpoint."""
+        """Load the checkpoint's tokenizer, or wrap the live model's."""
         if self.tokenizer is not None:
             return self.tokenizer if isinstance(self.tokenizer, Tokenizer) else Tokenizer(self.tokenizer, "live")
         return Tokenizer.load(self.checkpoint.tokenizer_path, trust_remote_code=self.checkpoint.trust_remote_code)
 
 
-def find_targets(selection: ModelSelection, broken: Callable[[str, EvalkitError], None]) -> list[Target]:
-    """Every checkpoint that is asked for. Of several those that cannot be loaded are told to `broken`.
+def find_targets(selection: ModelSelection, on_failure: Callable[[str, EvalkitError], None]) -> list[Target]:
+    """Every requested checkpoint. If there are several, those that cannot be loaded are passed to `on_failure` and skipped.
 
-    Raises `UsageError` for two checkpoints that would write to the same folder, and where none is left.
+    Raises `UsageError` if two checkpoints would write to the same folder, and the first failure if no checkpoint is left.
     """
     if not selection.model:
         raise UsageError("No model is named. Give a registered name, a hub repository or a folder.")
-    points = Selection(selection.every, selection.max_points, selection.stage)
-    several = len(selection.model) > 1 or bool(selection.revisions) or points.given
+    revision_selection = Selection(selection.every, selection.max_points, selection.stage)
+    is_sweep = len(selection.model) > 1 or bool(selection.revisions) or revision_selection.is_active
     targets: list[Target] = []
-    reasons: list[EvalkitError] = []
+    failures: list[EvalkitError] = []
 
-    def leave_out(name: str, error: EvalkitError) -> None:
-        reasons.append(error)
-        broken(name, error)
+    def skip(name: str, error: EvalkitError) -> None:
+        failures.append(error)
+        on_failure(name, error)
 
     for name in selection.model:
         for checkpoint in resolve(
@@ -67,26 +67,26 @@ def find_targets(selection: ModelSelection, broken: Callable[[str, EvalkitError]
             tokenizer=selection.tokenizer,
             trust_remote_code=selection.trust_remote_code,
             verify=selection.verify,
-            broken=leave_out if several else None,
-            selection=points,
+            on_failure=skip if is_sweep else None,
+            selection=revision_selection,
         ):
-            twin = next((other.checkpoint for other in targets if other.checkpoint.name == checkpoint.name), None)
-            if twin is None:
+            duplicate = next((other.checkpoint for other in targets if other.checkpoint.name == checkpoint.name), None)
+            if duplicate is None:
                 targets.append(Target(checkpoint))
-            elif twin.path != checkpoint.path:
+            elif duplicate.path != checkpoint.path:
                 raise UsageError(
-                    f"{twin.path} and {checkpoint.path} are both called '{checkpoint.name}', so their results would mix. "
+                    f"{duplicate.path} and {checkpoint.path} are both called '{checkpoint.name}', so their results would mix. "
                     "Give one of them another name with 'evalkit models add'."
                 )
-    if reasons and not targets:
-        raise reasons[0]
+    if failures and not targets:
+        raise failures[0]
     return targets
 
 
 def live_target(model: Any, tokenizer: Any, name: str | None) -> Target:
-    """A model in memory with its tokenizer, which stands in results as `name`. Raises `UsageError`."""
+    """A model in memory with its tokenizer, called `name` in results. Raises `UsageError`."""
     if callable(getattr(model, "get_base_model", None)):
-        model = model.get_base_model()  # of PEFT: the model itself, with the adapter's layers in it
+        model = model.get_base_model()  # a PEFT model: take the model itself, which contains the adapter's layers
     if not hasattr(model, "config") or not callable(model):
         raise UsageError("model takes a name, a folder, or a transformers model in memory.")
     if tokenizer is None or isinstance(tokenizer, (str, Path)):

@@ -189,7 +189,7 @@ def test_a_person_is_told_how_to_see_more(evalkit: Command, monkeypatch: pytest.
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("evalkit.doctor.examine", broken)
+    monkeypatch.setattr("evalkit.doctor.collect_facts", broken)
     plain = evalkit("doctor")
     assert plain.code == 1
     assert "ZeroDivisionError: division by zero" in plain.err
@@ -210,7 +210,7 @@ def test_a_person_is_told_how_to_see_more(evalkit: Command, monkeypatch: pytest.
 )
 def test_every_error_has_its_sentence_and_code(error: Exception, code: int) -> None:
     """The table of exit codes."""
-    message, found = cli.explain(error)
+    message, found = cli.describe_error(error)
     assert found == code
     assert "\n" not in message
     assert message.endswith(".")

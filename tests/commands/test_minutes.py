@@ -62,20 +62,20 @@ def test_the_first_run_tells_and_later_plans_know(
 def test_rates_are_kept_by_what_moves_them(many: Path) -> None:
     """Other sizes, engines, dtypes and kinds of work have rates of their own; damaged files and moments are no rates."""
     one, two = resolve(str(many), "*")
-    kind = speed.kind_of(one, "fake", ScoringOptions(dtype="float32"), 1000, 900)
-    assert kind == speed.kind_of(two, "fake", ScoringOptions(dtype="float32"), 10, 9)
-    assert speed.remembered(kind) is None
-    speed.remember(kind, 5000, speed.SECONDS / 2)
-    assert speed.remembered(kind) is None
-    speed.remember(kind, 5000, 10.0)
-    assert speed.remembered(kind) == 500
+    kind = speed.rate_key(one, "fake", ScoringOptions(dtype="float32"), 1000, 900)
+    assert kind == speed.rate_key(two, "fake", ScoringOptions(dtype="float32"), 10, 9)
+    assert speed.stored_rate(kind) is None
+    speed.store_rate(kind, 5000, speed.MIN_SECONDS / 2)
+    assert speed.stored_rate(kind) is None
+    speed.store_rate(kind, 5000, 10.0)
+    assert speed.stored_rate(kind) == 500
     for other in (
-        speed.kind_of(one, "fake", ScoringOptions(dtype="bfloat16"), 1000, 900),
-        speed.kind_of(one, "transformers", ScoringOptions(dtype="float32"), 1000, 900),
-        speed.kind_of(one, "fake", ScoringOptions(dtype="float32"), 1000, 100),
+        speed.rate_key(one, "fake", ScoringOptions(dtype="bfloat16"), 1000, 900),
+        speed.rate_key(one, "transformers", ScoringOptions(dtype="float32"), 1000, 900),
+        speed.rate_key(one, "fake", ScoringOptions(dtype="float32"), 1000, 100),
         None,
     ):
-        assert speed.remembered(other) is None
+        assert speed.stored_rate(other) is None
     (file,) = Path("home/cache/speeds").iterdir()
     file.write_text('{"tokens_per_second": "fast"}')
-    assert speed.remembered(kind) is None
+    assert speed.stored_rate(kind) is None

@@ -451,7 +451,7 @@ def test_reading_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(hub, "reachable", lambda: True)
-    monkeypatch.setattr(hub, "told_offline", lambda: False)
+    monkeypatch.setattr(hub, "offline_requested", lambda: False)
     monkeypatch.setattr(hub, "revision", lambda repo: "abc")
     data, source = DataSet("org/name", "conf"), HubSource()
     assert source.rows(data, "dev") == ROWS
@@ -462,7 +462,7 @@ def test_reading_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_datasets_raises_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gated, missing, another split, no connection: what to do stands in the sentence."""
     datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(hub, "told_offline", lambda: False)
+    monkeypatch.setattr(hub, "offline_requested", lambda: False)
     monkeypatch.setattr(hub, "reachable", lambda: True)
     missing = datasets.exceptions.DatasetNotFoundError
     for error, said in [

@@ -155,5 +155,5 @@ def test_a_run_has_every_domain_and_what_stands_over_them(
     assert len(domains) == 1 + 14 + 2
     assert all(one["n"] == 20 and one["ci_low"] < one["value"] < one["ci_high"] for one in domains)
     assert not run.info["limited"]
-    assert not make_task("paloma-mini/humaneval").ordinary("humaneval", "humaneval")  # type: ignore[attr-defined]
-    assert make_task("paloma-mini/squad").ordinary("squad", "Rhine")  # type: ignore[attr-defined]
+    assert not make_task("paloma-mini/humaneval").is_ordinary("humaneval", "humaneval")  # type: ignore[attr-defined]
+    assert make_task("paloma-mini/squad").is_ordinary("squad", "Rhine")  # type: ignore[attr-defined]

@@ -13,11 +13,11 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from evalkit.encoding.encoding import (
     Encoder,
-    empty_context,
     lm_eval_prefix,
     max_length_of,
-    move_white_space,
+    move_trailing_whitespace,
     prefix_token,
+    split_empty_context,
     split_joint,
     split_separate,
     truncate_left,
@@ -137,13 +137,13 @@ def test_windows_by_hand() -> None:
 
 def test_small_rules_by_hand() -> None:
     """White space moves, splits, empty contexts and truncation, each on one small case."""
-    assert move_white_space("a \n", "b") == ("a", " \nb")
+    assert move_trailing_whitespace("a \n", "b") == ("a", " \nb")
     assert split_joint([1, 2, 9], [1, 2]) == ([1, 2], [9])
     assert split_joint([1, 8, 9], [1, 2]) == ([1, 2], [9])  # a merge across the border, kept literally
     assert split_separate([], [5], 0) == ([0], [5])
     assert split_separate([4], [5], 0) == ([4], [5])
-    assert empty_context([5, 6], 0) == ([0], [5, 6])
-    assert empty_context([0, 6], 0) == ([0], [6])
+    assert split_empty_context([5, 6], 0) == ([0], [5, 6])
+    assert split_empty_context([0, 6], 0) == ([0], [6])
     assert truncate_left([1, 2, 3, 4], [5, 6], 3) == ([3, 4, 5, 6], 2, 2)
     assert truncate_left([1, 2], [5, 6], 3) == ([1, 2, 5, 6], 2, 0)
     with pytest.raises(ScoringError, match="no token"):

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from evalkit.checkpoints.resolve import resolve
-from evalkit.encoding.tokenizers import Tokenizer, _is_plain
+from evalkit.encoding.tokenizers import Tokenizer, _uses_generic_class
 from tests.made.byte_checkpoints import make_checkpoint
 
 TEXTS = ["Question: What is it?\nAnswer:", " naïve café — 数学 🙂", "def f(x):\n\treturn x  # <|endoftext|>", ""]
@@ -21,7 +21,7 @@ TEXTS = ["Question: What is it?\nAnswer:", " naïve café — 数学 🙂", "def
 def test_the_short_way_is_the_same_tokenizer(which: str, tmp_path: Path) -> None:
     """Hash, ids and special tokens equal those of AutoTokenizer, so protocols and journals stay what they were."""
     folder = resolve("olmo-tiny")[0].tokenizer_path if which == "olmo-tiny" else make_checkpoint(tmp_path / "model")
-    assert _is_plain(folder)
+    assert _uses_generic_class(folder)
     short = Tokenizer.load(folder)
     auto = Tokenizer(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
     assert short.hash == auto.hash
@@ -44,10 +44,10 @@ def test_the_short_way_is_the_same_tokenizer(which: str, tmp_path: Path) -> None
 def test_anything_special_takes_transformers_own_choice(file: str, change: dict[str, object], tmp_path: Path) -> None:
     """A class of a model's own, code of the checkpoint's, and model types that transformers corrects."""
     folder = make_checkpoint(tmp_path / "model")
-    assert _is_plain(folder)
+    assert _uses_generic_class(folder)
     found = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps({**found, **change}))
-    assert not _is_plain(folder)
+    assert not _uses_generic_class(folder)
 
 
 def test_the_short_way_imports_no_models() -> None:

@@ -25,5 +25,5 @@ def _forgotten() -> Iterator[None]:
 
 def example(name: str) -> ModuleType:
     """A file of the folder as the module that evalkit imports."""
-    registry.load_folder(EXAMPLES)
+    registry.load_tasks_dir(EXAMPLES)
     return sys.modules[f"evalkit_user_tasks.{name}"]

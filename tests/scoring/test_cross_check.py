@@ -97,7 +97,7 @@ def test_no_other_engine_is_told_before_the_run(checkpoint: Path, tmp_path: Path
         evalkit.run(checkpoint, task="test_sums", engine="fake", cross_check=2, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="on disk"):
-        which_engine.checker(3, "transformers", EngineSettings(), live=True)
+        which_engine.cross_check_engine(3, "transformers", EngineSettings(), live=True)
 
 
 @pytest.mark.parametrize(

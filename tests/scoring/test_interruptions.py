@@ -23,7 +23,7 @@ from evalkit.engines.fake import FakeEngine
 from evalkit.errors import EvalkitError, ScoringError
 from evalkit.records import Batch, Scores
 from evalkit.results.reading import Run
-from evalkit.scoring.journal import Frame, SplitNote, read_frames
+from evalkit.scoring.journal import Frame, SplitRecord, read_frames
 from tests.made import scoring_child as child
 from tests.made.byte_checkpoints import byte_tokenizer
 
@@ -44,7 +44,7 @@ def frames(folder: Path) -> list[Frame]:
     return [read for read in everything(folder) if isinstance(read, Frame)]
 
 
-def everything(folder: Path) -> list[Frame | SplitNote]:
+def everything(folder: Path) -> list[Frame | SplitRecord]:
     logs = sorted((folder / "results" / "journal").glob("*/*.log"))
     return [read for log in logs for read in read_frames(log, log.parent.name)]
 
@@ -203,7 +203,7 @@ def test_out_of_memory_is_split_and_resumed(checkpoint: Path, tmp_path: Path) ->
     counts = run.info["counts"]
     assert counts["batches_found"] == 11
     assert counts["batches_planned"] == counts["batches_found"] + counts["batches_scored"] == len(want)
-    noted = [read.batch for read in everything(tmp_path) if isinstance(read, SplitNote)]
+    noted = [read.batch for read in everything(tmp_path) if isinstance(read, SplitRecord)]
     assert len(noted) == len(set(noted)) == calm.info["counts"]["batches_split"], "nothing is tried again in vain"
     assert {frame.batch: frame.sums.tobytes() for frame in frames(tmp_path)} == want
     assert outcome([run]) == outcome([calm])

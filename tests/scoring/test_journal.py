@@ -14,7 +14,7 @@ import pytest
 
 from evalkit.errors import EvalkitError, ScoringError
 from evalkit.records import Batch, Request, Scores
-from evalkit.scoring.journal import Frame, Journal, SplitNote, read_frames
+from evalkit.scoring.journal import Frame, Journal, SplitRecord, read_frames
 
 IDENTITY = {"engine": "fake", "fingerprint": "s64:aa", "dtype": "float32"}
 
@@ -66,7 +66,7 @@ def test_bits_survive(tmp_path: Path, keep: bool) -> None:
     again = Journal(tmp_path, IDENTITY)
     for seed in range(20):
         batch, scores = make_batch(seed, keep=keep)
-        assert again.holds(batch)
+        assert again.has_batch(batch)
         for request, want in zip(batch.requests, scores, strict=True):
             assert_same(again.get(request.key), want)
 
@@ -83,15 +83,15 @@ def test_cut_at_every_byte_of_the_last_frame(tmp_path: Path) -> None:
         journal = Journal(tmp_path, IDENTITY)
         for seed in range(3):
             batch, scores = make_batch(seed)
-            assert journal.holds(batch)
+            assert journal.has_batch(batch)
             assert_same(journal.get(batch.requests[0].key), scores[0])
         last, scores = make_batch(3)
-        assert journal.holds(last) is (end == len(whole))
+        assert journal.has_batch(last) is (end == len(whole))
         if end < len(whole) and end % 7 == 0:  # resume behind the torn tail
             journal.commit(last, scores)
             journal.close()
             resumed = Journal(tmp_path, IDENTITY)
-            assert resumed.holds(last)
+            assert resumed.has_batch(last)
             for file in (tmp_path / hash_).glob("*.log"):
                 if file != log:
                     file.unlink()
@@ -138,7 +138,7 @@ def test_a_foreign_journal_gives_nothing(tmp_path: Path) -> None:
     (journal.folder / "stranger-1.log").write_bytes(log.read_bytes())
     again = Journal(tmp_path / "other", other)
     assert len(again) == 3
-    assert not again.holds(make_batch(0)[0])
+    assert not again.has_batch(make_batch(0)[0])
     log.parent.rename(tmp_path / "other" / "moved")
     (tmp_path / "other" / "moved").rename(tmp_path / "folder-of-mine")
     journal.folder.rename(tmp_path / "aside")
@@ -152,7 +152,7 @@ def test_no_fingerprint_no_file(tmp_path: Path) -> None:
     journal = Journal(tmp_path, {**IDENTITY, "fingerprint": ""})
     batch, scores = make_batch(0)
     journal.commit(batch, scores)
-    assert journal.holds(batch)
+    assert journal.has_batch(batch)
     assert not list(tmp_path.iterdir())
 
 
@@ -161,11 +161,11 @@ def test_sums_alone_do_not_serve_who_wants_tokens(tmp_path: Path) -> None:
     journal = Journal(tmp_path, IDENTITY)
     journal.commit(*make_batch(0, keep=False))
     wanted, scores = make_batch(0, keep=True)
-    assert not journal.holds(wanted)
+    assert not journal.has_batch(wanted)
     journal.commit(wanted, scores)
     journal.close()
     again = Journal(tmp_path, IDENTITY)
-    assert again.holds(wanted)
+    assert again.has_batch(wanted)
     assert_same(again.get(wanted.requests[1].key), scores[1])
 
 
@@ -177,7 +177,7 @@ def test_the_first_commit_stands_until_force(tmp_path: Path) -> None:
     commits = ((first, False, first), (other, False, first), (other, True, other), (first, False, other))
     for number, (scores, force, want) in enumerate(commits):
         journal = Journal(tmp_path, IDENTITY, force=force)
-        assert journal.holds(batch) is (number in (1, 3))
+        assert journal.has_batch(batch) is (number in (1, 3))
         journal.commit(batch, scores)
         journal.close()
         assert Journal(tmp_path, IDENTITY).get(key).sum == want[0].sum
@@ -189,12 +189,12 @@ def test_splits_are_remembered(tmp_path: Path) -> None:
     small, large = make_batch(0, 2)[0], make_batch(1, 9)[0]
     middle = make_batch(2, 5)[0]
     assert not journal.must_split(large)
-    journal.note_split(middle)
+    journal.record_split(middle)
     journal.close()
     again = Journal(tmp_path, IDENTITY)
     assert [again.must_split(batch) for batch in (small, middle, large)] == [False, True, True]
     (note,) = [read for log in tmp_path.glob("*/*.log") for read in read_frames(log, again.hash)]
-    assert isinstance(note, SplitNote)
+    assert isinstance(note, SplitRecord)
     assert not Journal(tmp_path, IDENTITY, force=True).must_split(large)
 
 
@@ -223,7 +223,7 @@ def test_a_full_disk_leaves_the_journal_whole(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(EvalkitError, match="disk is full"):
         journal.commit(*make_batch(1))
-    assert not journal.holds(make_batch(1)[0])
+    assert not journal.has_batch(make_batch(1)[0])
     monkeypatch.setattr(os, "write", real)
     journal.commit(*make_batch(2))
     journal.close()

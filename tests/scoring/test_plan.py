@@ -41,9 +41,9 @@ def texts() -> Texts:
 def test_duplicates_are_one_request() -> None:
     """Two tasks that ask the same have one set of requests; what was asked is counted in full."""
     plan = make_plan([(sums("a"), OPTIONS), (sums("b"), OPTIONS)], encoder())
-    assert plan.asked == 2 * 18
+    assert plan.requests_before_deduplication == 2 * 18
     assert len(plan.requests) == 18
-    assert plan.works[0].requests == plan.works[1].requests
+    assert plan.tasks[0].requests == plan.tasks[1].requests
     assert plan.request_tokens == 2 * sum(len(request.tokens) - 1 for request in plan.requests)
 
 
@@ -73,7 +73,7 @@ def test_segments_change_no_number(checkpoint: Path, monkeypatch: pytest.MonkeyP
     (whole,) = evalkit.run(str(checkpoint), suite="test_both", engine="fake", report=False, output="one")
     monkeypatch.setattr(plans, "SEGMENT_TOKENS", 200)
     monkeypatch.setattr(plans, "CHUNK_DOCUMENTS", 3)
-    monkeypatch.setattr(plans, "KEEP_PLANNED", 0)
+    monkeypatch.setattr(plans, "MAX_CACHED_BATCH_TOKENS", 0)
     (cut,) = evalkit.run(str(checkpoint), suite="test_both", engine="fake", report=False, output="two")
     assert (whole.path / "metrics.json").read_bytes() == (cut.path / "metrics.json").read_bytes()
     assert whole.rows("test_texts") == cut.rows("test_texts")
@@ -97,15 +97,15 @@ def test_the_sample_of_texts() -> None:
 def test_tokens_are_kept_for_the_sample_or_for_all() -> None:
     """Choice tasks keep every token; texts those of the sample, or all with ``save_tokens``."""
     plan = make_plan([(sums(), OPTIONS), (texts(), OPTIONS)], encoder())
-    assert all(plan.works[0].kept)
-    assert sum(plan.works[1].kept) == 8
-    for work in plan.works:
+    assert all(plan.tasks[0].kept)
+    assert sum(plan.tasks[1].kept) == 8
+    for work in plan.tasks:
         position = 0
         for windows, kept in zip(work.windows, work.kept, strict=True):
             for number in work.requests[position : position + windows]:
                 assert plan.requests[number].keep_tokens or not kept
             position += windows
-    assert all(make_plan([(texts(), OPTIONS)], encoder(), save_tokens=True).works[0].kept)
+    assert all(make_plan([(texts(), OPTIONS)], encoder(), save_tokens=True).tasks[0].kept)
 
 
 def test_the_protocol_hash() -> None:

@@ -22,10 +22,10 @@ def request_of(number: int, size: int = 0) -> Request:
 
 
 @pytest.mark.parametrize("held", [0, 100, 10_000])
-def test_what_comes_out_is_what_went_in(held: int) -> None:
+def test_what_comes_out_is_what_went_in(buffered_tokens: int) -> None:
     """By position, backwards, in slices, with their keys; all in memory, all in the file, and partly."""
     wanted = [request_of(number) for number in range(300)]
-    table = RequestTable(held)
+    table = RequestTable(buffered_tokens)
     for request in wanted:
         table.append(request)
         assert table[len(table) - 1] == request
@@ -54,7 +54,7 @@ def test_memory_does_not_grow_with_the_tokens() -> None:
     peaks = []
     for count in (100, 1000):
         tracemalloc.start()
-        table = RequestTable(held=50_000)
+        table = RequestTable(buffered_tokens=50_000)
         for number in range(count):
             table.append(request_of(number, 2048))
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -66,6 +66,6 @@ def test_memory_does_not_grow_with_the_tokens() -> None:
 def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the temporary folder cannot be written: which one it is, and what to do."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    table = RequestTable(held=1)
+    table = RequestTable(buffered_tokens=1)
     with pytest.raises(EvalkitError, match=r"nowhere.*TMPDIR"):
         table.append(request_of(1))

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 import evalkit
 from evalkit.checkpoints.resolve import resolve
-from evalkit.encoding.encoding import Encoder, in_chat
+from evalkit.encoding.encoding import Encoder, apply_chat_template
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import CheckpointError, UsageError
 from evalkit.records import Prompt
@@ -41,7 +41,7 @@ def chat(tmp_path: Path) -> Tokenizer:
 
 def test_a_question_in_the_template(chat: Tokenizer) -> None:
     """By hand: the context is one user's message, the answer follows the generation prompt without its space."""
-    made = in_chat(Prompt("Why?", " Because", "joint", 2), chat)
+    made = apply_chat_template(Prompt("Why?", " Because", "joint", 2), chat)
     assert (made.context, made.continuation, made.encoding, made.option) == (CHAT, "Because", "separate", 2)
     (one,) = Encoder(chat, 512, chat=True).encode([Prompt("Why?", " Because")])
     (request,) = one.requests
@@ -54,10 +54,10 @@ def test_a_question_in_the_template(chat: Tokenizer) -> None:
 def test_what_stays_as_it_is(chat: Tokenizer) -> None:
     """Texts, answers without a question, and prompts that hold a template already."""
     for prompt in (Prompt("", "a text", "rolling"), Prompt("", " answer", "joint")):
-        assert in_chat(prompt, chat) is prompt
+        assert apply_chat_template(prompt, chat) is prompt
     encoder, plain = Encoder(chat, 512, chat=True), Encoder(chat, 512)
     prompt = Prompt("Why?", " Because")
-    assert encoder.encode([prompt], plain=True) == plain.encode([prompt])
+    assert encoder.encode([prompt], skip_chat_template=True) == plain.encode([prompt])
 
 
 def test_the_template_is_part_of_the_protocol(chat: Tokenizer) -> None:

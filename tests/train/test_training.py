@@ -17,7 +17,7 @@ import torch
 from safetensors.numpy import load_file
 
 import evalkit
-from evalkit.checkpoints.status import own_checkpoints
+from evalkit.checkpoints.status import finished_checkpoints
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.train import finetune as loop
 from evalkit.train import setup
@@ -170,7 +170,7 @@ def test_killed_and_resumed(method: str, recipe: Make, pairs: Path, tmp_path: Pa
     draw = random.Random(method)
     kill_at(killed, tmp_path, draw.randint(3, 4))
     kill_at(killed, tmp_path, draw.randint(5, 7))
-    left = own_checkpoints(killed.place)
+    left = finished_checkpoints(killed.place)
     assert 0 < left[-1][0] < 8
     told = Begun()
     resumed = train(killed, base, data, progress=told)
@@ -206,7 +206,7 @@ def test_keep_leaves_the_last_checkpoints(recipe: Make) -> None:
     made = recipe(max_steps=6, keep=1)
     data, base = prepare_run(made)
     train(made, base, data)
-    assert [step for step, _ in own_checkpoints(made.place)] == [6]
+    assert [step for step, _ in finished_checkpoints(made.place)] == [6]
 
 
 def test_scores_in_between_change_nothing(recipe: Make, tiny_task: str) -> None:
@@ -258,7 +258,7 @@ def test_merged_and_unmerged_score_alike(recipe: Make, tiny_task: str, small_mod
     trainer = make_trainer(made, base, rows, made.place)
     trainer.train()
     (live,) = evalkit.run(trainer.model, tokenizer=setup.open_tokenizer(base), task=tiny_task, report=False)
-    last = own_checkpoints(made.place)[-1][1]
+    last = finished_checkpoints(made.place)[-1][1]
     (merged,) = evalkit.run(str(small_model), adapter=last, task=tiny_task, report=False)
     (by_folder,) = evalkit.run(str(last), task=tiny_task, report=False)
     (plain,) = evalkit.run(str(small_model), task=tiny_task, report=False)

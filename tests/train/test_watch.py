@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import evalkit
-from evalkit.checkpoints.status import mark_finished, unfinished
+from evalkit.checkpoints.status import mark_finished, unfinished_reason
 from evalkit.errors import UsageError
 from evalkit.tasks.instructions import register_held_out
 from evalkit.watch import watch
@@ -84,21 +84,21 @@ def damage(folder: Path, how: str) -> None:
 def test_unfinished(how: str, reason: str, run_folder: Callable[..., Path]) -> None:
     """Each sign of a checkpoint that is still being written is seen, however old the files are."""
     folder = run_folder(1)
-    assert unfinished(folder, own=False) == ""
+    assert unfinished_reason(folder, trained_by_evalkit=False) == ""
     damage(folder, how)
     touch(folder, 100)
-    assert reason in unfinished(folder, own=False)
+    assert reason in unfinished_reason(folder, trained_by_evalkit=False)
 
 
 def test_quiet_and_marked(run_folder: Callable[..., Path]) -> None:
     """A folder that changed a moment ago waits; one of evalkit's own waits for its marker and for nothing else."""
     folder = run_folder(1, age=3)
-    assert "seconds ago" in unfinished(folder, own=False)
+    assert "seconds ago" in unfinished_reason(folder, trained_by_evalkit=False)
     touch(folder, 31)
-    assert unfinished(folder, own=False) == ""
-    assert unfinished(folder, own=True) == "it is still being written"
+    assert unfinished_reason(folder, trained_by_evalkit=False) == ""
+    assert unfinished_reason(folder, trained_by_evalkit=True) == "it is still being written"
     mark_finished(folder, 1)
-    assert unfinished(folder, own=True) == ""
+    assert unfinished_reason(folder, trained_by_evalkit=True) == ""
 
 
 def test_once(run_folder: Callable[..., Path], task: str, tmp_path: Path) -> None:
