@@ -52,7 +52,7 @@ def test_stored_runs_are_read() -> None:
 @pytest.mark.parametrize("suite", SUITES)
 def test_metrics_of_stored_rows_are_the_same(suite: str) -> None:
     """The stored metrics.json to the last bit, and the file is left alone."""
-    registry.load_folder(Path("my_tasks"))
+    registry.load_tasks_dir(Path("my_tasks"))
     for folder in folders(suite):
         before = (folder / "metrics.json").read_bytes()
         assert [asdict(metric) for metric in recompute_metrics(folder, write=False)] == json.loads(before)

@@ -21,7 +21,7 @@ def request_of(number: int, size: int = 0) -> Request:
     return Request(array("i", tokens), stream.randint(1, len(tokens) - 1), stream.random() < 0.5)
 
 
-@pytest.mark.parametrize("held", [0, 100, 10_000])
+@pytest.mark.parametrize("buffered_tokens", [0, 100, 10_000])
 def test_what_comes_out_is_what_went_in(buffered_tokens: int) -> None:
     """By position, backwards, in slices, with their keys; all in memory, all in the file, and partly."""
     wanted = [request_of(number) for number in range(300)]
