@@ -38,7 +38,7 @@ def test_what_comes_out_is_what_went_in(buffered_tokens: int) -> None:
     assert table.tokens_between(3, 9) == sum(len(request.tokens) for request in wanted[3:9])
     assert table.tokens_between(5, 5) == 0
     place = next(n for n, request in enumerate(wanted) if not request.keep_tokens)
-    table.keep(place)
+    table.keep_tokens_of(place)
     assert table[place].keep_tokens
     for wrong in (300, -301):
         with pytest.raises(IndexError):
