@@ -218,7 +218,9 @@ class TextTask(TaskBase):
         """Sentences on what was missing, damaged or left out, with names of files and numbers of lines."""
         sentences = [*(sentence for scan in self.scans for sentence in _file_problems(scan))]
         if missing := self.missing:
-            sentences.append(f"{len(missing)} of {len(self.expected_domains() or ())} domains are missing: {_listed(missing)}.")
+            sentences.append(
+                f"{len(missing)} of {len(self.expected_domains() or ())} domains are missing: {_listed(missing)}."
+            )
         if unexpected := self.unexpected:
             sentences.append(f"Domains that the source should not have: {_listed(unexpected)}.")
         if self.source.unsupported:

@@ -56,9 +56,7 @@ def checkpoint_folders(folder: Path) -> list[Path]:
     return sorted(named, key=lambda child: parse_revision(child.name).order)
 
 
-def unfinished_reason(
-    folder: Path, *, trained_by_evalkit: bool, quiet: float = QUIET_SECONDS
-) -> str:
+def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = QUIET_SECONDS) -> str:
     """Why a checkpoint folder cannot be scored yet, or an empty string if it can.
 
     `trained_by_evalkit`: only the marker counts, since evalkit marks complete checkpoints. `quiet`: seconds without changes

@@ -174,7 +174,7 @@ def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
             "suite or source", name, everything - {""}, "'evalkit list suites' and 'evalkit list tasks' show all."
         )
     tasks = [registry.make_task(one, options) for one in names]
-    texts = [task for task in tasks if hasattr(task, "listing")]
+    texts = [task for task in tasks if task.kind == "text"]
     if not texts:
         raise UsageError(f"'{name}' is made of questions: only texts have domains.")
     return texts

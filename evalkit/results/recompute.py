@@ -93,4 +93,6 @@ def suite_metrics(
         for task, _, _ in made:  # domains that should be there and are not: what is reweighted is then unscored
             groups |= {(task.source_name(), domain) for domain in task.expected_domains() or ()}
         shared = normalized_weights(weights, sorted(groups))
-    return suite_text_metrics([(task.name.base, rows, task.is_ordinary) for task, rows in texts], base=base, shares=shared)
+    return suite_text_metrics(
+        [(task.name.base, rows, task.is_ordinary) for task, rows in texts], base=base, shares=shared
+    )

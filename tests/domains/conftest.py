@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.made.invented_tasks  # noqa: F401  (registers them)
 from tests.made.byte_checkpoints import make_checkpoint
 
 
