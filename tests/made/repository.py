@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ LINKED = ("tasks", "domains", "reports", "train")
 """Rooms that stand at the top of the repository, with links to them in ``evalkit/``."""
 
 
+@cache
 def tracked() -> list[Path]:
     """Every file of the repository: what git knows, or would take."""
     listed = subprocess.run(
@@ -33,6 +34,7 @@ def sources() -> list[Path]:
     return [file for file in tracked() if file.suffix == ".py"]
 
 
+@cache
 def modules() -> dict[str, Path]:
     """The package's modules by dotted name, those of linked rooms as ``evalkit.<room>``."""
     found = {}
@@ -50,19 +52,18 @@ def room_of(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
-def imported(file: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imported(file: Path) -> list[tuple[int, str]]:
     """Line and dotted name of everything that is imported, in functions too (not what is under ``if TYPE_CHECKING``)."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     skipped: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             skipped.update(id(inner) for part in node.body for inner in ast.walk(part))
+    found: list[tuple[int, str]] = []
     for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            for alias in node.names:
-                yield node.lineno, f"{node.module}.{alias.name}"
+        if isinstance(node, ast.Import) and id(node) not in skipped:
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and id(node) not in skipped:
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
