@@ -94,3 +94,21 @@ def test_no_rooms_import_one_another() -> None:
         here = room_of(module)
         rooms.setdefault(here, set()).update({room_of(other) for other in others} - {here})
     assert not cycle_of(rooms)
+
+
+def test_tests_and_benchmarks_are_apart() -> None:
+    """A test runs a benchmark as a command, a benchmark runs without tests, and the package knows neither.
+
+    Scripts of the manual draw their pictures from what ``tests.made`` makes.
+    """
+    wrong = []
+    for file in sources():
+        own, *_ = file.relative_to(ROOT).parts
+        strange = {"tests", "bench", "tools"} - {own}
+        names = [(line, name) for line, name in imported(file) if name.split(".")[0] in strange]
+        wrong += [
+            f"{file.relative_to(ROOT)}:{line}: {name}"
+            for line, name in names
+            if own != "docs" or not name.startswith("tests.made.")
+        ]
+    assert not wrong

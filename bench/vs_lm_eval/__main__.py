@@ -74,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--peer-arg", action="append", default=[], metavar="K=V", help="for lm-eval's backend; repeatable"
     )
+    made.add_argument(
+        "--peer-python", type=Path, help="a Python that has lm-eval (without it one is made and kept in the cache)"
+    )
     made.add_argument("--device", default="cpu")
     made.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     made.add_argument("--threads", type=int, help="OpenMP threads of both sides")
@@ -137,7 +140,7 @@ def sides(options: argparse.Namespace, python: Path, work: str) -> tuple[list[Si
 
 
 def measure(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    python = environment(options.peer)
+    python = options.peer_python or environment(options.peer)
     model = random_olmo(scratch / "random-7m") if options.model == "random" else Path(options.model).resolve()
     common = Common(model, options.device, options.dtype, options.threads)
     works = list(WORKS) if "all" in options.work else options.work

@@ -1,0 +1,63 @@
+"""The benchmarks' commands on tiny settings: they run to their end, and what they write holds together."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+def bench(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m bench.…``, which sees no GPU and ends with this exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("more", [(), ("--whole-run",)], ids=["scoring", "whole run"])
+def test_a_comparison_with_lm_eval(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """Both measured processes score the same ids to the same numbers, and say what they took; so does a whole run."""
+    file = tmp_path / "found.json"
+    small = ("--work", "five-shot", "--documents", 1, "--repeat", 1, "--no-host", "--peer-batch", 4)
+    bench("bench.vs_lm_eval", *small, *more, "--peer-python", sys.executable, "--json", file)
+    (found,) = json.loads(file.read_text())["results"]
+    assert found["requests"] == 4
+    assert found["largest_difference"] < 1e-4
+    assert found["computed_tokens"] < found["tokens"]
+    assert found["memory_ratio"] == found["memory_of_least"] > 0
+    ours, theirs = found["sides"]
+    assert found["ratio"] == pytest.approx(theirs["seconds"] / ours["seconds"])
+
+
+def test_without_a_gpu_it_says_so() -> None:
+    """A sentence and exit code 1, before anything is made."""
+    assert "torch sees none here" in bench("bench.cuda", code=1).stderr
+
+
+def test_the_gpu_bench_on_a_cpu(tmp_path: Path) -> None:
+    """A real engine of a tiny shape, with the tree and without: the same numbers, with fewer tokens computed."""
+    file = tmp_path / "found.json"
+    small = ("--device", "cpu", "--shape", "tiny", "--repeat", 1, "--work", "zero-shot", "--documents", 1)
+    done = bench("bench.cuda", *small, "--engines", "transformers", "transformers,tree=off", "--json", file)
+    lines: list[dict[str, Any]] = json.loads(file.read_text())["works"]["zero-shot"]
+    tree, plain = lines
+    assert tree["mean_difference"] == 0.0
+    assert plain["mean_difference"] < 1e-4
+    assert tree["computed"] < plain["computed"] == 1.0
+    assert "tok/s" in done.stdout
