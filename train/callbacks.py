@@ -1,4 +1,4 @@
-"""What happens at the steps of a training: markers, the log, scores of the live model; and TRL's trainers, tamed."""
+"""Trainer callbacks (checkpoint markers, the log, scores of the live model), and TRL's trainers without their extras."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from evalkit.train.progress import Step, TrainingProgress
 
 
 class Bookkeeping(TrainerCallback):  # type: ignore[misc]
-    """Marks checkpoints as finished, keeps the last ones, and writes a line a logged step."""
+    """Marks checkpoints as finished, removes all but the last `keep`, and logs one line per logged step."""
 
-    def __init__(self, place: Path, progress: TrainingProgress, keep: int | None = None) -> None:
-        self.place, self.progress, self.keep = place, progress, keep
+    def __init__(self, run_folder: Path, progress: TrainingProgress, keep: int | None = None) -> None:
+        self.run_folder, self.progress, self.keep = run_folder, progress, keep
         self._tokens_before = 0
         self._seconds_before = 0.0
         self._last = (0.0, 0)
-        self._begun = 0.0
+        self._started = 0.0
         self.paused = 0.0
-        """Seconds that were spent on something else than training."""
+        """Seconds spent on anything other than training."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Go on with the log of an earlier start, without the lines that are trained anew."""
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Continue the log of an interrupted run, without the steps that will be trained again."""
         if not state.is_world_process_zero:
             return
-        kept = cut_log(self.place, state.global_step)
+        kept = cut_log(self.run_folder, state.global_step)
         if kept:
             self._tokens_before, self._seconds_before = int(kept[-1]["tokens"]), float(kept[-1]["seconds"])
-        self._begun = time.perf_counter() - self.paused
-        self._last = (self._begun, self._tokens_before)
+        self._started = time.perf_counter() - self.paused
+        self._last = (self._started, self._tokens_before)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **more: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs is None or "loss" not in logs or not state.is_world_process_zero:
             return
         loss = float(logs["loss"])
@@ -58,8 +58,8 @@ class Bookkeeping(TrainerCallback):  # type: ignore[misc]
             )
         now = time.perf_counter() - self.paused
         tokens = self._tokens_before + int(logs.get("num_tokens", 0))
-        then, before = self._last
-        speed = (tokens - before) / (now - then) if now > then and tokens > before else None
+        last_time, last_tokens = self._last
+        speed = (tokens - last_tokens) / (now - last_time) if now > last_time and tokens > last_tokens else None
         self._last = (now, tokens)
         norm = logs.get("grad_norm")
         step = Step(
@@ -72,40 +72,40 @@ class Bookkeeping(TrainerCallback):  # type: ignore[misc]
             tokens=tokens,
             tokens_per_second=None if speed is None else round(speed, 1),
             memory_gib=memory_gib(),
-            seconds=round(self._seconds_before + now - self._begun, 3),
+            seconds=round(self._seconds_before + now - self._started, 3),
         )
-        append_to_log(self.place, step)
+        append_to_log(self.run_folder, step)
         self.progress.step(step)
 
-    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """A checkpoint is written: its marker comes last, and old ones go after it."""
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Mark the checkpoint once all its files are written; only then remove older ones."""
         if not state.is_world_process_zero:
             return
-        mark_finished(self.place / f"checkpoint-{state.global_step}", state.global_step)
+        mark_finished(self.run_folder / f"checkpoint-{state.global_step}", state.global_step)
         if self.keep is not None:
-            with writing(self.place):
-                for _, folder in finished_checkpoints(self.place)[: -self.keep]:
+            with writing(self.run_folder):
+                for _, folder in finished_checkpoints(self.run_folder)[: -self.keep]:
                     shutil.rmtree(folder)
 
 
 class LiveScores(TrainerCallback):  # type: ignore[misc]
-    """Scores the model every so many steps and leaves it, and every random state, as they were."""
+    """Scores the model every `every` steps, then restores its training mode and all random states."""
 
-    def __init__(self, live: Callable[[Any, int], None], every: int, books: Bookkeeping) -> None:
-        self.live, self.every, self.books = live, every, books
+    def __init__(self, live: Callable[[Any, int], None], every: int, bookkeeping: Bookkeeping) -> None:
+        self.live, self.every, self.bookkeeping = live, every, bookkeeping
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if state.global_step % self.every or not state.is_world_process_zero:
             return
-        begun = time.perf_counter()
+        started = time.perf_counter()
         with undisturbed(model):
             self.live(model, state.global_step)
-        self.books.paused += time.perf_counter() - begun
+        self.bookkeeping.paused += time.perf_counter() - started
 
 
 @contextlib.contextmanager
 def undisturbed(model: Any) -> Iterator[None]:
-    """Give every module its mode back, and Python, NumPy and torch their random states."""
+    """On exit, restore the training mode of every module and the random states of Python, NumPy and torch."""
     modes = [(module, module.training) for module in model.modules()]
     states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
@@ -122,36 +122,36 @@ def undisturbed(model: Any) -> Iterator[None]:
 
 
 def memory_gib() -> float | None:
-    """The most memory that was held so far, in GiB: of the device, or of the process."""
+    """Peak memory so far in GiB: of the CUDA device if it was used, else of the process."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(float(torch.cuda.max_memory_allocated()) / 2**30, 3)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(most / (2**30 if sys.platform == "darwin" else 2**20), 3)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 3)
 
 
-class _Quiet:
-    """No model card of TRL's, and no telemetry."""
+class _NoModelCard:
+    """Disables TRL's model card and telemetry."""
 
-    def create_model_card(self, *arguments: Any, **more: Any) -> None: ...
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None: ...
 
     def _send_telemetry(self) -> None: ...
 
 
 @cache
 def sft_trainer() -> Any:
-    """TRL's ``SFTTrainer`` with rows as evalkit made them."""
+    """TRL's ``SFTTrainer`` as a class; it takes the rows that evalkit prepared."""
     from trl import SFTTrainer
 
-    return type("Sft", (_Quiet, SFTTrainer), {})
+    return type("Sft", (_NoModelCard, SFTTrainer), {})
 
 
 @cache
 def dpo_trainer() -> Any:
-    """TRL's ``DPOTrainer``, which would tokenise again what is tokenised already."""
+    """TRL's ``DPOTrainer`` as a class, without its own tokenisation: the rows are token ids already."""
     from trl import DPOTrainer
 
-    class Dpo(_Quiet, DPOTrainer):  # type: ignore[misc]
-        def _prepare_dataset(self, dataset: Any, *arguments: Any, **more: Any) -> Any:
+    class Dpo(_NoModelCard, DPOTrainer):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             return dataset
 
     return Dpo

@@ -1,4 +1,4 @@
-"""The last checkpoint of a run as the model that it made: beside the checkpoints, whole or not at all, and by a name."""
+"""Export a run's last checkpoint as a model: next to the checkpoints, marked once it is complete, and registered by name."""
 
 from __future__ import annotations
 
@@ -14,80 +14,87 @@ from evalkit.errors import UsageError
 from evalkit.registry import ModelEntry, models
 from evalkit.system.files import write_json, writing
 
-KINDS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-NOT_OF_A_MODEL = ("trainer_state.json", FINISHED_MARKER)
-STATES = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
+EXPORTED_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.jinja",
+    "*.model",
+    "merges.txt",
+    "vocab.txt",
+)
+TRAINING_FILES = ("trainer_state.json", FINISHED_MARKER)
+OPTIMIZER_FILES = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
 
 
-def check_name(name: str, place: Path) -> None:
-    """Refuse a name that stands for another model already. Raises `UsageError`."""
-    users = user_models()
-    if name in users:
-        if Path(users[name].source).expanduser().resolve() != place.resolve():
+def check_name(name: str, run_folder: Path) -> None:
+    """Refuse a name that is already taken by another model. Raises `UsageError`."""
+    registered = user_models()
+    if name in registered:
+        if Path(registered[name].source).expanduser().resolve() != run_folder.resolve():
             raise UsageError(
-                f"The name '{name}' stands for {users[name].source} already. Choose another --name, or 'evalkit models rm {name}'."
+                f"The name '{name}' stands for {registered[name].source} already. Choose another --name, or 'evalkit models rm {name}'."
             )
     elif name in models:
         raise UsageError(f"The model '{name}' comes with evalkit or a plugin. Choose another --name.")
 
 
-def export(checkpoint: Path, place: Path, *, dtype: str, steps: int) -> None:
-    """Put the weights and the tokenizer of a checkpoint into the run's folder; its marker says that they are whole.
+def export(checkpoint: Path, run_folder: Path, *, dtype: str, steps: int) -> None:
+    """Write the weights and tokenizer of a checkpoint into the run's folder, and mark it as finished.
 
-    `dtype` is that of the weights that are written; an adapter keeps its own. The states of optimisers go: nothing is
-    left to be trained.
+    `dtype` applies to full weights; an adapter keeps its own. Optimiser states are removed, since training is over.
     """
-    if marked_step(place) == steps:
+    if marked_step(run_folder) == steps:
         return
-    making = place / ".making"
-    with writing(place):
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
-        for pattern in KINDS:
+    staging = run_folder / ".making"
+    with writing(run_folder):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        for pattern in EXPORTED_FILES:
             for file in checkpoint.glob(pattern):
-                if file.name in NOT_OF_A_MODEL:
+                if file.name in TRAINING_FILES:
                     continue
                 if file.suffix == ".safetensors" and file.name != "adapter_model.safetensors":
-                    _weights(file, making / file.name, dtype)
+                    _convert_weights(file, staging / file.name, dtype)
                 else:
-                    shutil.copyfile(file, making / file.name)
-        config = making / "config.json"
+                    shutil.copyfile(file, staging / file.name)
+        config = staging / "config.json"
         if config.is_file():
-            about: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-            about.pop("torch_dtype", None)
-            write_json(config, {**about, "dtype": dtype, "use_cache": True})
-        for file in making.iterdir():
-            file.replace(place / file.name)
-        making.rmdir()
-        write_json(place / FINISHED_MARKER, {"step": steps, "finished": True})
-        for folder in place.glob("checkpoint-*"):
-            for name in STATES:
+            settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+            settings.pop("torch_dtype", None)
+            write_json(config, {**settings, "dtype": dtype, "use_cache": True})
+        for file in staging.iterdir():
+            file.replace(run_folder / file.name)
+        staging.rmdir()
+        write_json(run_folder / FINISHED_MARKER, {"step": steps, "finished": True})
+        for folder in run_folder.glob("checkpoint-*"):
+            for name in OPTIMIZER_FILES:
                 (folder / name).unlink(missing_ok=True)
 
 
-def _weights(file: Path, target: Path, dtype: str) -> None:
-    """A file of weights in another dtype; the same file by another name where its dtype is right already."""
+def _convert_weights(file: Path, target: Path, dtype: str) -> None:
+    """Write a weights file in another dtype; hard-link it if it has that dtype already."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
-    wanted: torch.dtype = getattr(torch, dtype)
-    with safe_open(str(file), "pt") as opened:
-        kinds = {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
-        metadata = opened.metadata()
-    if kinds <= {"F32" if wanted is torch.float32 else "BF16", "I64", "BOOL"}:
+    target_dtype: torch.dtype = getattr(torch, dtype)
+    with safe_open(str(file), "pt") as weights:
+        dtypes = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+        metadata = weights.metadata()
+    if dtypes <= {"F32" if target_dtype is torch.float32 else "BF16", "I64", "BOOL"}:
         try:
             os.link(file, target)
         except OSError:  # another file system, or one without links
             shutil.copyfile(file, target)
         return
     tensors = {
-        name: tensor.to(wanted) if tensor.is_floating_point() else tensor
+        name: tensor.to(target_dtype) if tensor.is_floating_point() else tensor
         for name, tensor in load_file(str(file)).items()
     }
     save_file(tensors, str(target), metadata=metadata or {"format": "pt"})
 
 
-def register(name: str, place: Path, description: str) -> ModelEntry:
-    """Make the result a model by its name, for this and every later process."""
-    return add_model(name, place, description=description, replace=True)
+def register(name: str, run_folder: Path, description: str) -> ModelEntry:
+    """Register the result under its name, for this and every later process."""
+    return add_model(name, run_folder, description=description, replace=True)

@@ -1,7 +1,7 @@
 """Lists in a recipe make a grid: every model with every data set, method and seed, one after the other.
 
-Each cell is a run of its own, so the same command goes on where it stopped; a cell that fails leaves the others. The
-table of results has means and deviations over seeds.
+Each cell is a separate run, so the same command resumes a grid; if a cell fails, the others still run. The table of
+results has means and standard deviations over seeds.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from evalkit.train.finetune import FineTuned
 
-LISTS = ("description", "sources", "data", "report_to", "suites", "tasks")
-"""Fields that are lists, or no choice at all: those of a grid stand under ``grid``."""
-NO_AXIS = ("name", "folder", "output")
+LIST_FIELDS = ("description", "sources", "data", "report_to", "suites", "tasks")
+"""Fields that are lists anyway or cannot vary. To make one of them an axis, put it under ``grid``."""
+NON_AXIS_FIELDS = ("name", "folder", "output")
 TABLE = "grid.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run of a grid: what sets it apart, and its recipe."""
+    """One run of a grid: its axis labels and its recipe."""
 
     axes: Mapping[str, str]
     recipe: Recipe
@@ -47,17 +47,17 @@ class Grid:
 
 @dataclass
 class GridResult:
-    """What became of a grid."""
+    """The outcome of a grid."""
 
     grid: Grid
     done: dict[str, FineTuned] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    """Name of a cell and the sentence that it failed with."""
+    """Cell name → error message."""
     folder: Path = Path()
 
     @property
     def cells(self) -> pd.DataFrame:
-        """A line a cell and primary metric: the axes, ``task, metric, before, after, difference``."""
+        """One row per cell and primary metric: the axes, ``task, metric, before, after, difference``."""
         return cell_table(self)
 
     @property
@@ -67,37 +67,37 @@ class GridResult:
 
 
 def expand(fields: Mapping[str, Any], where: str = "") -> Grid:
-    """Fields, of which any single one may be a list, to the runs that they mean. Raises `UsageError`."""
+    """Expand fields whose values may be lists into the runs that they describe. Raises `UsageError`."""
     fields = dict(fields)
-    inner = fields.pop("grid", None) or {}
-    if not isinstance(inner, Mapping):
+    grid_fields = fields.pop("grid", None) or {}
+    if not isinstance(grid_fields, Mapping):
         raise UsageError(f"{where}: grid holds fields with lists, as in 'grid: {{seed: [1, 2, 3]}}'.")
     axes: dict[str, list[tuple[str, Any]]] = {}
-    inner = {str(key).replace("-", "_"): value for key, value in inner.items()}
-    for key, value in {**fields, **inner}.items():
-        listed = key in inner or (isinstance(value, list) and key not in LISTS)
-        if key == "data" and not listed and isinstance(value, list) and any(isinstance(part, list) for part in value):
-            listed = True
-        if not listed:
+    grid_fields = {str(key).replace("-", "_"): value for key, value in grid_fields.items()}
+    for key, value in {**fields, **grid_fields}.items():
+        is_axis = key in grid_fields or (isinstance(value, list) and key not in LIST_FIELDS)
+        if key == "data" and not is_axis and isinstance(value, list) and any(isinstance(part, list) for part in value):
+            is_axis = True
+        if not is_axis:
             continue
-        if key in NO_AXIS or not isinstance(value, (list, Mapping)) or not value:
+        if key in NON_AXIS_FIELDS or not isinstance(value, (list, Mapping)) or not value:
             raise UsageError(f"{where + ': ' if where else ''}{key} cannot be an axis of a grid.")
-        axes[key] = _choices(key, value)
+        axes[key] = _axis_values(key, value)
     fixed = {key: value for key, value in fields.items() if key not in axes}
     cells = []
     for combination in itertools.product(*axes.values()):
-        chosen = {key: value for key, (_, value) in zip(axes, combination, strict=True)}
+        values = {key: value for key, (_, value) in zip(axes, combination, strict=True)}
         labels = {key: label for key, (label, _) in zip(axes, combination, strict=True)}
-        recipe = make_recipe({**fixed, **chosen}, where).complete()
-        varying = [_short(key, labels[key]) for key in axes if len(axes[key]) > 1]
+        recipe = make_recipe({**fixed, **values}, where).complete()
+        varying = [_name_part(key, labels[key]) for key in axes if len(axes[key]) > 1]
         if varying:
             recipe = recipe.model_copy(update={"name": "-".join([str(fixed.get("name") or "grid"), *varying])})
         cells.append(Cell(labels, recipe))
     names = [cell.recipe.name for cell in cells]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
         raise UsageError(
-            f"Two runs of the grid are called '{twice}'. Give data sets distinct names: grid: {{data: {{NAME: ...}}}}."
+            f"Two runs of the grid are called '{duplicate}'. Give data sets distinct names: grid: {{data: {{NAME: ...}}}}."
         )
     return Grid(
         str(fixed.get("name") or (names[0] if len(names) == 1 else "grid")),
@@ -106,25 +106,25 @@ def expand(fields: Mapping[str, Any], where: str = "") -> Grid:
     )
 
 
-def _choices(key: str, value: Any) -> list[tuple[str, Any]]:
-    """The values of an axis with a label each. Data sets may have labels of their own: ``{mine: [a, b]}``."""
+def _axis_values(key: str, value: Any) -> list[tuple[str, Any]]:
+    """The labels and values of an axis. Data sets may be labelled explicitly: ``{mine: [a, b]}``."""
     if isinstance(value, Mapping):
-        return [(str(label), inner) for label, inner in value.items()]
+        return [(str(label), item) for label, item in value.items()]
     if key != "data":
-        return [(str(one), one) for one in value]
-    found = []
-    for one in value:
-        mixture = one if isinstance(one, list) else [one]
+        return [(str(item), item) for item in value]
+    choices = []
+    for item in value:
+        mixture = item if isinstance(item, list) else [item]
         try:
-            labels = [DataItem.model_validate(item).label for item in mixture]
+            labels = [DataItem.model_validate(part).label for part in mixture]
         except ValueError as error:
-            raise UsageError(f"{one!r} is no data set: {' '.join(str(error).split())[:160]}.") from None
-        found.append(("+".join(labels), mixture))
-    return found
+            raise UsageError(f"{item!r} is no data set: {' '.join(str(error).split())[:160]}.") from None
+        choices.append(("+".join(labels), mixture))
+    return choices
 
 
-def _short(key: str, label: str) -> str:
-    """An axis' value as a part of a name."""
+def _name_part(key: str, label: str) -> str:
+    """The part of a run's name that stands for an axis value."""
     text = re.sub(r"[^\w.+]", "-", label.rstrip("/").rsplit("/", 1)[-1]).strip("-.")
     return {"seed": f"s{text}", "learning_rate": f"lr{text}", "epochs": f"e{text}", "lora_rank": f"r{text}"}.get(
         key, text
@@ -132,7 +132,7 @@ def _short(key: str, label: str) -> str:
 
 
 def run_grid(grid: Grid, run: Callable[[Recipe], FineTuned], *, note: Callable[[str], None]) -> GridResult:
-    """Every cell in order. A cell that fails is written down, and the others go on; Ctrl-C ends it all."""
+    """Run every cell in order. A failure is recorded and the remaining cells still run; Ctrl-C stops the grid."""
     result = GridResult(grid, folder=Path(grid.cells[0].recipe.output) / grid.name)
     for number, cell in enumerate(grid.cells, 1):
         note(f"Run {number} of {len(grid.cells)}: {cell.recipe.name}")
@@ -141,12 +141,12 @@ def run_grid(grid: Grid, run: Callable[[Recipe], FineTuned], *, note: Callable[[
         except (EvalkitError, OSError, RuntimeError, ValueError, MemoryError) as error:
             result.failed[cell.recipe.name] = str(error) or type(error).__name__
             note(f"{cell.recipe.name} failed: {result.failed[cell.recipe.name]}")
-        write(result)
+        write_tables(result)
     return result
 
 
-def write(result: GridResult) -> None:
-    """Keep the tables of a grid as it goes: ``grid.csv`` (over seeds), ``cells.csv``, and ``grid.json`` with failures."""
+def write_tables(result: GridResult) -> None:
+    """Write the tables of a grid so far: ``grid.csv`` (over seeds), ``cells.csv``, and ``grid.json`` with failures."""
     write_json(
         result.folder / "grid.json",
         {
@@ -217,8 +217,8 @@ def cell_table(result: GridResult) -> pd.DataFrame:
 
 
 def _primary(runs: Sequence[Any], name: str) -> dict[tuple[str, str, str], float]:
-    """The primary values of runs: a task's, or of texts the one over all domains. Held-out sets are called alike."""
-    found: dict[tuple[str, str, str], float] = {}
+    """The primary metric values of runs, excluding single domains. Held-out tasks lose the run's name, so that runs compare."""
+    values: dict[tuple[str, str, str], float] = {}
     for run in runs:
         for metric in run.metrics.to_dict("records"):
             if metric["primary"] and not metric["domain"]:
@@ -228,14 +228,14 @@ def _primary(runs: Sequence[Any], name: str) -> dict[tuple[str, str, str], float
                     + (f"::{metric['regime']}" if metric["regime"] else "")
                 )
                 task = task.removesuffix(f"/{name}")
-                found[run.suite, task, metric["metric"]] = float(metric["value"])
-    return found
+                values[run.suite, task, metric["metric"]] = float(metric["value"])
+    return values
 
 
 def seed_table(cells: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """Means and standard deviations over seeds of what `cell_table` gives; without seeds a line a cell, without deviation."""
-    by = [axis for axis in axes if axis != "seed"]
-    keys = [*by, "suite", "task", "metric"]
+    """Means and standard deviations of `cell_table` over seeds. Without seeds: one row per cell, deviations NaN."""
+    group_axes = [axis for axis in axes if axis != "seed"]
+    keys = [*group_axes, "suite", "task", "metric"]
     grouped = cells.groupby(keys, sort=False, dropna=False)
     table = grouped.agg(
         n=("after", "size"),

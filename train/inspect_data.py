@@ -1,4 +1,4 @@
-"""What a model will be trained on, to the letter: rendered examples with the learned tokens marked."""
+"""The exact text a model will be trained on: rendered examples with the learned tokens marked."""
 
 from __future__ import annotations
 
@@ -16,53 +16,55 @@ from evalkit.train.templates import Template
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One example as it is trained on."""
+class InspectedExample:
+    """One example exactly as it is trained on."""
 
     name: str
     pieces: tuple[tuple[str, bool], ...]
-    """Decoded text, and whether it is learned."""
+    """Decoded text, and whether its tokens are labelled."""
     tokens: int
     learned: int
     cut: int
-    """Tokens that --max-length cuts off."""
+    """Number of tokens that --max-length cuts off."""
 
 
-def look(recipe: Recipe, base: Checkpoint, count: int, note: Note) -> Iterator[Look]:
-    """The first `count` examples of each data set, in the order that the seed gives them."""
+def inspect_data(recipe: Recipe, base: Checkpoint, count: int, note: Note) -> Iterator[InspectedExample]:
+    """The first `count` examples of each data set, in the order given by the seed."""
     tokenizer = open_tokenizer(base)
     template = Template(recipe.template, tokenizer)
-    whole = [item.model_copy(update={"count": None, "weight": None}) for item in recipe.data]
-    shown = recipe.model_copy(update={"data": whole, "held_out": 0, "max_examples": None})
-    for part in gather(shown, None, note=note, most=max(count, 200)):
+    all_rows = [item.model_copy(update={"count": None, "weight": None}) for item in recipe.data]
+    inspected_recipe = recipe.model_copy(update={"data": all_rows, "held_out": 0, "max_examples": None})
+    for part in gather(inspected_recipe, None, note=note, limit=max(count, 200)):
         for example in part.used[:count]:
-            yield from _looks(example, template, tokenizer, recipe)
+            yield from _inspect_example(example, template, tokenizer, recipe)
 
 
-def _looks(example: Example, template: Template, tokenizer: Any, recipe: Recipe) -> Iterator[Look]:
+def _inspect_example(
+    example: Example, template: Template, tokenizer: Any, recipe: Recipe
+) -> Iterator[InspectedExample]:
     versions = [("", example.messages)]
     if example.rejected is not None:
-        worse = (*example.messages[:-1], {"role": "assistant", "content": example.rejected})
-        versions = [(", the better answer", example.messages), (", the worse answer", worse)]
-    for what, messages in versions:
-        (one,) = label_all([template.render(messages)], tokenizer, recipe.max_length)
-        labels = one.labels
-        if example.rejected is not None:  # of a pair the last answer alone counts
-            last = max((place for place, label in enumerate(labels) if label == IGNORED), default=-1)
+        rejected = (*example.messages[:-1], {"role": "assistant", "content": example.rejected})
+        versions = [(", the better answer", example.messages), (", the worse answer", rejected)]
+    for suffix, messages in versions:
+        (labelled,) = label_all([template.render(messages)], tokenizer, recipe.max_length)
+        labels = labelled.labels
+        if example.rejected is not None:  # only the last answer of a pair is compared
+            last = max((index for index, label in enumerate(labels) if label == IGNORED), default=-1)
             labels = [IGNORED] * (last + 1) + labels[last + 1 :]
-        yield Look(
-            f"{example.source} {example.id}{what}",
-            tuple(_pieces(one.input_ids, labels, tokenizer)),
-            len(one.input_ids),
+        yield InspectedExample(
+            f"{example.source} {example.id}{suffix}",
+            tuple(_pieces(labelled.input_ids, labels, tokenizer)),
+            len(labelled.input_ids),
             sum(label != IGNORED for label in labels),
-            one.whole - len(one.input_ids),
+            labelled.full_length - len(labelled.input_ids),
         )
 
 
 def _pieces(ids: Sequence[int], labels: Sequence[int], tokenizer: Any) -> Iterator[tuple[str, bool]]:
-    """Runs of tokens of one kind, decoded."""
+    """Decoded runs of consecutive tokens that are all labelled or all not."""
     start = 0
-    for place in range(1, len(ids) + 1):
-        if place == len(ids) or (labels[place] == IGNORED) != (labels[start] == IGNORED):
-            yield str(tokenizer.decode(list(ids[start:place]), skip_special_tokens=False)), labels[start] != IGNORED
-            start = place
+    for index in range(1, len(ids) + 1):
+        if index == len(ids) or (labels[index] == IGNORED) != (labels[start] == IGNORED):
+            yield str(tokenizer.decode(list(ids[start:index]), skip_special_tokens=False)), labels[start] != IGNORED
+            start = index

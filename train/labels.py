@@ -1,4 +1,4 @@
-"""Text with spans to token ids with labels: render once, tokenise with offsets, label the tokens of the answers."""
+"""Turn text with answer spans into token ids with labels: tokenise with offsets and label the tokens of the answers."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from evalkit.errors import UsageError
 from evalkit.train.templates import Rendered
 
 IGNORED = -100
-"""The label of a token that is not learned (torch's and transformers' ``ignore_index``)."""
+"""The label of a token that is excluded from the loss (torch's and transformers' ``ignore_index``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An example as a model is trained on it."""
+    """A tokenised training example."""
 
     input_ids: list[int]
     labels: list[int]
     """`IGNORED`, or the token's own id."""
-    whole: int
-    """Tokens before anything was cut."""
+    full_length: int
+    """Number of tokens before truncation."""
     crossing: int = 0
-    """Labelled tokens that also hold characters from outside an answer."""
+    """Labelled tokens that also contain characters outside an answer."""
 
     @property
     def learned(self) -> int:
-        """Tokens with a label, the first of the row aside (nothing predicts it)."""
+        """Number of labelled tokens, except the first of the row, which nothing predicts."""
         return sum(label != IGNORED for label in self.labels[1:])
 
 
 def label_all(rendered: Sequence[Rendered], tokenizer: Any, max_length: int | None = None) -> list[Labelled]:
-    """Tokenise whole texts without special tokens of the tokenizer's own, and label those that overlap a span.
+    """Tokenise whole texts without adding special tokens, and label the tokens that overlap an answer span.
 
-    What is longer than `max_length` tokens is cut at its end. `tokenizer` is a fast ``PreTrainedTokenizerBase``:
-    `UsageError` where it is not, for a slow one gives no offsets.
+    Texts longer than `max_length` tokens are truncated at the end. `tokenizer` is a fast ``PreTrainedTokenizerBase``;
+    raises `UsageError` for a slow one, which gives no offsets.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
@@ -44,10 +44,10 @@ def label_all(rendered: Sequence[Rendered], tokenizer: Any, max_length: int | No
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    encodings = backend.encode_batch([one.text for one in rendered], add_special_tokens=False)
+    encodings = backend.encode_batch([text.text for text in rendered], add_special_tokens=False)
     return [
-        _label(one, encoding.ids, encoding.offsets, max_length)
-        for one, encoding in zip(rendered, encodings, strict=True)
+        _label(text, encoding.ids, encoding.offsets, max_length)
+        for text, encoding in zip(rendered, encodings, strict=True)
     ]
 
 
@@ -56,13 +56,13 @@ def _label(rendered: Rendered, ids: list[int], offsets: Sequence[tuple[int, int]
     crossing = 0
     spans = iter(rendered.spans)
     span = next(spans, None)
-    for place, (begin, end) in enumerate(offsets):
+    for index, (begin, end) in enumerate(offsets):
         while span is not None and begin >= span[1]:
             span = next(spans, None)
         if span is None:
             break
         if end > span[0] and begin < span[1]:
-            labels[place] = ids[place]
+            labels[index] = ids[index]
             crossing += begin < span[0] or end > span[1]
     cut = len(ids) if max_length is None else max_length
     return Labelled(ids[:cut], labels[:cut], len(ids), crossing)

@@ -1,4 +1,4 @@
-"""The log of a training run, ``log.jsonl``: a line a logged step, with the fields of `evalkit.train.progress.Step`."""
+"""The log of a training run, ``log.jsonl``: one line per logged step, with the fields of `evalkit.train.progress.Step`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from evalkit.train.progress import Step
 LOG = "log.jsonl"
 
 
-def read_log(place: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, in order; a torn last line is left out."""
+def read_log(run_folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log, in order; incomplete lines are skipped."""
     lines = []
     try:
-        text = (place / LOG).read_text(encoding="utf-8")
+        text = (run_folder / LOG).read_text(encoding="utf-8")
     except OSError:
         return []
     for line in text.splitlines():
@@ -28,14 +28,13 @@ def read_log(place: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def cut_log(place: Path, step: int) -> list[dict[str, Any]]:
-    """Leave out the lines behind a step, which are trained anew; returns those that stay."""
-    kept = [line for line in read_log(place) if line.get("step", 0) <= step]
-    write_bytes(place / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
+def cut_log(run_folder: Path, step: int) -> list[dict[str, Any]]:
+    """Drop the lines after `step`, which will be trained again; returns the remaining lines."""
+    kept = [line for line in read_log(run_folder) if line.get("step", 0) <= step]
+    write_bytes(run_folder / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
     return kept
 
 
-def append_to_log(place: Path, step: Step) -> None:
-    """Write the line of a step."""
-    with writing(place / LOG), (place / LOG).open("a", encoding="utf-8") as log:
+def append_to_log(run_folder: Path, step: Step) -> None:
+    with writing(run_folder / LOG), (run_folder / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(asdict(step)) + "\n")

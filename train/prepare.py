@@ -1,7 +1,7 @@
-"""From a recipe's mixture to the rows that are trained on, written down once so that every resume sees the same.
+"""Prepare training rows from a recipe's mixture, stored once so that a resumed run sees the same rows.
 
-Read, duplicates out, evaluation text out, held-out examples aside, counts and weights, then tokens and labels. What
-happened to every row is counted: the data card stands beside the rows and goes into the report.
+Steps: read, deduplicate, decontaminate, split off held-out examples, apply counts and weights, tokenise and label. The
+data card next to the rows counts what happened to every row, and is part of the report.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.system.files import write_json, writing
 from evalkit.train.labels import IGNORED, label_all
 from evalkit.train.recipe import DataItem, Recipe
-from evalkit.train.sources import Example, Read, complaints, read_examples
+from evalkit.train.sources import Example, ReadStatistics, describe_broken_rows, read_examples
 from evalkit.train.templates import Rendered, Template
 
 CHUNK = 1000
-"""Examples that are tokenised at once."""
+"""Examples tokenised per batch."""
 HELD_OUT_SHARE = 0.1
 """At most this share of a data set is held out."""
 CARD = "card.json"
@@ -41,7 +41,7 @@ class Part:
     """One data set of the mixture."""
 
     item: DataItem
-    read: Read = field(default_factory=Read)
+    statistics: ReadStatistics = field(default_factory=ReadStatistics)
     examples: list[Example] = field(default_factory=list)
     held_out: list[Example] = field(default_factory=list)
     used: list[Example] = field(default_factory=list)
@@ -52,13 +52,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rows that are ready, and what is known of them."""
+    """Prepared rows with their data card."""
 
     folder: Path
     card: dict[str, Any]
 
     def rows(self) -> Any:
-        """The rows as a ``datasets.Dataset``: ``input_ids, labels`` (and ``seq_lengths`` where packed), or
+        """The rows as a ``datasets.Dataset``: ``input_ids, labels`` (and ``seq_lengths`` if packed), or
         ``prompt_ids, chosen_ids, rejected_ids``."""
         from datasets import load_from_disk
 
@@ -66,13 +66,13 @@ class Prepared:
 
     @property
     def held_out(self) -> Path | None:
-        """The file of held-out examples; None where there is none."""
+        """The file of held-out examples, or None."""
         file = self.folder / HELD_OUT
         return file if file.is_file() else None
 
 
 def find_prepared(folder: Path) -> Prepared | None:
-    """What an earlier start of the run prepared; None where it is not there or not whole."""
+    """The rows that an earlier start of the run prepared; None if they are missing or incomplete."""
     try:
         return Prepared(folder, json.loads((folder / CARD).read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -80,40 +80,40 @@ def find_prepared(folder: Path) -> Prepared | None:
 
 
 def prepare(recipe: Recipe, tokenizer: Any, folder: Path, index: ParagraphIndex | None, *, note: Note) -> Prepared:
-    """Write rows, held-out examples and data card into `folder`, which appears whole or not at all.
+    """Write rows, held-out examples and data card into `folder`, which is created atomically.
 
     `tokenizer` is a ``PreTrainedTokenizerBase``; `index` holds the paragraphs that must not be trained on. Raises
-    `UsageError` where nothing is left to train on.
+    `UsageError` if nothing is left to train on.
     """
     template = Template(recipe.template, tokenizer)
     parts = gather(recipe, index, note=note)
-    making = folder.with_name(folder.name + ".making")
+    staging = folder.with_name(folder.name + ".making")
     with writing(folder):
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(parents=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
         try:
-            rows, lengths = _write_rows(recipe, parts, template, tokenizer, making, note)
-            held = [example for part in parts for example in part.held_out]
-            if held:
-                _write_held_out(making / HELD_OUT, held, template, tokenizer, recipe.max_length)
-            card = _card(recipe, parts, lengths, rows, len(held), index, template)
-            write_json(making / CARD, card)
+            rows, lengths = _write_rows(recipe, parts, template, tokenizer, staging, note)
+            held_out_examples = [example for part in parts for example in part.held_out]
+            if held_out_examples:
+                _write_held_out(staging / HELD_OUT, held_out_examples, template, tokenizer, recipe.max_length)
+            card = _card(recipe, parts, lengths, rows, len(held_out_examples), index, template)
+            write_json(staging / CARD, card)
             shutil.rmtree(folder, ignore_errors=True)
-            making.rename(folder)
+            staging.rename(folder)
         except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
             raise
     return Prepared(folder, card)
 
 
-def gather(recipe: Recipe, index: ParagraphIndex | None, *, note: Note, most: int | None = None) -> list[Part]:
-    """The examples of every data set, chosen and counted. With `most`, so many of each at most are read (for a look)."""
+def gather(recipe: Recipe, index: ParagraphIndex | None, *, note: Note, limit: int | None = None) -> list[Part]:
+    """The examples of every data set, chosen and counted. With `limit`, so many of each at most are read (for a look)."""
     seen: set[bytes] = set()
     parts = []
     for item in recipe.data:
         note(f"Reading {item.dataset}")
         part = Part(item)
-        for example in read_examples(item, pairs=recipe.pairs, read=part.read):
+        for example in read_examples(item, pairs=recipe.learns_from_pairs, statistics=part.statistics):
             if recipe.deduplicate:
                 key = example.key
                 if key in seen:
@@ -124,26 +124,26 @@ def gather(recipe: Recipe, index: ParagraphIndex | None, *, note: Note, most: in
                 part.dropped["evaluation text"] += 1
                 continue
             part.examples.append(example)
-            if most is not None and len(part.examples) >= most:
+            if limit is not None and len(part.examples) >= limit:
                 break
-        part.dropped.update({"broken": broken} if (broken := part.read.broken.total()) else {})
-        for sentence in complaints(item, part.read):
+        part.dropped.update({"broken": broken} if (broken := part.statistics.broken.total()) else {})
+        for sentence in describe_broken_rows(item, part.statistics):
             note(sentence)
         parts.append(part)
-    _choose(recipe, parts)
+    _apply_mixture(recipe, parts)
     return parts
 
 
-def _choose(recipe: Recipe, parts: Sequence[Part]) -> None:
-    """Held-out examples aside, then counts and weights, by the seed and the data set's place in the mixture alone."""
+def _apply_mixture(recipe: Recipe, parts: Sequence[Part]) -> None:
+    """Split off held-out examples, then apply counts and weights. Draws depend only on the seed, index and label of a data set."""
     total = sum(len(part.examples) for part in parts)
-    for place, part in enumerate(parts):
-        draw = random.Random(f"{recipe.seed}/{place}/{part.item.label}")  # noqa: S311
+    for index, part in enumerate(parts):
+        rng = random.Random(f"{recipe.seed}/{index}/{part.item.label}")  # noqa: S311
         order = list(part.examples)
-        draw.shuffle(order)
+        rng.shuffle(order)
         share = min(recipe.held_out / total if total else 0.0, HELD_OUT_SHARE)
-        aside = round(share * len(order))
-        part.held_out, rest = order[:aside], order[aside:]
+        held_out_count = round(share * len(order))
+        part.held_out, rest = order[:held_out_count], order[held_out_count:]
         if part.item.count is not None:
             if part.item.count > len(rest):
                 raise UsageError(
@@ -151,19 +151,19 @@ def _choose(recipe: Recipe, parts: Sequence[Part]) -> None:
                 )
             rest = rest[: part.item.count]
         elif part.item.weight is not None:
-            whole, fraction = divmod(part.item.weight, 1.0)
-            rest = rest * int(whole) + rest[: round(fraction * len(rest))]
+            passes, fraction = divmod(part.item.weight, 1.0)
+            rest = rest * int(passes) + rest[: round(fraction * len(rest))]
         part.used = rest
     if recipe.max_examples is not None:
-        _limit(parts, recipe.max_examples)
+        _apply_max_examples(parts, recipe.max_examples)
 
 
-def _limit(parts: Sequence[Part], most: int) -> None:
-    """Keep `most` examples, each data set in its share."""
+def _apply_max_examples(parts: Sequence[Part], limit: int) -> None:
+    """Keep `limit` examples, in proportion to the data sets' sizes."""
     total = sum(len(part.used) for part in parts)
-    if total > most:
+    if total > limit:
         for part in parts:
-            part.used = part.used[: max(1, round(most * len(part.used) / total))]
+            part.used = part.used[: max(1, round(limit * len(part.used) / total))]
 
 
 # ----------------------------------------------------------------------------------------------------------------- rows
@@ -172,45 +172,45 @@ def _limit(parts: Sequence[Part], most: int) -> None:
 def _write_rows(
     recipe: Recipe, parts: Sequence[Part], template: Template, tokenizer: Any, folder: Path, note: Note
 ) -> tuple[int, dict[str, Any]]:
-    """Tokenise everything in the order of training, and keep it as Arrow. Returns rows and statistics of lengths."""
+    """Tokenise everything in training order and save it as Arrow. Returns the number of rows and length statistics."""
     import pyarrow as pa
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
-    mixture = [(place, example) for place, part in enumerate(parts) for example in part.used]
+    mixture = [(index, example) for index, part in enumerate(parts) for example in part.used]
     random.Random(f"{recipe.seed}/order").shuffle(mixture)  # noqa: S311
     note(f"Tokenising {len(mixture):,} examples")
-    names = ("prompt_ids", "chosen_ids", "rejected_ids") if recipe.pairs else ("input_ids", "labels")
+    names = ("prompt_ids", "chosen_ids", "rejected_ids") if recipe.learns_from_pairs else ("input_ids", "labels")
     schema = pa.schema([(name, pa.list_(pa.int32())) for name in names])
-    make = _pair_rows if recipe.pairs else _rows
+    tokenize = _pair_rows if recipe.learns_from_pairs else _rows
     lengths: list[int] = []
     learned: list[int] = []
     counts: Counter[str] = Counter()
-    loose = folder / "loose.arrow"
-    with pa.OSFile(str(loose), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+    unpacked = folder / "loose.arrow"
+    with pa.OSFile(str(unpacked), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         for first in range(0, len(mixture), CHUNK):
             chunk = mixture[first : first + CHUNK]
             columns: dict[str, list[list[int]]] = {name: [] for name in names}
-            for (place, _), (row, whole, labels, crossing) in zip(
-                chunk, make([example for _, example in chunk], template, tokenizer, recipe.max_length), strict=True
+            for (index, _), (row, full_length, labels, crossing) in zip(
+                chunk, tokenize([example for _, example in chunk], template, tokenizer, recipe.max_length), strict=True
             ):
-                part = parts[place]
-                lengths.append(whole)
+                part = parts[index]
+                lengths.append(full_length)
                 if row is None:
                     part.dropped["no answer within the length"] += 1
                     continue
                 for name, ids in zip(names, row, strict=True):
                     columns[name].append(ids)
-                kept = sum(map(len, row[1:])) + len(row[0]) if recipe.pairs else len(row[0])
+                kept = sum(map(len, row[1:])) + len(row[0]) if recipe.learns_from_pairs else len(row[0])
                 part.tokens += kept
                 part.learned += labels
                 learned.append(labels)
                 counts["crossing"] += crossing
-                counts["truncated"] += whole > recipe.max_length
+                counts["truncated"] += full_length > recipe.max_length
             stream.write_table(pa.table(columns, schema=schema))
     if not learned:
         raise UsageError("Nothing is left to train on: no example has an answer within --max-length.")
-    rows = Dataset.from_file(str(loose))
+    rows = Dataset.from_file(str(unpacked))
     if recipe.packed:
         from trl import pack_dataset
 
@@ -219,22 +219,27 @@ def _write_rows(
     rows.save_to_disk(str(folder / ROWS))
     number = len(rows)
     del rows
-    loose.unlink()
+    unpacked.unlink()
     for leftover in folder.glob("cache-*.arrow"):
         leftover.unlink()
-    return number, {**_spread(lengths), "learned": int(sum(learned)), **counts, "max_length": recipe.max_length}
+    return number, {
+        **_length_statistics(lengths),
+        "learned": int(sum(learned)),
+        **counts,
+        "max_length": recipe.max_length,
+    }
 
 
-Made = tuple[Any, int, int, int]
-"""Row (None where nothing is learned), tokens before the cut, tokens with a label, tokens that cross a border."""
+TokenizedRow = tuple[Any, int, int, int]
+"""Row (None if it has no labelled tokens), tokens before truncation, labelled tokens, labelled tokens that cross a border."""
 
 
-def _rows(examples: Sequence[Example], template: Template, tokenizer: Any, most: int) -> Iterator[Made]:
-    for one in label_all([template.render(example.messages) for example in examples], tokenizer, most):
-        yield (one.input_ids, one.labels) if one.learned else None, one.whole, one.learned, one.crossing
+def _rows(examples: Sequence[Example], template: Template, tokenizer: Any, limit: int) -> Iterator[TokenizedRow]:
+    for one in label_all([template.render(example.messages) for example in examples], tokenizer, limit):
+        yield (one.input_ids, one.labels) if one.learned else None, one.full_length, one.learned, one.crossing
 
 
-def _pair_rows(examples: Sequence[Example], template: Template, tokenizer: Any, most: int) -> Iterator[Made]:
+def _pair_rows(examples: Sequence[Example], template: Template, tokenizer: Any, limit: int) -> Iterator[TokenizedRow]:
     """Prompt and both answers; only the last answer of a conversation is compared."""
     rendered = []
     for example in examples:
@@ -243,19 +248,19 @@ def _pair_rows(examples: Sequence[Example], template: Template, tokenizer: Any, 
             rendered.append(Rendered(one.text[: one.spans[-1][1]], one.spans[-1:]))
     labelled = label_all(rendered, tokenizer, None)
     for better, worse in zip(labelled[::2], labelled[1::2], strict=True):
-        start = next(place for place, label in enumerate(better.labels) if label != IGNORED)
-        other = next(place for place, label in enumerate(worse.labels) if label != IGNORED)
-        whole = max(better.whole, worse.whole)
+        start = next(index for index, label in enumerate(better.labels) if label != IGNORED)
+        other = next(index for index, label in enumerate(worse.labels) if label != IGNORED)
+        full_length = max(better.full_length, worse.full_length)
         crossing = better.crossing + worse.crossing
-        if start != other or better.input_ids[:start] != worse.input_ids[:other] or start >= most:
-            yield None, whole, 0, crossing
+        if start != other or better.input_ids[:start] != worse.input_ids[:other] or start >= limit:
+            yield None, full_length, 0, crossing
             continue
-        chosen, rejected = better.input_ids[start:most], worse.input_ids[start:most]
-        yield (better.input_ids[:start], chosen, rejected), whole, len(chosen) + len(rejected), crossing
+        chosen, rejected = better.input_ids[start:limit], worse.input_ids[start:limit]
+        yield (better.input_ids[:start], chosen, rejected), full_length, len(chosen) + len(rejected), crossing
 
 
-def _spread(values: Sequence[int]) -> dict[str, Any]:
-    """How long examples are, in tokens before any cut."""
+def _length_statistics(values: Sequence[int]) -> dict[str, Any]:
+    """Statistics of example lengths, in tokens before truncation."""
     array = np.asarray(values, dtype=np.int64)
     quantiles = np.quantile(array, [0.5, 0.9, 0.99])
     return {
@@ -273,19 +278,21 @@ def _spread(values: Sequence[int]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- held out
 
 
-def _write_held_out(file: Path, held: Sequence[Example], template: Template, tokenizer: Any, most: int) -> None:
-    """Held-out examples as they are scored (`evalkit.tasks.instructions`): rendered, so that no tokenizer is needed.
+def _write_held_out(
+    file: Path, held_out_examples: Sequence[Example], template: Template, tokenizer: Any, limit: int
+) -> None:
+    """Write held-out examples in rendered form, so that `evalkit.tasks.instructions` needs no tokenizer to score them.
 
-    Those longer than a training row are left out: what a model could not see in training is not asked.
+    Examples longer than a training row are left out: the model could not have learned them whole.
     """
     lines = []
-    for example in held:
+    for example in held_out_examples:
         turns = template.turns(example.messages)
         worse = None
         if example.rejected is not None:
             answer = template.turns([*example.messages[:-1], {"role": "assistant", "content": example.rejected}])[-1][1]
             turns, worse = [turns[-1]], answer
-        if len(tokenizer.encode("".join(turns[-1]), add_special_tokens=False)) > most:
+        if len(tokenizer.encode("".join(turns[-1]), add_special_tokens=False)) > limit:
             continue
         line: dict[str, Any] = {"id": example.id, "domain": example.source, "turns": turns, "end": template.end}
         if worse is not None:
@@ -301,7 +308,7 @@ def _card(
     parts: Sequence[Part],
     lengths: dict[str, Any],
     rows: int,
-    held: int,
+    held_out_count: int,
     index: ParagraphIndex | None,
     template: Template,
 ) -> dict[str, Any]:
@@ -310,8 +317,8 @@ def _card(
             {
                 "name": part.item.label,
                 "dataset": part.item.dataset,
-                "identity": part.read.identity,
-                "rows": part.read.rows,
+                "identity": part.statistics.identity,
+                "rows": part.statistics.rows,
                 "used": len(part.used) - part.dropped["no answer within the length"],
                 "held_out": len(part.held_out),
                 "dropped": {reason: count for reason, count in part.dropped.items() if count},
@@ -323,7 +330,7 @@ def _card(
         "lengths": lengths,
         "rows": rows,
         "packed": recipe.packed,
-        "held_out": held,
+        "held_out": held_out_count,
         "contamination": {
             "checked": index is not None,
             "rule": f"exact paragraphs of at least {MIN_TOKENS} Unicode-segmented tokens (Paloma)",

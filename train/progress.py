@@ -1,4 +1,4 @@
-"""What training tells whoever watches. The command line draws it; the library is silent."""
+"""The interface through which training reports progress. The command line displays it; the library is silent by default."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class Step:
     learning_rate: float
     grad_norm: float | None
     tokens: int
-    """Tokens that went through the model since the run began."""
+    """Tokens processed by the model since the run began."""
     tokens_per_second: float | None
     memory_gib: float | None
-    """The most that was held so far: of the device's memory, or of the process on a CPU."""
+    """Peak memory so far: of the device, or of the process on a CPU."""
     seconds: float
-    """Time spent training since the run began, scoring aside."""
+    """Training time since the run began, excluding scoring."""
 
 
 class TrainingProgress(Progress, Protocol):
-    """`evalkit.progress.Progress`, and three calls more."""
+    """`evalkit.progress.Progress` with three more methods."""
 
     def begin(self, label: str, steps: int, done: int) -> None:
-        """Training begins: steps in all, and those that an earlier start made."""
+        """Training begins: total steps, and those done before it was resumed."""
 
     def step(self, step: Step) -> None:
         """A step was logged."""
 
     def end(self) -> None:
-        """Training is over, well or not."""
+        """Training ended, successfully or not."""
 
 
 class SilentTraining(Silent):
-    """Says nothing."""
+    """Reports nothing."""
 
     def begin(self, label: str, steps: int, done: int) -> None: ...
 

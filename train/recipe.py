@@ -1,7 +1,7 @@
-"""A fine-tuning run, written down: every choice with its type, its default and its help text.
+"""The recipe of a fine-tuning run: every setting with its type, default and help text.
 
 A recipe is a YAML file of these fields; each of them is also an option of ``evalkit train`` and an argument of
-`evalkit.fine_tune`. `evalkit.train.grid` makes several recipes of one whose fields hold lists.
+`evalkit.fine_tune`. `evalkit.train.grid` expands a recipe whose fields hold lists into several.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from evalkit.errors import UnknownName, UsageError
 from evalkit.system.files import canonical_json
 
 Method = Literal["sft", "lora", "qlora", "dpo", "dpo-lora"]
-WITH_ADAPTER = ("lora", "qlora", "dpo-lora")
-WITH_PAIRS = ("dpo", "dpo-lora")
+ADAPTER_METHODS = ("lora", "qlora", "dpo-lora")
+PAIR_METHODS = ("dpo", "dpo-lora")
 NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
-ITEM = re.compile(r"^(split|config|revision|count|weight)=(.+)$")
+DATA_OPTION = re.compile(r"^(split|config|revision|count|weight)=(.+)$")
 
-PASSIVE = {
+FIELDS_OUTSIDE_HASH = {
     "description", "sources", "output", "folder", "log_every", "report_to", "eval_every", "eval_suite", "eval_limit",
     "apply_chat_template", "limit", "data_source", "device", "threads", "keep", "processes", "accelerate_config",
 }  # fmt: skip
-"""Fields that change nothing about the weights: a run goes on when they differ."""
+"""Fields that do not affect the weights: a run can be resumed when they differ."""
 
 
 class DataItem(BaseModel):
-    """One data set of a mixture. As a text: ``DATASET[,split=S][,config=C][,count=N][,weight=W][,revision=R]``."""
+    """One data set of a mixture. As a string: ``DATASET[,split=S][,config=C][,count=N][,weight=W][,revision=R]``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,21 +55,21 @@ class DataItem(BaseModel):
         head, *rest = [part.strip() for part in value.split(",")]
         fields: dict[str, Any] = {"dataset": head}
         for part in rest:
-            match = ITEM.match(part)
+            match = DATA_OPTION.match(part)
             if match is None:
                 raise ValueError(f"'{part}' is none of split=, config=, count=, weight=, revision=")
             fields[match[1]] = match[2]
         return fields
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> DataItem:
+    def _count_or_weight(self) -> DataItem:
         if self.count is not None and self.weight is not None:
             raise ValueError(f"{self.dataset} has a count and a weight; give one of the two")
         return self
 
     @property
     def label(self) -> str:
-        """The data set's name, as tables show it: the last part of a repository's or a file's name."""
+        """The data set's display name: the last part of a repository's or file's name."""
         name = self.dataset.rstrip("/").rsplit("/", 1)[-1]
         return re.sub(r"\.(jsonl|json|parquet)(\.gz|\.zst)?$", "", name) or name
 
@@ -220,8 +220,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _lists(cls, value: Any) -> Any:
-        """A single suite, task, source or data set may stand without its list."""
+    def _single_to_list(cls, value: Any) -> Any:
+        """Wrap a single suite, task, tracker, source or data set into a list."""
         if isinstance(value, dict):
             value = dict(value)
             for key in ("suites", "tasks", "report_to", "sources", "data"):
@@ -230,53 +230,53 @@ class Recipe(BaseModel):
         return value
 
     @property
-    def adapter(self) -> bool:
-        """Whether an adapter is trained, and the base's weights stay."""
-        return self.method in WITH_ADAPTER
+    def trains_adapter(self) -> bool:
+        """Whether an adapter is trained while the base's weights are frozen."""
+        return self.method in ADAPTER_METHODS
 
     @property
-    def pairs(self) -> bool:
-        """Whether the data are preference pairs."""
-        return self.method in WITH_PAIRS
+    def learns_from_pairs(self) -> bool:
+        """Whether the training data are preference pairs."""
+        return self.method in PAIR_METHODS
 
     @property
     def packed(self) -> bool:
-        """Whether rows hold several examples."""
-        return self.packing and not self.pairs
+        """Whether rows contain several examples."""
+        return self.packing and not self.learns_from_pairs
 
     @property
-    def place(self) -> Path:
-        """The folder of the run: checkpoints, log, and at the end the model."""
+    def run_folder(self) -> Path:
+        """The folder of the run, with checkpoints, log and the final model."""
         return Path(self.folder).expanduser() / self.name
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches a step. Raises `UsageError` where the batch is no multiple of what the devices take at once."""
-        at_once = self.micro_batch * self.processes
-        if self.batch % at_once:
+        """Micro-batches per step and device. Raises `UsageError` unless the batch is a multiple of micro-batch × processes."""
+        per_step = self.micro_batch * self.processes
+        if self.batch % per_step:
             raise UsageError(
                 f"A batch of {self.batch} cannot be made of {self.processes} processes with {self.micro_batch} sequences each. "
                 "Choose a --batch that is a multiple."
             )
-        return self.batch // at_once
+        return self.batch // per_step
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as plain values, in order; mixtures without what is not set."""
+        """All fields as plain values, in order; data sets without their unset fields."""
         fields = self.model_dump(mode="json")
         fields["data"] = [item.model_dump(exclude_none=True) for item in self.data]
         return fields
 
     @property
     def hash(self) -> str:
-        """16 hex digits of all that makes the weights. What the data are checked against counts only where it is."""
+        """16 hex digits over all that affects the weights. Suites and tasks count only if the data are decontaminated."""
         fields = self.to_dict()
         if not self.decontaminate:
             fields.pop("suites"), fields.pop("tasks")
-        kept = {key: value for key, value in fields.items() if key not in PASSIVE}
+        kept = {key: value for key, value in fields.items() if key not in FIELDS_OUTSIDE_HASH}
         return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:16]
 
     def complete(self) -> Recipe:
-        """The recipe with a name of its own. Raises `UsageError` for one that lacks what training needs."""
+        """The recipe with a name filled in. Raises `UsageError` if the model or the data are missing."""
         if not self.model:
             raise UsageError("No model is named. --model, or the recipe's 'model', says what training starts from.")
         if not self.data:
@@ -291,8 +291,8 @@ class Recipe(BaseModel):
 
 
 def make_recipe(fields: Mapping[str, Any], where: str = "") -> Recipe:
-    """Fields to a `Recipe`. Raises `UsageError` that names the file, the field, and what is wrong with it."""
-    start = f"{where}: " if where else ""
+    """Validate `fields` as a `Recipe`. Raises `UsageError` that names the file, the field and the problem."""
+    prefix = f"{where}: " if where else ""
     for key in fields:
         if key not in Recipe.model_fields:
             raise UnknownName(
@@ -302,11 +302,11 @@ def make_recipe(fields: Mapping[str, Any], where: str = "") -> Recipe:
         return Recipe.model_validate(dict(fields))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        location = ".".join(str(part) for part in first["loc"]) or "the recipe"
         if first["type"] == "extra_forbidden":
             raise UnknownName(
-                "field of a data set", str(first["loc"][-1]), DataItem.model_fields, f"It stands in {start}{place}."
+                "field of a data set", str(first["loc"][-1]), DataItem.model_fields, f"It stands in {prefix}{location}."
             ) from None
         message = str(first["msg"]).removeprefix("Value error, ")
         shown = repr(first.get("input"))
-        raise UsageError(f"{start}{place} cannot be {shown[:80]}: {message[:1].lower() + message[1:]}.") from None
+        raise UsageError(f"{prefix}{location} cannot be {shown[:80]}: {message[:1].lower() + message[1:]}.") from None

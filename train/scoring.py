@@ -1,4 +1,4 @@
-"""What a training run is scored with: the base before, the result after, the live model in between, one report of it."""
+"""Scoring around a training run: the base before, the result after, the live model in between, and their report."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from evalkit.train.progress import TrainingProgress
 from evalkit.train.recipe import Recipe
 
 EVALS = "evals.jsonl"
-HYPER = (
+HYPERPARAMETERS = (
     "method", "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "clip", "batch", "micro_batch",
     "max_length", "packing", "seed",
 )  # fmt: skip
-OF_ADAPTERS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
+ADAPTER_HYPERPARAMETERS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
 
 def evaluation_index(recipe: Recipe, note: Note) -> ParagraphIndex | None:
-    """The paragraphs of everything that the result is scored on; None where nothing is, or where it is not wanted."""
+    """Index of the paragraphs of all evaluation text; None if nothing is scored or the recipe does not decontaminate."""
     suites = list(dict.fromkeys([*recipe.suites, *([recipe.eval_suite] if recipe.eval_every else [])]))
     if not recipe.decontaminate or not (suites or recipe.tasks):
         return None
-    found, _ = api.collect(suites, recipe.tasks, TaskOptions(data_source=recipe.data_source))
+    tasks, _ = api.collect(suites, recipe.tasks, TaskOptions(data_source=recipe.data_source))
     index = ParagraphIndex()
-    for task, _ in found:
+    for task, _ in tasks:
         note(f"Reading {task.name}, so that nothing of it is trained on")
         for document in task.documents():
             for text in _texts(document):
@@ -48,30 +48,31 @@ def evaluation_index(recipe: Recipe, note: Note) -> ParagraphIndex | None:
 
 
 def _texts(document: Document) -> Iterator[str]:
-    """Every string of a document."""
-    waiting: list[Any] = list(document.fields.values())
-    while waiting:
-        value = waiting.pop()
+    pending: list[Any] = list(document.fields.values())
+    while pending:
+        value = pending.pop()
         if isinstance(value, str):
             yield value
         elif isinstance(value, dict):
-            waiting += value.values()
+            pending += value.values()
         elif isinstance(value, (list, tuple)):
-            waiting += value
+            pending += value
 
 
 def scored_tasks(recipe: Recipe, prepared: Prepared) -> list[str]:
-    """The recipe's tasks, and that of the held-out examples, which is registered here."""
+    """The recipe's tasks, plus the task of the held-out examples, which is registered here."""
     tasks = list(recipe.tasks)
     if prepared.held_out is not None:
-        tasks.append(register_held_out(PREFERENCES if recipe.pairs else INSTRUCTIONS, recipe.name, prepared.held_out))
+        tasks.append(
+            register_held_out(PREFERENCES if recipe.learns_from_pairs else INSTRUCTIONS, recipe.name, prepared.held_out)
+        )
     return tasks
 
 
 def score(
     recipe: Recipe, model: str, tasks: Sequence[str], progress: TrainingProgress, *, tokenizer: Path | None = None
 ) -> list[Run]:
-    """Score a checkpoint on the recipe's suites and tasks; what the journal holds already is not scored again."""
+    """Score a checkpoint on the recipe's suites and tasks; anything already in the journal is not scored again."""
     if not (recipe.suites or tasks):
         return []
     return api.run(
@@ -90,8 +91,8 @@ def score(
     )
 
 
-class Live:
-    """Scores the model in training on a small suite, in this process, and keeps the scores beside its log."""
+class LiveScorer:
+    """Scores the model during training on a small suite, in this process, and stores the scores next to the log."""
 
     def __init__(self, recipe: Recipe, tokenizer: Any, progress: TrainingProgress) -> None:
         self.recipe, self.tokenizer, self.progress = recipe, tokenizer, progress
@@ -111,11 +112,11 @@ class Live:
             engine="transformers",
             report=False,
         )
-        lines = [line for line in read_evals(self.recipe.place) if line["step"] < step]
+        lines = [line for line in read_evals(self.recipe.run_folder) if line["step"] < step]
         for run in runs:
             for metric in run.metrics.to_dict("records"):
                 if metric["primary"]:
-                    kept = {
+                    fields = {
                         key: metric[key]
                         for key in (
                             "task",
@@ -130,35 +131,35 @@ class Live:
                             "n",
                         )
                     }
-                    lines.append({"step": step, "suite": run.suite, **kept})
+                    lines.append({"step": step, "suite": run.suite, **fields})
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        write_bytes(self.recipe.place / EVALS, text.encode())
+        write_bytes(self.recipe.run_folder / EVALS, text.encode())
 
 
-def read_evals(place: Path) -> list[dict[str, Any]]:
-    """The scores of the model in training, in order."""
+def read_evals(run_folder: Path) -> list[dict[str, Any]]:
+    """The scores recorded during training, in step order."""
     try:
-        return [dict(json.loads(line)) for line in (place / EVALS).read_text(encoding="utf-8").splitlines()]
+        return [dict(json.loads(line)) for line in (run_folder / EVALS).read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError):
         return []
 
 
 def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict[str, Any]:
-    """Everything of a finished training that its report shows (`evalkit.results.writing.write_training` names the keys)."""
-    log = read_log(recipe.place)
-    hyper = {
+    """Everything about a finished training run that its report shows (`evalkit.results.writing.write_training` names the keys)."""
+    log = read_log(recipe.run_folder)
+    hyperparameters = {
         name: getattr(recipe, name)
-        for name in (*HYPER, *(OF_ADAPTERS if recipe.adapter else ()))
+        for name in (*HYPERPARAMETERS, *(ADAPTER_HYPERPARAMETERS if recipe.trains_adapter else ()))
         if getattr(recipe, name) is not None
     }
-    if recipe.pairs:
-        hyper["beta"] = recipe.beta
+    if recipe.learns_from_pairs:
+        hyperparameters["beta"] = recipe.beta
     card = prepared.card
     return {
         "name": recipe.name,
         "base": {"name": base.name, "fingerprint": base.fingerprint},
         "recipe": recipe.to_dict(),
-        "place": str(recipe.place),
+        "place": str(recipe.run_folder),
         "data": [
             {**part, "dropped": sum(part["dropped"].values()), "reasons": part["dropped"]} for part in card["data"]
         ],
@@ -168,8 +169,8 @@ def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict
         "contamination": card["contamination"],
         "chat_template_applied": bool(recipe.apply_chat_template),
         "loss": [[line["step"], line["loss"], line["learning_rate"], line["tokens_per_second"]] for line in log],
-        "evals": read_evals(recipe.place),
-        "hyper": hyper,
+        "evals": read_evals(recipe.run_folder),
+        "hyper": hyperparameters,
         "steps": log[-1]["step"] if log else 0,
         "seconds": log[-1]["seconds"] if log else 0.0,
         "tokens": log[-1]["tokens"] if log else 0,
@@ -177,7 +178,7 @@ def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict
 
 
 def write_reports(before: Sequence[Run], after: Sequence[Run], facts: dict[str, Any]) -> Path | None:
-    """Write what training was into the runs that followed it, then every run's report, and the one before and after."""
+    """Store the training facts with the runs after training, then write every run's report and the before/after report."""
     from evalkit.reports import write_report
 
     if not after:
@@ -191,18 +192,20 @@ def write_reports(before: Sequence[Run], after: Sequence[Run], facts: dict[str, 
 
 
 def verdict(before: Sequence[Run], after: Sequence[Run]) -> list[str]:
-    """What changed, suite by suite, in the words of `evalkit.compare_runs`."""
+    """What changed per suite, in the sentences of `evalkit.compare_runs`."""
     from evalkit.comparison.compare import compare_runs
 
     lines = []
-    for old, new in zip(before, after, strict=True):
+    for before_run, after_run in zip(before, after, strict=True):
         try:
-            told = compare_runs([old, new]).verdict()
+            sentences = compare_runs([before_run, after_run]).verdict()
         except EvalkitError as error:
-            told = [f"The runs on {new.suite} cannot be compared: {error}"]
-        # the base may have been scored on held-out examples of other runs: those are no affair of this one
-        others = set(old.tasks) - set(new.tasks)
+            sentences = [f"The runs on {after_run.suite} cannot be compared: {error}"]
+        # the base may also have been scored on held-out examples of other training runs
+        unrelated_tasks = set(before_run.tasks) - set(after_run.tasks)
         lines += [
-            line for line in told if not (line.startswith("Not compared") and any(task in line for task in others))
+            line
+            for line in sentences
+            if not (line.startswith("Not compared") and any(task in line for task in unrelated_tasks))
         ]
     return lines

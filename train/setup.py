@@ -1,4 +1,4 @@
-"""What a trainer is made of: base model, tokenizer, adapter, and TRL's settings out of a recipe."""
+"""Build the parts of a trainer from a recipe: base model, tokenizer, adapter and TRL's settings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Checkpoint
 from evalkit.train.recipe import Recipe
 
-PADS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
+PAD_TOKENS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 
 def check_machine(recipe: Recipe) -> None:
-    """Refuse what this machine cannot do before anything is read. Raises `UsageError`."""
+    """Check that this machine can run the recipe, before any data are read. Raises `UsageError`."""
     for package in ("trl", "peft", "accelerate"):
         if importlib.util.find_spec(package) is None:
             raise UsageError(f"Training needs {package}: pip install 'olmo-evalkit[train]'.")
@@ -40,22 +40,22 @@ def check_machine(recipe: Recipe) -> None:
             raise UsageError("qlora needs bitsandbytes: pip install bitsandbytes.")
 
 
-def be_quiet() -> None:
-    """No telemetry and no bars of the libraries underneath; called before they are imported."""
+def silence_libraries() -> None:
+    """Disable telemetry and experimental-feature warnings of the training libraries. Must be called before they are imported."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 
-def device_of(recipe: Recipe) -> Any:
-    """The torch device that the recipe means. Raises `UsageError` where it is not there."""
+def pick_recipe_device(recipe: Recipe) -> Any:
+    """The torch device of the recipe. Raises `UsageError` if it is not available."""
     from evalkit.engines.loading import pick_device
 
     return pick_device(recipe.device)
 
 
-def half_precision(recipe: Recipe, device: Any) -> bool:
-    """Whether matrix products are bfloat16."""
+def uses_bfloat16(recipe: Recipe, device: Any) -> bool:
+    """Whether matrix products are computed in bfloat16."""
     import torch
 
     if recipe.dtype == "auto":
@@ -66,34 +66,34 @@ def half_precision(recipe: Recipe, device: Any) -> bool:
 
 
 def open_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The base's tokenizer as transformers has it, with an end-of-text token and a pad token that is another."""
+    """The base's transformers tokenizer, with an end-of-text token and, if possible, a different pad token."""
     from evalkit.encoding.tokenizers import Tokenizer
 
-    wrapped = Tokenizer.load(checkpoint.tokenizer_path, trust_remote_code=checkpoint.trust_remote_code)
-    tokenizer = wrapped.inner
-    if tokenizer.eos_token is None and wrapped.eos_id is not None:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(wrapped.eos_id)
+    loaded = Tokenizer.load(checkpoint.tokenizer_path, trust_remote_code=checkpoint.trust_remote_code)
+    tokenizer = loaded.inner
+    if tokenizer.eos_token is None and loaded.eos_id is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(loaded.eos_id)
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         vocabulary = tokenizer.get_vocab()
-        others = (*PADS, tokenizer.unk_token)
-        # padding is masked and has no label, so where nothing else is there the end token may stand for it; a new token
-        # would make another tokenizer of it, whose scores compare with nothing
-        tokenizer.pad_token = next((token for token in others if token in vocabulary), tokenizer.eos_token)
+        candidates = (*PAD_TOKENS, tokenizer.unk_token)
+        # padding is masked and has no label, so the end token can serve as a last resort; adding a new token would change
+        # the tokenizer and make scores incomparable
+        tokenizer.pad_token = next((token for token in candidates if token in vocabulary), tokenizer.eos_token)
     tokenizer.padding_side = "right"
     return tokenizer
 
 
-def load_base(checkpoint: Checkpoint, recipe: Recipe, device: Any, half: bool) -> Any:
-    """The base's weights, ready to be trained: float32, or as they are where only an adapter is trained on CUDA."""
+def load_base(checkpoint: Checkpoint, recipe: Recipe, device: Any, bfloat16: bool) -> Any:
+    """The base's weights, ready for training: float32, or bfloat16 or 4-bit if only an adapter is trained."""
     from evalkit.engines.loading import load_model
 
     attention = recipe.attention
     if attention == "auto":
-        flash = device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None and half
+        flash = device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None and bfloat16
         attention = "flash_attention_2" if flash else "sdpa"
     if recipe.method == "qlora":
         return _load_quantised(checkpoint, attention)
-    dtype = "bfloat16" if recipe.adapter and half else "float32"
+    dtype = "bfloat16" if recipe.trains_adapter and bfloat16 else "float32"
     model = load_model(checkpoint, EngineSettings(device.type, dtype, None, {"attention": attention}), device)
     model.config.use_cache = False
     return model.train()
@@ -119,8 +119,8 @@ def _load_quantised(checkpoint: Checkpoint, attention: str) -> Any:
 
 
 def adapter_config(recipe: Recipe) -> Any:
-    """PEFT's settings of an adapter; None for a method without one."""
-    if not recipe.adapter:
+    """PEFT's adapter configuration; None for methods without an adapter."""
+    if not recipe.trains_adapter:
         return None
     from peft import LoraConfig
 
@@ -137,26 +137,26 @@ def adapter_config(recipe: Recipe) -> Any:
     )
 
 
-def steps_of(recipe: Recipe, rows: int) -> tuple[int, int]:
-    """Optimiser steps in all, and an epoch, as transformers' ``Trainer`` counts them."""
-    at_once = recipe.micro_batch * recipe.processes
-    batches = math.ceil(rows / at_once)
+def count_steps(recipe: Recipe, rows: int) -> tuple[int, int]:
+    """Total optimiser steps and steps per epoch, as transformers' ``Trainer`` counts them."""
+    per_step = recipe.micro_batch * recipe.processes
+    batches = math.ceil(rows / per_step)
     epoch = max(1, math.ceil(batches / recipe.accumulation))
     return recipe.max_steps or max(1, math.ceil(recipe.epochs * epoch)), epoch
 
 
 def warmup_steps(recipe: Recipe, steps: int) -> int:
-    """Steps of warm-up: a share of all, rounded up as transformers does, or a number."""
+    """Warm-up steps, from a share of all steps (rounded up, as transformers does) or an absolute number."""
     return math.ceil(recipe.warmup * steps) if recipe.warmup < 1 else round(recipe.warmup)
 
 
-def arguments(recipe: Recipe, place: Path, rows: int, device: Any, half: bool) -> Any:
-    """TRL's settings. Every default of TRL's that would change a run unasked is set here."""
+def training_arguments(recipe: Recipe, run_folder: Path, rows: int, device: Any, bfloat16: bool) -> Any:
+    """TRL's configuration. TRL defaults that would silently change a run are set explicitly."""
     from trl import DPOConfig, SFTConfig
 
-    steps, epoch = steps_of(recipe, rows)
+    steps, epoch = count_steps(recipe, rows)
     fields: dict[str, Any] = {
-        "output_dir": str(place),
+        "output_dir": str(run_folder),
         "max_steps": steps,
         "per_device_train_batch_size": recipe.micro_batch,
         "gradient_accumulation_steps": recipe.accumulation,
@@ -169,7 +169,7 @@ def arguments(recipe: Recipe, place: Path, rows: int, device: Any, half: bool) -
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "use_cpu": device.type == "cpu",
-        "bf16": half,
+        "bf16": bfloat16,
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if recipe.gradient_checkpointing else None,
         "logging_steps": recipe.log_every,
@@ -184,21 +184,21 @@ def arguments(recipe: Recipe, place: Path, rows: int, device: Any, half: bool) -
         "ddp_backend": "gloo" if device.type == "cpu" and recipe.processes > 1 else None,
         "max_length": None,
     }
-    if recipe.pairs:
+    if recipe.learns_from_pairs:
         return DPOConfig(**fields, beta=recipe.beta)
-    # rows are packed already: this has TRL's collator tell each example's positions in its row
+    # rows are packed already: padding_free makes TRL's collator emit per-example position ids
     return SFTConfig(**fields, padding_free=recipe.packed, dataset_kwargs={"skip_prepare_dataset": True})
 
 
 def save_dtype(recipe: Recipe, checkpoint: Checkpoint, device_type: str) -> str:
-    """The dtype of the weights that are written at the end: what the engine would score the base in, by default."""
+    """The dtype of the final weights; by default the one in which the engine would score the base."""
     if recipe.save_dtype != "auto":
         return recipe.save_dtype
     if device_type == "cpu":
         return "float32"
-    own = str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype") or "bfloat16").removeprefix(
+    base_dtype = str(checkpoint.config.get("dtype") or checkpoint.config.get("torch_dtype") or "bfloat16").removeprefix(
         "torch."
     )
-    if own not in ("float32", "bfloat16"):
-        raise EvalkitError(f"The base's weights are {own}; choose --save-dtype float32 or bfloat16.")
-    return own
+    if base_dtype not in ("float32", "bfloat16"):
+        raise EvalkitError(f"The base's weights are {base_dtype}; choose --save-dtype float32 or bfloat16.")
+    return base_dtype

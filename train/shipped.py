@@ -1,4 +1,4 @@
-"""Recipes by name or path: those that ship with evalkit, a person's own file, and the recipe of a run that was made."""
+"""Find recipes by name or path: those that ship with evalkit, a user's own file, and the recipe of an earlier run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import yaml
 
 from evalkit.errors import UnknownName, UsageError
 
-HERE = Path(__file__).parent / "recipes"
-WRITTEN = "recipe.yaml"
-"""The resolved recipe in the folder of a run."""
+RECIPES = Path(__file__).parent / "recipes"
+RECIPE_FILE = "recipe.yaml"
+"""The resolved recipe, in the folder of a run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shipped:
+class ShippedRecipe:
     """A recipe that comes with evalkit."""
 
     name: str
@@ -26,46 +26,46 @@ class Shipped:
     fields: Mapping[str, Any]
 
 
-def shipped() -> Iterator[Shipped]:
-    """Every recipe that ships, in the order of names."""
-    for path in sorted(HERE.glob("*.yaml")):
+def shipped_recipes() -> Iterator[ShippedRecipe]:
+    """Every recipe that ships, sorted by name."""
+    for path in sorted(RECIPES.glob("*.yaml")):
         fields = read_fields(path)
-        yield Shipped(path.stem, path, " ".join(str(fields.get("description", "")).split()), fields)
+        yield ShippedRecipe(path.stem, path, " ".join(str(fields.get("description", "")).split()), fields)
 
 
 def find_recipe(name: str) -> tuple[dict[str, Any], str]:
-    """The fields of a shipped recipe or of a file, and where they stand. Raises `UsageError`."""
+    """The fields of a shipped recipe or a recipe file, and a description of where they come from. Raises `UsageError`."""
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             raise UsageError(f"There is no recipe file {name}.")
-        return _named(read_fields(path), path.stem), str(path)
-    known = {recipe.stem: recipe for recipe in HERE.glob("*.yaml")}
+        return _with_default_name(read_fields(path), path.stem), str(path)
+    known = {recipe.stem: recipe for recipe in RECIPES.glob("*.yaml")}
     if name not in known:
         raise UnknownName("recipe", name, known, "'evalkit list recipes' shows those that ship; a file ends in .yaml.")
-    return _named(read_fields(known[name]), name), f"recipe {name}"
+    return _with_default_name(read_fields(known[name]), name), f"recipe {name}"
 
 
 def recipe_of_run(path: str | Path) -> tuple[dict[str, Any], str]:
-    """The resolved recipe of a run: its folder of weights, or a run folder of results. Raises `UsageError`."""
+    """The resolved recipe of a run, given its training folder or a results folder, and its file. Raises `UsageError`."""
     folder = Path(path).expanduser()
     if folder.is_file():
         folder = folder.parent
-    if (folder / WRITTEN).is_file():
-        return read_fields(folder / WRITTEN), str(folder / WRITTEN)
+    if (folder / RECIPE_FILE).is_file():
+        return read_fields(folder / RECIPE_FILE), str(folder / RECIPE_FILE)
     from evalkit.results.reading import read_training
 
     training = read_training(folder)
     if training is None:
         raise UsageError(
-            f"{path} is no run that was trained: it has neither {WRITTEN} nor training.json. "
+            f"{path} is no run that was trained: it has neither {RECIPE_FILE} nor training.json. "
             "Give the folder of a trained model, or of its results."
         )
     return dict(training["recipe"]), str(folder / "training.json")
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """The fields of a recipe's file. Raises `UsageError` with file and line for one that is no YAML."""
+    """The fields of a recipe file. Raises `UsageError` with file and line if it is not valid YAML."""
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -79,6 +79,6 @@ def read_fields(path: Path) -> dict[str, Any]:
     return {str(key).replace("-", "_"): value for key, value in fields.items()}
 
 
-def _named(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    """A recipe is called as its file unless it says otherwise."""
+def _with_default_name(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Name a recipe after its file unless it has a name."""
     return fields if fields.get("name") else {**fields, "name": name}

@@ -1,6 +1,6 @@
-"""Rows of training data from the hub, from local JSONL or Parquet, or made by evalkit, brought into one form.
+"""Read training data from the hub, from local JSONL or Parquet, or from a built-in set, as uniform examples.
 
-Three forms are read: ``messages`` (a list of ``{role, content}``), ``prompt`` with ``completion``, and preference pairs,
+Three formats are accepted: ``messages`` (a list of ``{role, content}``), ``prompt`` with ``completion``, and preference pairs,
 ``chosen`` with ``rejected`` (texts, or whole conversations), with or without a ``prompt``.
 """
 
@@ -20,34 +20,34 @@ from evalkit.train.recipe import DataItem
 from evalkit.train.templates import ROLES
 
 Message = dict[str, str]
-LONGEST_LIST = 1 << 31
-"""Bytes of a file that is one JSON list."""
+MAX_LIST_BYTES = 1 << 31
+"""The largest file, in bytes, that may be one JSON list."""
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".parquet")
-OTHER_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "developer": "system"}
-SHOWN = 3
+ROLE_ALIASES = {"human": "user", "gpt": "assistant", "bot": "assistant", "developer": "system"}
+MAX_REASONS = 3
+"""Reasons for dropped rows that are reported per data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training example: a conversation that ends in an answer, or a pair of them."""
+    """One training example: a conversation that ends in an answer, or a preference pair."""
 
     messages: tuple[Message, ...]
-    """Everything up to and with the (better) answer."""
+    """The conversation up to and including the (chosen) answer."""
     rejected: str | None = None
-    """The worse answer of a pair; None for instructions."""
+    """The rejected answer of a pair; None for instructions."""
     source: str = ""
     """The label of the data set."""
     id: str = ""
 
     @property
     def key(self) -> bytes:
-        """16 bytes that stand for the content, white space aside."""
+        """A 16-byte hash of the content, ignoring whitespace."""
         parts = [f"{message['role']}\0{' '.join(message['content'].split())}" for message in self.messages]
         parts.append("" if self.rejected is None else " ".join(self.rejected.split()))
         return hashlib.blake2b("\1".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
     def texts(self) -> Iterator[str]:
-        """Every text of the example."""
         for message in self.messages:
             yield message["content"]
         if self.rejected is not None:
@@ -55,42 +55,42 @@ class Example:
 
 
 @dataclass(slots=True)
-class Read:
-    """What reading a data set showed."""
+class ReadStatistics:
+    """Counts gathered while a data set is read."""
 
     rows: int = 0
     broken: Counter[str] = field(default_factory=Counter)
-    """Why rows were left out, and how many."""
+    """Reason → number of rows that were left out."""
     first: dict[str, int] = field(default_factory=dict)
-    """The number of the first row of each kind."""
+    """Reason → number of the first such row."""
     identity: str = ""
-    """A sha256 of the files, or the commit on the hub."""
+    """The sha256 of the files, or the commit on the hub."""
 
 
-def read_examples(item: DataItem, *, pairs: bool, read: Read) -> Iterator[Example]:
-    """The examples of a data set, in its order; `read` is told what could not be used.
+def read_examples(item: DataItem, *, pairs: bool, statistics: ReadStatistics) -> Iterator[Example]:
+    """The examples of a data set, in order; rows that could not be used are counted in `statistics`.
 
-    Raises `DataUnavailable` or `UsageError` where there is no such data set, or where none of its rows has a known form.
+    Raises `DataUnavailable` or `UsageError` if there is no such data set or none of its rows has a known format.
     """
-    good = 0
-    for number, row in _rows(item, pairs, read):
-        read.rows += 1
+    usable = 0
+    for number, row in _rows(item, pairs, statistics):
+        statistics.rows += 1
         try:
             example = to_example(row, pairs=pairs, source=item.label, number=number)
         except ValueError as error:
-            read.broken[str(error)] += 1
-            read.first.setdefault(str(error), number)
+            statistics.broken[str(error)] += 1
+            statistics.first.setdefault(str(error), number)
             continue
-        good += 1
+        usable += 1
         yield example
-    if not good:
-        reason = next(iter(read.broken), "it has no rows")
-        wanted = "chosen and rejected" if pairs else "messages, or prompt and completion"
-        raise UsageError(f"{item.dataset} has nothing to train on: {reason}. Rows need {wanted}.")
+    if not usable:
+        reason = next(iter(statistics.broken), "it has no rows")
+        expected = "chosen and rejected" if pairs else "messages, or prompt and completion"
+        raise UsageError(f"{item.dataset} has nothing to train on: {reason}. Rows need {expected}.")
 
 
 def to_example(row: Any, *, pairs: bool, source: str = "", number: int = 0) -> Example:
-    """A row in one of the known forms. Raises `ValueError` that says, without the row's text, what is wrong with it."""
+    """Parse a row in one of the known formats. Raises `ValueError`, whose message never contains the row's text."""
     if not isinstance(row, Mapping):
         raise ValueError("a row is no object")
     name = str(row.get("id") or row.get("prompt_id") or number)
@@ -146,7 +146,7 @@ def _messages(value: Any) -> list[Message]:
         if not isinstance(message, Mapping):
             raise ValueError("a message is no object")
         role = message.get("role", message.get("from"))
-        role = OTHER_ROLES.get(str(role), role)
+        role = ROLE_ALIASES.get(str(role), role)
         content = message.get("content", message.get("value"))
         if role not in ROLES:
             raise ValueError(f"a message has the role {str(role)[:20]!r}, which is none of {', '.join(ROLES)}")
@@ -154,7 +154,7 @@ def _messages(value: Any) -> list[Message]:
             raise ValueError("a message has no text")
         try:
             content.encode("utf-8")
-        except UnicodeEncodeError:  # halves of surrogate pairs, which no tokenizer takes
+        except UnicodeEncodeError:  # lone surrogates, which no tokenizer accepts
             content = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         messages.append({"role": str(role), "content": content})
     return messages
@@ -163,24 +163,24 @@ def _messages(value: Any) -> list[Message]:
 # --------------------------------------------------------------------------------------------------------------- places
 
 
-def _rows(item: DataItem, pairs: bool, read: Read) -> Iterable[tuple[int, Any]]:
+def _rows(item: DataItem, pairs: bool, statistics: ReadStatistics) -> Iterable[tuple[int, Any]]:
     name = item.dataset
     if name in builtin_sets.SETS:
-        made = builtin_sets.make(name, pairs=pairs)
-        read.identity = f"evalkit:{name}-{builtin_sets.VERSION}"
-        return enumerate(made)
+        rows = builtin_sets.generate(name, pairs=pairs)
+        statistics.identity = f"evalkit:{name}-{builtin_sets.VERSION}"
+        return enumerate(rows)
     path = Path(name).expanduser()
     if path.exists():
-        return _local(path, read)
+        return _local(path, statistics)
     if name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or name.count("/") != 1:
         raise UsageError(
             f"There are no data {name}: it is neither a file nor a folder, neither a hub repository (ORG/NAME) nor one of "
             f"evalkit's own sets ({', '.join(builtin_sets.SETS)})."
         )
-    return _hub(item, read)
+    return _hub(item, statistics)
 
 
-def _local(path: Path, read: Read) -> Iterator[tuple[int, Any]]:
+def _local(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, Any]]:
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
@@ -193,13 +193,13 @@ def _local(path: Path, read: Read) -> Iterator[tuple[int, Any]]:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         except OSError as error:
             raise DataUnavailable(f"{file} cannot be read: {error.strerror or error}.") from error
-    read.identity = f"sha256:{digest.hexdigest()}"
+    statistics.identity = f"sha256:{digest.hexdigest()}"
     for file in files:
         yield from _parquet(file) if file.name.endswith(".parquet") else _json(file)
 
 
 def _json(file: Path) -> Iterator[tuple[int, Any]]:
-    """Lines of JSON; a file that is one JSON list is its items. A line that is no JSON is given as it is, and refused."""
+    """Rows of a JSON Lines file, or the items of a file that is one JSON list. An invalid line yields None."""
     from evalkit.domains.files import DamagedFile, LongLine, decompressed_chunks, split_lines
 
     number = 0
@@ -232,9 +232,9 @@ def _json_list(file: Path) -> list[Any]:
     for chunk in decompressed_chunks(file):
         parts.append(chunk)
         size += len(chunk)
-        if size > LONGEST_LIST:
+        if size > MAX_LIST_BYTES:
             raise DataUnavailable(
-                f"{file} is one JSON list of more than {LONGEST_LIST:,} bytes, which would have to be held at once. Write it as "
+                f"{file} is one JSON list of more than {MAX_LIST_BYTES:,} bytes, which would have to be held at once. Write it as "
                 "lines of JSON."
             )
     try:
@@ -258,17 +258,17 @@ def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
         raise DataUnavailable(f"{file} is no whole Parquet file ({' '.join(str(error).split())[:120]}).") from error
 
 
-def _hub(item: DataItem, read: Read) -> Iterator[tuple[int, Any]]:
+def _hub(item: DataItem, statistics: ReadStatistics) -> Iterator[tuple[int, Any]]:
     from evalkit.data import hub
 
     commit = item.revision or (hub.revision(item.dataset) if hub.reachable() else None)
-    read.identity = f"hub:{item.dataset}@{commit or 'cache'}"
+    statistics.identity = f"hub:{item.dataset}@{commit or 'cache'}"
     yield from enumerate(hub.load(item.dataset, item.config, item.split, commit))
 
 
-def complaints(item: DataItem, read: Read) -> list[str]:
-    """What was left out of a data set, a sentence a kind."""
+def describe_broken_rows(item: DataItem, statistics: ReadStatistics) -> list[str]:
+    """What was left out of a data set, one sentence per reason."""
     return [
-        f"{item.label}: {count:,} of {read.rows:,} rows left out: {reason} (first: row {read.first[reason]})."
-        for reason, count in read.broken.most_common(SHOWN)
+        f"{item.label}: {count:,} of {statistics.rows:,} rows left out: {reason} (first: row {statistics.first[reason]})."
+        for reason, count in statistics.broken.most_common(MAX_REASONS)
     ]

@@ -1,11 +1,11 @@
-"""Chat templates: messages to text, with the span of every answer that is learned.
+"""Chat templates: render messages as text, with the character span of every answer.
 
-The three templates of evalkit strip white space around a message, as open-instruct does (``encode_with_messages_format``
-of its ``finetune.py``), so no token crosses the border between a marker and an answer. Each has a Jinja form that gives
-the same text; it is saved with the model, so that chat and evaluation use what was trained.
+The three built-in templates strip whitespace around a message, as open-instruct does (``encode_with_messages_format``
+of its ``finetune.py``), so no token crosses the border between a marker and an answer. Each has an equivalent Jinja
+template, which is saved with the model so that chat and evaluation use the same format as training.
 
 ``tulu`` is Tülu's (arXiv 2311.10702): plain-text markers, no new tokens, the end-of-text token after each answer. OLMo
-has no beginning-of-text token, so its end-of-text token stands in front, as in open-instruct.
+has no beginning-of-text token, so its end-of-text token comes first, as in open-instruct.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Message = Mapping[str, str]
 Span = tuple[int, int]
 
 ROLES = ("system", "user", "assistant")
-OWN = "tokenizer"
+TOKENIZER_TEMPLATE = "tokenizer"
 """The name of the checkpoint's own chat template."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A conversation as text, and which characters of it are answers with their end token."""
+    """A conversation as text, with the character spans of its answers (end tokens included)."""
 
     text: str
     spans: tuple[Span, ...]
@@ -34,15 +34,15 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Markers:
-    """What stands around messages."""
+    """The text around messages."""
 
     before: Mapping[str, str]
     after: Mapping[str, str]
-    """Behind a message of a role; an answer's end token comes before it."""
+    """Text after a message, per role; an answer's end token comes before it."""
     answer_end: str | None
     """The end token of an answer; None is the tokenizer's end-of-text token."""
-    last_after: bool
-    """Whether what stands behind a message also stands behind the last answer."""
+    closes_last_answer: bool
+    """Whether the text after an answer also follows the last answer."""
 
 
 TULU = Markers(
@@ -64,23 +64,23 @@ PLAIN = Markers(
     False,
 )
 TEMPLATES: Mapping[str, Markers] = {"tulu": TULU, "chatml": CHATML, "plain": PLAIN}
-NAMES = (*TEMPLATES, OWN)
+NAMES = (*TEMPLATES, TOKENIZER_TEMPLATE)
 
 JINJA = """{{- %(start)s -}}
 {%%- for message in messages -%%}
 {%%- if message['role'] == 'system' -%%}{{- %(system)s + (message['content'] | trim) + %(after_system)s -}}
 {%%- elif message['role'] == 'user' -%%}{{- %(user)s + (message['content'] | trim) + %(after_user)s -}}
-{%%- elif message['role'] == 'assistant' -%%}{{- %(assistant)s + (message['content'] | trim) + %(end)s -}}%(behind)s
+{%%- elif message['role'] == 'assistant' -%%}{{- %(assistant)s + (message['content'] | trim) + %(end)s -}}%(after_answer)s
 {%%- endif -%%}
 {%%- endfor -%%}
 {%%- if add_generation_prompt -%%}{{- %(assistant)s -}}{%%- endif -%%}"""
 
 
 class Template:
-    """A chat template for one tokenizer: its own first and last tokens are filled in."""
+    """A chat template for one tokenizer, whose first and last tokens it uses."""
 
     def __init__(self, name: str, tokenizer: Any) -> None:
-        """`tokenizer` is a ``PreTrainedTokenizerBase``. Raises `UsageError` for a template that it cannot have."""
+        """`tokenizer` is a ``PreTrainedTokenizerBase``. Raises `UsageError` if it does not support the template."""
         if name not in NAMES:
             from evalkit.errors import UnknownName
 
@@ -93,7 +93,7 @@ class Template:
                 "The tokenizer names no end-of-text token, so answers would have no end. Name another with --tokenizer."
             )
         self.start = tokenizer.bos_token or self.eos
-        if name == OWN:
+        if name == TOKENIZER_TEMPLATE:
             if not tokenizer.chat_template:
                 raise UsageError(
                     "The checkpoint has no chat template of its own. Choose --template tulu, chatml or plain."
@@ -112,101 +112,107 @@ class Template:
 
     @property
     def jinja(self) -> str:
-        """The template as transformers keeps it beside a tokenizer."""
-        if self.name == OWN:
+        """The Jinja source that transformers stores with a tokenizer."""
+        if self.name == TOKENIZER_TEMPLATE:
             return str(self._tokenizer.chat_template)
         before, after = self.markers.before, self.markers.after
-        behind = "{{- %s -}}" % _quoted(after["assistant"])  # noqa: UP031
-        if not self.markers.last_after:
-            behind = "{%- if not loop.last or add_generation_prompt -%}" + behind + "{%- endif -%}"
+        after_answer = "{{- %s -}}" % _jinja_string(after["assistant"])  # noqa: UP031
+        if not self.markers.closes_last_answer:
+            after_answer = "{%- if not loop.last or add_generation_prompt -%}" + after_answer + "{%- endif -%}"
         return JINJA % {
-            "start": _quoted(self.start),
-            "system": _quoted(before["system"]),
-            "user": _quoted(before["user"]),
-            "assistant": _quoted(before["assistant"]),
-            "after_system": _quoted(after["system"]),
-            "after_user": _quoted(after["user"]),
-            "end": _quoted(self.end),
-            "behind": behind,
+            "start": _jinja_string(self.start),
+            "system": _jinja_string(before["system"]),
+            "user": _jinja_string(before["user"]),
+            "assistant": _jinja_string(before["assistant"]),
+            "after_system": _jinja_string(after["system"]),
+            "after_user": _jinja_string(after["user"]),
+            "end": _jinja_string(self.end),
+            "after_answer": after_answer,
         }
 
     def render(self, messages: Sequence[Message]) -> Rendered:
         """The whole conversation with the spans of its answers, end tokens included."""
-        if self.name == OWN:
-            return self._render_own(messages)
+        if self.name == TOKENIZER_TEMPLATE:
+            return self._render_tokenizer_template(messages)
         parts, spans, length = [self.start], [], len(self.start)
-        for place, message in enumerate(messages):
+        for index, message in enumerate(messages):
             role, content = message["role"], message["content"].strip()
             head, tail = self.markers.before[role], self.markers.after[role]
             if role == "assistant":
                 begin = length + len(head)
                 content += self.end
                 spans.append((begin, begin + len(content)))
-                if place == len(messages) - 1 and not self.markers.last_after:
+                if index == len(messages) - 1 and not self.markers.closes_last_answer:
                     tail = ""
             parts += [head, content, tail]
             length += len(head) + len(content) + len(tail)
         return Rendered("".join(parts), tuple(spans))
 
     def prompt(self, messages: Sequence[Message]) -> str:
-        """The text after which an answer is generated."""
-        if self.name == OWN:
-            return self._own(messages, True)
+        """The prompt from which an answer is generated."""
+        if self.name == TOKENIZER_TEMPLATE:
+            return self._apply_tokenizer_template(messages, True)
         if messages:
             text = self.render(messages).text
-            if messages[-1]["role"] == "assistant" and not self.markers.last_after:
+            if messages[-1]["role"] == "assistant" and not self.markers.closes_last_answer:
                 text += self.markers.after["assistant"]
         else:
             text = self.start
         return text + self.markers.before["assistant"]
 
     def turns(self, messages: Sequence[Message]) -> list[tuple[str, str]]:
-        """What is scored of a conversation: each answer as ``(context, answer with its end token)``."""
+        """The scored parts of a conversation: each answer as ``(context, answer with its end token)``."""
         rendered = self.render(messages)
         return [(rendered.text[:begin], rendered.text[begin:end]) for begin, end in rendered.spans]
 
     # The checkpoint's own template
 
-    def _own(self, messages: Sequence[Message], generate: bool) -> str:
+    def _apply_tokenizer_template(self, messages: Sequence[Message], generate: bool) -> str:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
                     [dict(message) for message in messages], tokenize=False, add_generation_prompt=generate
                 )
             )
-        except Exception as error:  # Jinja's own errors, and what a template raises on purpose
+        except Exception as error:  # errors of Jinja, and exceptions raised by the template
             reason = " ".join(str(error).split())[:160]
             raise UsageError(
                 f"The checkpoint's chat template refuses a conversation ({reason}). Choose another --template."
             ) from error
 
-    def _render_own(self, messages: Sequence[Message]) -> Rendered:
-        """Spans out of what the template gives for the conversation so far, before and after each answer."""
-        text = self._own(messages, False)
+    def _render_tokenizer_template(self, messages: Sequence[Message]) -> Rendered:
+        """Find the spans by rendering the conversation up to each answer, without and with it."""
+        text = self._apply_tokenizer_template(messages, False)
         spans = []
-        for place, message in enumerate(messages):
+        for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            before = self._own(messages[:place], True)
-            through = text if place == len(messages) - 1 else self._own(messages[: place + 1], False)
+            before = self._apply_tokenizer_template(messages[:index], True)
+            through = (
+                text if index == len(messages) - 1 else self._apply_tokenizer_template(messages[: index + 1], False)
+            )
             if not (text.startswith(before) and text.startswith(through) and len(through) > len(before)):
                 raise UsageError(
                     "The checkpoint's chat template shows earlier messages differently once others follow, so answers cannot "
                     "be told from the rest. Choose --template tulu, chatml or plain."
                 )
             end = len(through)
-            stop = max(
-                (through.rfind(token) + len(token) for token in self._ends() if through.rfind(token) >= len(before)),
+            answer_end = max(
+                (
+                    through.rfind(token) + len(token)
+                    for token in self._end_tokens()
+                    if through.rfind(token) >= len(before)
+                ),
                 default=-1,
             )
-            spans.append((len(before), stop if stop > 0 else end))
+            spans.append((len(before), answer_end if answer_end > 0 else end))
         return Rendered(text, tuple(spans))
 
-    def _ends(self) -> list[str]:
-        known = self._tokenizer.get_vocab()
-        return [token for token in (self.eos, "<|im_end|>", "<|eot_id|>", "<end_of_turn>") if token in known]
+    def _end_tokens(self) -> list[str]:
+        vocabulary = self._tokenizer.get_vocab()
+        return [token for token in (self.eos, "<|im_end|>", "<|eot_id|>", "<end_of_turn>") if token in vocabulary]
 
 
-def _quoted(text: str) -> str:
-    """A string as Jinja reads it."""
+def _jinja_string(text: str) -> str:
+    """`text` as a Jinja string literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"

@@ -1,8 +1,7 @@
-"""The training itself, by TRL: evalkit owns text, masks and what is written down, TRL owns the loop.
+"""Training with TRL: evalkit provides text, masks and bookkeeping, TRL provides the loop.
 
-A run that was killed goes on from its last finished checkpoint: same rows in the same order, same optimiser, schedule
-and random states, so the weights are those of a run that was never stopped. A run that has made all its steps makes
-none more.
+A killed run resumes from its last finished checkpoint with the same row order, optimiser, schedule and random states, so
+its weights equal those of an uninterrupted run. A run that has completed all its steps trains no further.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from evalkit.train.progress import SilentTraining, TrainingProgress
 from evalkit.train.recipe import Recipe
 
 Live = Callable[[Any, int], None]
-"""Scores the model in training: ``live(model, step)``."""
+"""Scores the model during training: ``live(model, step)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """How training went."""
+    """The outcome of training."""
 
     checkpoint: Path
     """The last checkpoint."""
@@ -44,23 +43,23 @@ def train(
     progress: TrainingProgress | None = None,
     live: Live | None = None,
 ) -> Trained:
-    """Train to the last step, from the last finished checkpoint of the run where there is one.
+    """Train to the last step, resuming from the run's last finished checkpoint if there is one.
 
-    Writes ``checkpoint-N`` folders and the log into the run's place. Raises `EvalkitError` where the loss is no number or
+    Writes ``checkpoint-N`` folders and the log into the run's folder. Raises `EvalkitError` if the loss is not finite or
     memory runs out.
     """
     progress = progress or SilentTraining()
-    place = recipe.place
+    run_folder = recipe.run_folder
     rows = prepared.rows()
-    steps, _ = setup.steps_of(recipe, len(rows))
-    done = finished_checkpoints(place)
-    if done and done[-1][0] >= steps:
-        return Trained(done[-1][1], steps)
-    _sweep(place)
-    trainer = make_trainer(recipe, base, rows, place, progress=progress, live=live)
-    progress.begin(recipe.name, steps, done[-1][0] if done else 0)
+    steps, _ = setup.count_steps(recipe, len(rows))
+    checkpoints = finished_checkpoints(run_folder)
+    if checkpoints and checkpoints[-1][0] >= steps:
+        return Trained(checkpoints[-1][1], steps)
+    _remove_unfinished(run_folder)
+    trainer = make_trainer(recipe, base, rows, run_folder, progress=progress, live=live)
+    progress.begin(recipe.name, steps, checkpoints[-1][0] if checkpoints else 0)
     try:
-        trainer.train(resume_from_checkpoint=str(done[-1][1]) if done else None)
+        trainer.train(resume_from_checkpoint=str(checkpoints[-1][1]) if checkpoints else None)
     except RuntimeError as error:
         if "out of memory" in str(error).lower():
             raise EvalkitError(
@@ -70,25 +69,25 @@ def train(
         raise
     finally:
         progress.end()
-    done = finished_checkpoints(place)
-    if not done or done[-1][0] < steps:
+    checkpoints = finished_checkpoints(run_folder)
+    if not checkpoints or checkpoints[-1][0] < steps:
         raise EvalkitError(
-            f"Training ended at step {done[-1][0] if done else 0} of {steps} without its last checkpoint."
+            f"Training ended at step {checkpoints[-1][0] if checkpoints else 0} of {steps} without its last checkpoint."
         )
-    return Trained(done[-1][1], steps)
+    return Trained(checkpoints[-1][1], steps)
 
 
 def make_trainer(
     recipe: Recipe,
     base: Checkpoint,
     rows: Any,
-    place: Path,
+    run_folder: Path,
     *,
     progress: TrainingProgress | None = None,
     live: Live | None = None,
 ) -> Any:
-    """TRL's trainer for a recipe, with the rows as `evalkit.train.prepare` made them."""
-    setup.be_quiet()
+    """TRL's trainer for a recipe; `rows` come from `evalkit.train.prepare`."""
+    setup.silence_libraries()
     import torch
     import transformers
 
@@ -98,50 +97,54 @@ def make_trainer(
     for name in ("trl", "transformers", "accelerate", "peft"):
         logging.getLogger(name).setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
-    device = setup.device_of(recipe)
-    half = setup.half_precision(recipe, device)
+    device = setup.pick_recipe_device(recipe)
+    bfloat16 = setup.uses_bfloat16(recipe, device)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     transformers.set_seed(recipe.seed)
     tokenizer = setup.open_tokenizer(base)
     tokenizer.chat_template = Template(recipe.template, tokenizer).jinja
-    model = setup.load_base(base, recipe, device, half)
-    transformers.set_seed(recipe.seed)  # adapters are drawn the same whatever loading drew
-    books = Bookkeeping(place, progress or SilentTraining(), keep=recipe.keep)
-    callbacks: list[Any] = [books]
+    model = setup.load_base(base, recipe, device, bfloat16)
+    transformers.set_seed(recipe.seed)  # adapter initialisation must not depend on random draws while loading
+    bookkeeping = Bookkeeping(run_folder, progress or SilentTraining(), keep=recipe.keep)
+    callbacks: list[Any] = [bookkeeping]
     if live is not None and recipe.eval_every is not None:
-        callbacks.append(LiveScores(live, recipe.eval_every, books))
+        callbacks.append(LiveScores(live, recipe.eval_every, bookkeeping))
     fields: dict[str, Any] = {
         "model": model,
-        "args": setup.arguments(recipe, place, len(rows), device, half),
+        "args": setup.training_arguments(recipe, run_folder, len(rows), device, bfloat16),
         "train_dataset": rows,
         "processing_class": tokenizer,
         "callbacks": callbacks,
         "peft_config": setup.adapter_config(recipe),
     }
-    if recipe.pairs:
-        reference = None if recipe.adapter else setup.load_base(base, recipe, device, half).eval().requires_grad_(False)
+    if recipe.learns_from_pairs:
+        reference = (
+            None
+            if recipe.trains_adapter
+            else setup.load_base(base, recipe, device, bfloat16).eval().requires_grad_(False)
+        )
         trainer = dpo_trainer()(ref_model=reference, **fields)
     else:
         trainer = sft_trainer()(**fields)
     trainer.remove_callback(transformers.PrinterCallback)
-    if recipe.adapter:
-        _name_base(trainer.model, base)
+    if recipe.trains_adapter:
+        _record_base(trainer.model, base)
     return trainer
 
 
-def _name_base(model: Any, base: Checkpoint) -> None:
-    """The adapter's own file says what it was trained on: a hub repository and revision, or the base's folder."""
+def _record_base(model: Any, base: Checkpoint) -> None:
+    """Record the base in the adapter's config: a hub repository and revision, or the base's folder."""
     for config in model.peft_config.values():
         hub = "/" in base.model and not Path(base.model).exists()
         config.base_model_name_or_path = base.model if hub else str(base.path)
         config.revision = base.revision if hub and base.revision != "main" else None
 
 
-def _sweep(place: Path) -> None:
-    """Remove checkpoints of this run that were cut off while they were written: they would never be marked."""
-    whole = {folder for _, folder in finished_checkpoints(place)}
-    with writing(place):
-        for folder in place.glob("checkpoint-*"):
-            if folder not in whole:
+def _remove_unfinished(run_folder: Path) -> None:
+    """Remove checkpoints whose writing was interrupted: they would never be marked as finished."""
+    finished = {folder for _, folder in finished_checkpoints(run_folder)}
+    with writing(run_folder):
+        for folder in run_folder.glob("checkpoint-*"):
+            if folder not in finished:
                 shutil.rmtree(folder)

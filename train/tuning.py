@@ -21,7 +21,7 @@ def fine_tune(
     progress: TrainingProgress | None = None,
     **fields: Any,
 ) -> FineTuned | GridResult:
-    """Fine-tune a checkpoint, score it before and after, and write one report; the same call again goes on.
+    """Fine-tune a checkpoint, score it before and after, and write one report; the same call again resumes.
 
     `recipe`: the name of one that ships (``olmo-tiny-sft``), a file, or a mapping of fields; `from_run` repeats the
     recipe of a run instead. `fields` are those of `evalkit.train.recipe.Recipe`, and win: ``model, data, method,
@@ -36,22 +36,24 @@ def fine_tune(
     progress = progress or SilentTraining()
     if len(grid.cells) == 1:
         return fine_tune_one(grid.cells[0].recipe, force=force, progress=progress)
-    return run_grid(grid, lambda one: fine_tune_one(one, force=force, progress=progress), note=progress.note)
+    return run_grid(
+        grid, lambda cell_recipe: fine_tune_one(cell_recipe, force=force, progress=progress), note=progress.note
+    )
 
 
 def plan(recipe: str | Path | Mapping[str, Any] | None, from_run: str | Path | None, fields: Mapping[str, Any]) -> Grid:
-    """The runs that a recipe and the fields over it mean."""
+    """The runs described by a recipe and the fields that override it."""
     if recipe is not None and from_run is not None:
         raise UsageError("A recipe and --from are two recipes. Give one of the two.")
-    written: dict[str, Any] = {}
+    recipe_fields: dict[str, Any] = {}
     where = ""
     if isinstance(recipe, Mapping):
-        written = {str(key).replace("-", "_"): value for key, value in recipe.items()}
+        recipe_fields = {str(key).replace("-", "_"): value for key, value in recipe.items()}
     elif recipe is not None:
-        written, where = find_recipe(str(recipe))
+        recipe_fields, where = find_recipe(str(recipe))
     elif from_run is not None:
-        written, where = recipe_of_run(from_run)
-    return expand({**written, **fields}, where)
+        recipe_fields, where = recipe_of_run(from_run)
+    return expand({**recipe_fields, **fields}, where)
 
 
 __all__ = ["FineTuned", "GridResult", "fine_tune", "plan"]

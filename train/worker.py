@@ -1,7 +1,7 @@
 """One of several processes that train together: ``torchrun -m evalkit.train.worker FOLDER``, or ``accelerate launch``.
 
-The folder is a run's, with recipe and prepared rows; `evalkit.train.finetune` starts the processes, and scores before and
-after in its own.
+FOLDER is a run folder with recipe and prepared rows. `evalkit.train.finetune` starts the processes, and scores before and
+after in its own process.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from pathlib import Path
 
 
 def main(folder: str) -> None:
-    """Train the run of a folder to its end."""
+    """Train the run in `folder` to its last step."""
     from evalkit.errors import EvalkitError
     from evalkit.train import setup
     from evalkit.train.finetune import DATA, find_start
     from evalkit.train.prepare import find_prepared
     from evalkit.train.recipe import make_recipe
-    from evalkit.train.shipped import WRITTEN, read_fields
+    from evalkit.train.shipped import RECIPE_FILE, read_fields
     from evalkit.train.trainer import train
 
-    setup.be_quiet()
-    place = Path(folder)
-    recipe = make_recipe(read_fields(place / WRITTEN), WRITTEN)
-    recipe = recipe.model_copy(update={"folder": str(place.parent), "name": place.name})
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world != recipe.processes:  # the batch would be another than the recipe's
-        raise EvalkitError(f"{world} processes were started and the recipe asks for {recipe.processes}.")
-    prepared = find_prepared(place / DATA)
+    setup.silence_libraries()
+    run_folder = Path(folder)
+    recipe = make_recipe(read_fields(run_folder / RECIPE_FILE), RECIPE_FILE)
+    recipe = recipe.model_copy(update={"folder": str(run_folder.parent), "name": run_folder.name})
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size != recipe.processes:  # the effective batch would differ from the recipe's
+        raise EvalkitError(f"{world_size} processes were started and the recipe asks for {recipe.processes}.")
+    prepared = find_prepared(run_folder / DATA)
     if prepared is None:
-        raise EvalkitError(f"{place} has no prepared data. Start training with 'evalkit train --from {place}'.")
+        raise EvalkitError(
+            f"{run_folder} has no prepared data. Start training with 'evalkit train --from {run_folder}'."
+        )
     train(recipe, find_start(recipe), prepared)
 
 

@@ -193,9 +193,9 @@ def list_engines(as_json: Json = False, debug: Debug = False) -> None:
 @app.command("recipes")
 def list_recipes(as_json: Json = False, debug: Debug = False) -> None:
     """List every recipe for fine-tuning that ships: 'evalkit train NAME' runs one, with options over its fields."""
-    from evalkit.train.shipped import shipped
+    from evalkit.train.shipped import shipped_recipes
 
-    found = list(shipped())
+    found = list(shipped_recipes())
     if as_json:
         print_json(
             [{"name": one.name, "description": one.description, "path": str(one.path), **one.fields} for one in found]

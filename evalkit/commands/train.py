@@ -18,7 +18,7 @@ from evalkit.train.recipe import Recipe
 if TYPE_CHECKING:
     from evalkit.train.finetune import FineTuned
     from evalkit.train.grid import Grid, GridResult
-    from evalkit.train.inspect_data import Look
+    from evalkit.train.inspect_data import InspectedExample
 
 LISTS = ("suites", "tasks", "report_to")
 
@@ -209,35 +209,35 @@ def _as_json(tuned: FineTuned) -> dict[str, Any]:
 
 def _inspect(grid: Grid, count: int, as_json: bool) -> None:
     from evalkit.train.finetune import find_base
-    from evalkit.train.inspect_data import look
+    from evalkit.train.inspect_data import inspect_data
 
     recipe = grid.cells[0].recipe
-    looks = list(look(recipe, find_base(recipe), count, say))
+    examples = list(inspect_data(recipe, find_base(recipe), count, say))
     if as_json:
         print_json(
             [
                 {
-                    "name": one.name,
-                    "tokens": one.tokens,
-                    "learned": one.learned,
-                    "pieces": [list(piece) for piece in one.pieces],
+                    "name": example.name,
+                    "tokens": example.tokens,
+                    "learned": example.learned,
+                    "pieces": [list(piece) for piece in example.pieces],
                 }
-                for one in looks
+                for example in examples
             ]
         )
         return
-    for one in looks:
-        _show(one)
+    for example in examples:
+        _show(example)
 
 
-def _show(look: Look) -> None:
+def _show(example: InspectedExample) -> None:
     """One example; what is learned stands between ⟦ and ⟧, and in colour where there is some."""
     from rich.text import Text
 
-    cut = f", {look.cut:,} more are cut off" if look.cut else ""
-    text = Text(clean(f"{look.name}: {look.tokens:,} tokens, {look.learned:,} learned{cut}"), style="bold")
+    cut = f", {example.cut:,} more are cut off" if example.cut else ""
+    text = Text(clean(f"{example.name}: {example.tokens:,} tokens, {example.learned:,} learned{cut}"), style="bold")
     text.append("\n")
-    for piece, learned in look.pieces:
+    for piece, learned in example.pieces:
         shown = clean(piece, lines=True)
         text.append(f"⟦{shown}⟧" if learned else shown, style="not bold green" if learned else "not bold dim")
     text.append("\n")
@@ -251,7 +251,7 @@ def _dry_run(grid: Grid) -> None:
     import yaml
 
     from evalkit.train import scoring, setup
-    from evalkit.train.finetune import find_base, what_it_takes
+    from evalkit.train.finetune import estimate_resources, find_base
     from evalkit.train.prepare import prepare
 
     for cell in grid.cells:
@@ -260,14 +260,14 @@ def _dry_run(grid: Grid) -> None:
         say(f"{len(grid.cells)} runs: {', '.join(cell.recipe.name for cell in grid.cells)}")
         return
     recipe = grid.cells[0].recipe
-    setup.be_quiet()
+    setup.silence_libraries()
     setup.check_machine(recipe)
     base = find_base(recipe)
     with tempfile.TemporaryDirectory(prefix="evalkit-") as folder:
         data = prepare(
             recipe, setup.open_tokenizer(base), Path(folder) / "data", scoring.evaluation_index(recipe, say), note=say
         )
-        for line in what_it_takes(recipe, base, data):
+        for line in estimate_resources(recipe, base, data):
             say(line)
 
 

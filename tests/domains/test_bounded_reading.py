@@ -95,7 +95,7 @@ def test_training_reads_the_same_files(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_bytes(skippable(b"1234") + zstandard.ZstdCompressor().compress(lines("one", "b" * 3000)))
     monkeypatch.setattr(files, "LONGEST_LINE", 1000)
     assert list(sources._json(path)) == [(1, {"text": "one"}), (2, None)]
-    monkeypatch.setattr(sources, "LONGEST_LIST", 10)
+    monkeypatch.setattr(sources, "MAX_LIST_BYTES", 10)
     (tmp_path / "b.json").write_text(json.dumps([{"text": "one"}, {"text": "two"}]))
     with pytest.raises(DataUnavailable, match="lines of JSON"):
         list(sources._json(tmp_path / "b.json"))

@@ -26,7 +26,7 @@ def train(recipe: Recipe, folder: str) -> None:
     """Train a prepared run in a folder, to its end."""
     os.chdir(folder)
     torch.set_num_threads(1)
-    prepared = prepare.find_prepared(recipe.place / loop.DATA)
+    prepared = prepare.find_prepared(recipe.run_folder / loop.DATA)
     assert prepared is not None
     (base,) = resolve(recipe.model)
     trainer.train(recipe, base, prepared)

@@ -56,4 +56,4 @@ def write_chats(file: Path, count: int, word: str = "number") -> Path:
 def prepare_run(recipe: Recipe) -> Any:
     """Rows and data card of a recipe, in its place."""
     (base,) = resolve(recipe.model)
-    return prepare(recipe, setup.open_tokenizer(base), recipe.place / DATA, None, note=lambda text: None), base
+    return prepare(recipe, setup.open_tokenizer(base), recipe.run_folder / DATA, None, note=lambda text: None), base

@@ -19,7 +19,7 @@ from evalkit.train import builtin_sets as invented
 from evalkit.train.labels import IGNORED
 from evalkit.train.prepare import gather, prepare
 from evalkit.train.recipe import DataItem, Recipe
-from evalkit.train.sources import Read, read_examples, to_example
+from evalkit.train.sources import ReadStatistics, read_examples, to_example
 from tests.made.training_inputs import prepare_run, write_chats
 
 Make = Callable[..., Recipe]
@@ -101,12 +101,12 @@ def test_bad_rows_are_counted(tmp_path: Path) -> None:
         json.dumps({"messages": CHAT[:1]}),
     ]
     file.write_text("\n".join(lines))
-    read = Read()
-    assert len(list(read_examples(DataItem(dataset=str(file)), pairs=False, read=read))) == 1
-    assert read.rows == 4
-    assert dict(read.broken) == {"a row is no object": 1, "a conversation has no answer": 2}
-    assert read.first == {"a row is no object": 2, "a conversation has no answer": 3}
-    assert read.identity.startswith("sha256:")
+    statistics = ReadStatistics()
+    assert len(list(read_examples(DataItem(dataset=str(file)), pairs=False, statistics=statistics))) == 1
+    assert statistics.rows == 4
+    assert dict(statistics.broken) == {"a row is no object": 1, "a conversation has no answer": 2}
+    assert statistics.first == {"a row is no object": 2, "a conversation has no answer": 3}
+    assert statistics.identity.startswith("sha256:")
 
 
 def test_parquet_and_folders(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_parquet_and_folders(tmp_path: Path) -> None:
     folder.mkdir()
     pq.write_table(pa.table({"messages": [CHAT], "id": ["from parquet"]}), folder / "a.parquet")
     write_chats(folder / "b.jsonl", 2)
-    found = list(read_examples(DataItem(dataset=str(folder)), pairs=False, read=Read()))
+    found = list(read_examples(DataItem(dataset=str(folder)), pairs=False, statistics=ReadStatistics()))
     assert [example.id for example in found] == ["from parquet", "chat-0", "chat-1"]
 
 
@@ -123,7 +123,7 @@ def test_parquet_and_folders(tmp_path: Path) -> None:
 def test_no_such_data(name: str) -> None:
     """A file that is not there is no hub repository."""
     with pytest.raises(UsageError, match="neither a file nor a folder"):
-        list(read_examples(DataItem(dataset=name), pairs=False, read=Read()))
+        list(read_examples(DataItem(dataset=name), pairs=False, statistics=ReadStatistics()))
 
 
 def test_the_hub_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,14 +131,14 @@ def test_the_hub_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.data.hub.offline_requested", lambda: False)
     monkeypatch.setattr("evalkit.data.hub.reachable", lambda: False)
     with pytest.raises(DataUnavailable, match="cannot be reached"):
-        list(read_examples(DataItem(dataset="allenai/tulu-v2-sft-mixture"), pairs=False, read=Read()))
+        list(read_examples(DataItem(dataset="allenai/tulu-v2-sft-mixture"), pairs=False, statistics=ReadStatistics()))
 
 
 def test_a_damaged_parquet_file(tmp_path: Path) -> None:
     """A file that is no Parquet is an error that names it."""
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing")
     with pytest.raises(DataUnavailable, match=r"x\.parquet"):
-        list(read_examples(DataItem(dataset=str(tmp_path / "x.parquet")), pairs=False, read=Read()))
+        list(read_examples(DataItem(dataset=str(tmp_path / "x.parquet")), pairs=False, statistics=ReadStatistics()))
 
 
 def test_mixtures(recipe: Make, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_evaluation_text_is_removed_and_counted(recipe: Make, tmp_path: Path) ->
     from evalkit.train import setup
 
     (base,) = resolve(made.model)
-    data = prepare(made, setup.open_tokenizer(base), made.place / "data", index, note=silent)
+    data = prepare(made, setup.open_tokenizer(base), made.run_folder / "data", index, note=silent)
     assert data.card["contamination"]["removed"] == 2
     assert data.card["contamination"]["paragraphs"] == 1
     assert data.card["data"][0]["dropped"] == {"evaluation text": 2}

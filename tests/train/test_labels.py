@@ -99,7 +99,7 @@ def test_labelled_text_is_the_answers(name: str, template: tuple[Template, Any])
     (one,) = label_all([made.render(messages)], tokenizer)
     assert learned(one.input_ids, one.labels, tokenizer) == wanted(messages, made.end, tokenizer)
     assert one.crossing == 0
-    assert one.whole == len(one.input_ids) == len(one.labels)
+    assert one.full_length == len(one.input_ids) == len(one.labels)
     assert all(label in (IGNORED, token) for token, label in zip(one.input_ids, one.labels, strict=True))
 
 
@@ -111,7 +111,7 @@ def test_truncation_keeps_labels_right(length: int, template: tuple[Template, An
     (whole,), (cut,) = label_all([rendered], tokenizer), label_all([rendered], tokenizer, length)
     assert cut.input_ids == whole.input_ids[:length]
     assert cut.labels == whole.labels[:length]
-    assert cut.whole == len(whole.input_ids) > length
+    assert cut.full_length == len(whole.input_ids) > length
     answers = wanted(CONVERSATIONS["several turns"], made.end, tokenizer)
     assert answers.startswith(learned(cut.input_ids, cut.labels, tokenizer))
 

@@ -13,11 +13,11 @@ from evalkit import registry
 from evalkit.errors import UnknownName, UsageError
 from evalkit.train.grid import expand
 from evalkit.train.recipe import Recipe, make_recipe
-from evalkit.train.setup import steps_of, warmup_steps
-from evalkit.train.shipped import find_recipe, recipe_of_run, shipped
+from evalkit.train.setup import count_steps, warmup_steps
+from evalkit.train.shipped import find_recipe, recipe_of_run, shipped_recipes
 
 Make = Callable[..., Recipe]
-SHIPPED = {recipe.name: recipe for recipe in shipped()}
+SHIPPED = {recipe.name: recipe for recipe in shipped_recipes()}
 PUBLISHED: dict[str, dict[str, Any]] = {
     "tulu-v2-olmo-1b": {
         "learning_rate": 2e-5,
@@ -138,9 +138,9 @@ def test_what_moves_weights(recipe: Make) -> None:
 def test_steps(recipe: Make) -> None:
     """Counted by hand: 10 rows, 2 at once, batches of 4: 5 micro-batches, 3 steps an epoch (the last is half)."""
     made = recipe(max_steps=None, epochs=2, batch=4, micro_batch=2, warmup=0.03)
-    assert steps_of(made, 10) == (6, 3)
+    assert count_steps(made, 10) == (6, 3)
     assert warmup_steps(made, 6) == 1
-    assert steps_of(recipe(max_steps=7), 10) == (7, 3)
+    assert count_steps(recipe(max_steps=7), 10) == (7, 3)
     assert warmup_steps(recipe(warmup=0.03), 1000) == 30
     assert warmup_steps(recipe(warmup=25), 1000) == 25
 

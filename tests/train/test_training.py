@@ -67,7 +67,7 @@ def test_the_loss_of_a_packed_batch(recipe: Make) -> None:
     made = recipe(micro_batch=2, save_every=100)
     data, base = prepare_run(made)
     rows = data.rows()
-    trainer = make_trainer(made, base, rows, made.place)
+    trainer = make_trainer(made, base, rows, made.run_folder)
     batch = [rows[0], rows[1]]
     assert any(len(row["seq_lengths"]) > 1 for row in batch)
     loss = trainer.compute_loss(trainer.model, trainer.data_collator(batch)).item()
@@ -80,7 +80,7 @@ def test_the_loss_of_a_padded_batch(recipe: Make) -> None:
     made = recipe(micro_batch=4, packing=False)
     data, base = prepare_run(made)
     rows = data.rows()
-    trainer = make_trainer(made, base, rows, made.place)
+    trainer = make_trainer(made, base, rows, made.run_folder)
     batch = [rows[n] for n in range(4)]
     assert len({len(row["input_ids"]) for row in batch}) > 1
     loss = trainer.compute_loss(trainer.model, trainer.data_collator(batch)).item()
@@ -95,7 +95,7 @@ def test_one_step_is_plain_torchs(recipe: Make) -> None:
     )
     data, base = prepare_run(made)
     rows = data.rows()
-    trainer = make_trainer(made, base, rows, made.place)
+    trainer = make_trainer(made, base, rows, made.run_folder)
     seen: list[Any] = []
     collate = trainer.data_collator
     trainer.data_collator = lambda batch: seen.extend(batch) or collate(batch)  # type: ignore[func-returns-value]
@@ -115,8 +115,8 @@ def test_one_step_is_plain_torchs(recipe: Make) -> None:
     norm = float(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5))
     optimizer.step()
     assert norm > 0.5, "the gradient must be clipped"
-    assert read_log(made.place)[0]["loss"] == pytest.approx(total.item() / count, rel=1e-5)
-    assert read_log(made.place)[0]["grad_norm"] == pytest.approx(norm, rel=1e-4)
+    assert read_log(made.run_folder)[0]["loss"] == pytest.approx(total.item() / count, rel=1e-5)
+    assert read_log(made.run_folder)[0]["grad_norm"] == pytest.approx(norm, rel=1e-4)
     for (name, ours), theirs in zip(trainer.model.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6, msg=name)  # a step is 1e-3
 
@@ -131,7 +131,7 @@ def kill_at(recipe: Recipe, folder: Path, step: int) -> None:
     process = CONTEXT.Process(target=child.train, args=(recipe, str(folder)))
     process.start()
     deadline = time.monotonic() + 120
-    while child.ready(recipe.place) < step and process.is_alive() and time.monotonic() < deadline:
+    while child.ready(recipe.run_folder) < step and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.002)
     assert process.is_alive(), "the training must be killed before it ends"
     process.kill()
@@ -170,21 +170,23 @@ def test_killed_and_resumed(method: str, recipe: Make, pairs: Path, tmp_path: Pa
     draw = random.Random(method)
     kill_at(killed, tmp_path, draw.randint(3, 4))
     kill_at(killed, tmp_path, draw.randint(5, 7))
-    left = finished_checkpoints(killed.place)
+    left = finished_checkpoints(killed.run_folder)
     assert 0 < left[-1][0] < 8
     told = Begun()
     resumed = train(killed, base, data, progress=told)
-    assert resumed == Trained(killed.place / "checkpoint-8", 8)
+    assert resumed == Trained(killed.run_folder / "checkpoint-8", 8)
     assert told.done == left[-1][0]
     want, found = weights(undisturbed.checkpoint), weights(resumed.checkpoint)
     assert want.keys() == found.keys()
     for name, tensor in want.items():
         assert np.array_equal(tensor, found[name]), name
-    assert [line["loss"] for line in read_log(killed.place)] == [line["loss"] for line in read_log(calm.place)]
-    assert [line["step"] for line in read_log(killed.place)] == list(range(1, 9))
-    before = {file: file.stat().st_mtime_ns for file in killed.place.rglob("*.safetensors")}
-    assert train(killed, base, data) == Trained(killed.place / "checkpoint-8", 8)
-    assert {file: file.stat().st_mtime_ns for file in killed.place.rglob("*.safetensors")} == before
+    assert [line["loss"] for line in read_log(killed.run_folder)] == [
+        line["loss"] for line in read_log(calm.run_folder)
+    ]
+    assert [line["step"] for line in read_log(killed.run_folder)] == list(range(1, 9))
+    before = {file: file.stat().st_mtime_ns for file in killed.run_folder.rglob("*.safetensors")}
+    assert train(killed, base, data) == Trained(killed.run_folder / "checkpoint-8", 8)
+    assert {file: file.stat().st_mtime_ns for file in killed.run_folder.rglob("*.safetensors")} == before
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_trusted(recipe: Make) -> None:
@@ -192,13 +194,13 @@ def test_a_checkpoint_that_was_cut_off_is_not_trusted(recipe: Make) -> None:
     made = recipe(max_steps=4)
     data, base = prepare_run(made)
     train(made, base, data)
-    want = weights(made.place / "checkpoint-4")
-    (made.place / "checkpoint-4" / "evalkit-finished.json").unlink()
-    (made.place / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
+    want = weights(made.run_folder / "checkpoint-4")
+    (made.run_folder / "checkpoint-4" / "evalkit-finished.json").unlink()
+    (made.run_folder / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
     told = Begun()
     train(made, base, data, progress=told)
     assert told.done == 2
-    assert all(np.array_equal(want[name], tensor) for name, tensor in weights(made.place / "checkpoint-4").items())
+    assert all(np.array_equal(want[name], tensor) for name, tensor in weights(made.run_folder / "checkpoint-4").items())
 
 
 def test_keep_leaves_the_last_checkpoints(recipe: Make) -> None:
@@ -206,7 +208,7 @@ def test_keep_leaves_the_last_checkpoints(recipe: Make) -> None:
     made = recipe(max_steps=6, keep=1)
     data, base = prepare_run(made)
     train(made, base, data)
-    assert [step for step, _ in finished_checkpoints(made.place)] == [6]
+    assert [step for step, _ in finished_checkpoints(made.run_folder)] == [6]
 
 
 def test_scores_in_between_change_nothing(recipe: Make, tiny_task: str) -> None:
@@ -227,7 +229,7 @@ def test_scores_in_between_change_nothing(recipe: Make, tiny_task: str) -> None:
     train(plain, base, data)
     train(live, base, data, live=score)
     assert modes == [False] * 3
-    want, found = weights(plain.place / "checkpoint-6"), weights(live.place / "checkpoint-6")
+    want, found = weights(plain.run_folder / "checkpoint-6"), weights(live.run_folder / "checkpoint-6")
     assert all(np.array_equal(want[name], found[name]) for name in want)
 
 
@@ -255,10 +257,10 @@ def test_merged_and_unmerged_score_alike(recipe: Make, tiny_task: str, small_mod
     made = recipe(method="lora", learning_rate=2e-2, max_steps=4)
     data, base = prepare_run(made)
     rows = data.rows()
-    trainer = make_trainer(made, base, rows, made.place)
+    trainer = make_trainer(made, base, rows, made.run_folder)
     trainer.train()
     (live,) = evalkit.run(trainer.model, tokenizer=setup.open_tokenizer(base), task=tiny_task, report=False)
-    last = finished_checkpoints(made.place)[-1][1]
+    last = finished_checkpoints(made.run_folder)[-1][1]
     (merged,) = evalkit.run(str(small_model), adapter=last, task=tiny_task, report=False)
     (by_folder,) = evalkit.run(str(last), task=tiny_task, report=False)
     (plain,) = evalkit.run(str(small_model), task=tiny_task, report=False)
@@ -274,7 +276,7 @@ def test_dpo_prefers(recipe: Make, pairs: Path) -> None:
     made = recipe(method="dpo", data=str(pairs), max_steps=30, micro_batch=4, learning_rate=2e-3, beta=1.0)
     data, base = prepare_run(made)
     train(made, base, data)
-    losses = [line["loss"] for line in read_log(made.place)]
+    losses = [line["loss"] for line in read_log(made.run_folder)]
     assert losses[0] == pytest.approx(np.log(2), rel=1e-5)
     assert np.mean(losses[-5:]) < 0.35
 
