@@ -95,28 +95,28 @@ def compare(
     comparison = compare_runs(found, baseline=first, level=level)
     fired = gates.check_rules(comparison, rules)
     if as_json:
-        told = [{"rule": one.rule, "run": one.run, "because": list(one.reasons)} for one in fired]
-        print_json({**comparison.to_json(), "rules": fail_if or [], "fired": told})
+        fired_rules = [{"rule": gate.rule, "run": gate.run, "because": list(gate.reasons)} for gate in fired]
+        print_json({**comparison.to_json(), "rules": fail_if or [], "fired": fired_rules})
     else:
         _print(comparison, most)
     if fired:
-        raise GateFailed(" ".join(f"{one}." for one in fired))
+        raise GateFailed(" ".join(f"{gate}." for gate in fired))
 
 
 def _print(comparison: Comparison, most: int) -> None:
     console = stdout()
     for sentence in comparison.verdict():
         console.print(clean(sentence), soft_wrap=True)
-    notes = [f"{task} ({run}): {note}" for (run, task), own in comparison.notes.items() for note in own]
+    notes = [f"{task} ({run}): {note}" for (run, task), task_notes in comparison.notes.items() for note in task_notes]
     for mark in [*comparison.marks, *notes]:
         console.print(clean(f"Note: {mark}"), soft_wrap=True)
     for label in dict.fromkeys(comparison.table["run"]):
         lines = comparison.table[(comparison.table["run"] == label) & comparison.table["comparable"]]
         base = comparison.labels[comparison.baseline]
-        chosen = lines[(lines["primary"] & (lines["level"] != "domain")) | (lines["level"] == "suite")]
-        if len(chosen):
+        shown_rows = lines[(lines["primary"] & (lines["level"] != "domain")) | (lines["level"] == "suite")]
+        if len(shown_rows):
             console.print()
-            _table(chosen, base, label)
+            _table(shown_rows, base, label)
         changed = comparison.changes(label, most)
         if len(changed):
             total = int((lines["level"] == "domain").sum())
@@ -126,12 +126,12 @@ def _print(comparison: Comparison, most: int) -> None:
 
 
 def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -> None:
-    """One line a difference; without the metric's column where the title names it."""
+    """Print one row per difference, with or without a metric column."""
     from evalkit.comparison.verdict import format_difference, line_name
 
     rows = []
     for _, line in lines.iterrows():
-        sure = {1: "better", -1: "worse"}.get(int(line["better"]), "") if line["resolved"] else "unresolved"
+        outcome = {1: "better", -1: "worse"}.get(int(line["better"]), "") if line["resolved"] else "unresolved"
         a, b = (_value(line[side], str(line["metric"])) for side in ("value_a", "value_b"))
         p = "" if line["p_adjusted"] != line["p_adjusted"] else f"{line['p_adjusted']:.2g}"
         rows.append(
@@ -143,7 +143,7 @@ def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -
                 format_difference(line, unit=False),
                 p,
                 f"{line['n']:,}",
-                sure,
+                outcome,
             )
         )
     columns = ["", *(["metric"] if metric else []), base, other, "difference", "p", "n", " "]
@@ -151,7 +151,7 @@ def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -
 
 
 def _value(value: float, metric: str) -> str:
-    """A value as it stands beside its difference: accuracies in percent."""
+    """Format a value; accuracies are in percent."""
     if metric.startswith("acc") or metric == "mean_of_primary":
         return f"{100 * value:.1f}"
     return f"{value:.3f}"
@@ -220,27 +220,29 @@ def _print_trends(found: Trends, most: int) -> None:
             rows = [_best(line, line_name(line)) for _, line in best.iterrows()]
             columns = ["", "metric", "first", "last", "best", "at", "not distinguishable from it", "only got better"]
             print_table(columns, rows, right=["first", "last", "best"])
-        bent = lines[(lines["level"] == "domain") & ~lines["monotone"].astype(bool)]
-        bent = bent.loc[bent["fall"].abs().sort_values(ascending=False).index].head(most)
-        if len(bent):
+        reversed_domains = lines[(lines["level"] == "domain") & ~lines["monotone"].astype(bool)]
+        reversed_domains = reversed_domains.loc[reversed_domains["fall"].abs().sort_values(ascending=False).index].head(
+            most
+        )
+        if len(reversed_domains):
             console.print("\nDomains that did not only get better, the largest fall first:", soft_wrap=True)
-            turned = [
+            rows = [
                 (
-                    line_name(one),
-                    format_signed(one["fall"], one["metric"], unit=False),
-                    one["fall_from"],
-                    one["fall_to"],
-                    ", ".join(one["turns"]),
+                    line_name(line),
+                    format_signed(line["fall"], line["metric"], unit=False),
+                    line["fall_from"],
+                    line["fall_to"],
+                    ", ".join(line["turns"]),
                 )
-                for _, one in bent.iterrows()
+                for _, line in reversed_domains.iterrows()
             ]
-            print_table(["", "fall", "from", "to", "turned at"], turned, right=["fall"])
+            print_table(["", "fall", "from", "to", "turned at"], rows, right=["fall"])
 
 
 def _best(line: Any, name: str) -> tuple[str, ...]:
     metric = str(line["metric"])
     others = [label for label in line["best_set"] if label != line["best"]]
-    near = (
+    tied = (
         "none"
         if not others
         else f"all {len(others)} others"
@@ -248,4 +250,4 @@ def _best(line: Any, name: str) -> tuple[str, ...]:
         else ", ".join(others)
     )
     values = (_value(line[column], metric) for column in ("first", "last", "best_value"))
-    return (name, metric, *values, line["best"], near, "yes" if line["monotone"] else f"no: {', '.join(line['turns'])}")
+    return (name, metric, *values, line["best"], tied, "yes" if line["monotone"] else f"no: {', '.join(line['turns'])}")

@@ -57,15 +57,15 @@ def leaderboard(
     from evalkit.reports.leaderboard import build, rendered, write_leaderboard
     from evalkit.reports.leaderboard.write import format_of
 
-    places = folders or [Path("results")]
-    chosen = format_of(out, how)
-    board = build(places, LeaderboardOptions.make(given(fields), command="evalkit leaderboard"))
+    folders_read = folders or [Path("results")]
+    output_format = format_of(out, how)
+    board = build(folders_read, LeaderboardOptions.make(given(fields), command="evalkit leaderboard"))
     for sentence in board.warnings:
         say(f"Warning: {sentence}")
-    if out is None and chosen != "html":
-        print(rendered(board, chosen), end="")
+    if out is None and output_format != "html":
+        print(rendered(board, output_format), end="")
         return
-    target = write_leaderboard(board, out or places[0] / "leaderboard.html", chosen)
+    target = write_leaderboard(board, out or folders_read[0] / "leaderboard.html", output_format)
     stdout().print(clean(f"Leaderboard: {target}"), soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""``evalkit list``: what there is. Names stand in static tables, so nothing heavy is imported."""
+"""``evalkit list``: what is available. Names come from static tables, so nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from evalkit.task import DomainInfo, TaskOptions
 app = typer.Typer(
     help="List what there is: tasks, suites, domains, models, checkpoints, engines, runs.", no_args_is_help=True
 )
-WHOLE = "paloma-585"
-"""The suite whose sources are shown where none is named."""
+DEFAULT_SUITE = "paloma-585"
+"""The suite whose sources are shown by default."""
 
 
 @app.command("tasks")
@@ -120,7 +120,9 @@ def list_domains(
     """
     options = TaskOptions(data=data, bundle=bundle, split=split)
     lines = [
-        (str(task.name.base), line) for task in _text_tasks(name or WHOLE, options) for line in task.domain_infos()
+        (str(task.name.base), line)
+        for task in _text_tasks(name or DEFAULT_SUITE, options)
+        for line in task.domain_infos()
     ]
     if as_json:
         print_json([{"task": task, **asdict(line)} for task, line in lines])
@@ -129,7 +131,7 @@ def list_domains(
         sources = {task: [line for other, line in lines if other == task] for task, _ in lines}
         print_table(
             ["task", "domains", "a domain is", "in ordinary perplexity"],
-            [(task, len(own), own[0].unit, _ordinary(own)) for task, own in sources.items()],
+            [(task, len(own), own[0].unit, _ordinary_share(own)) for task, own in sources.items()],
             right=["domains"],
         )
         say("'evalkit list domains SOURCE' shows a source's domains, 'evalkit list domains paloma' those of a suite.")
@@ -138,22 +140,22 @@ def list_domains(
     print_table(
         ["task", "domain", *(["documents"] if counted else []), "in ordinary perplexity"],
         [
-            (task, line.domain, *([_count(line.documents)] if counted else []), _ordinary([line]))
+            (task, line.domain, *([_count(line.documents)] if counted else []), _ordinary_share([line]))
             for task, line in lines
         ],
         right=["documents"],
     )
-    domains, places = len(lines), len({task for task, _ in lines})
-    say(f"{domains:,} domain{'s' * (domains != 1)} in {places:,} source{'s' * (places != 1)}.")
+    domains, source_count = len(lines), len({task for task, _ in lines})
+    say(f"{domains:,} domain{'s' * (domains != 1)} in {source_count:,} source{'s' * (source_count != 1)}.")
 
 
-def _ordinary(lines: Sequence[DomainInfo]) -> str:
+def _ordinary_share(lines: Sequence[DomainInfo]) -> str:
     counted = sum(line.ordinary for line in lines)
     return "yes" if counted == len(lines) else "no" if not counted else f"{counted} of {len(lines)}"
 
 
 def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
-    """The tasks of texts that a name stands for. Raises `UsageError` and `UnknownName`."""
+    """The text tasks that a name refers to. Raises `UsageError` and `UnknownName`."""
     known = [entry.name for entry in registry.tasks]
     sources = [task for task in known if "/" in task and task.partition("/")[2] == name]
     if name in registry.suites or Path(name).expanduser().is_dir():
@@ -293,16 +295,18 @@ def list_checkpoints(
             ]
         )
         return
-    staged = any(one.stage is not None for one in found)
+    has_stages = any(one.stage is not None for one in found)
     rows = []
     for one in found:
         tokens = _count(one.tokens) + (" (derived)" if one.tokens_derived else "")
-        lacks = f"{missing[one.name].missing} missing before" if one.name in missing else ""
+        gap_note = f"{missing[one.name].missing} missing before" if one.name in missing else ""
         mark = ["yes" if one.name in chosen else ""] if selection.is_active else []
-        rows.append((f"{model}@{one.name}", *([_stage(one)] if staged else []), _count(one.step), tokens, lacks, *mark))
+        rows.append(
+            (f"{model}@{one.name}", *([_stage(one)] if has_stages else []), _count(one.step), tokens, gap_note, *mark)
+        )
     columns = [
         "checkpoint",
-        *(["stage"] if staged else []),
+        *(["stage"] if has_stages else []),
         "step",
         "tokens",
         "",
@@ -372,8 +376,8 @@ def list_runs(
             say(f"Warning: {file} cannot be read as a run and is left out.")
             continue
         if (
-            _fits(row["suite"], suite)
-            and (_fits(row["model"], model) or _fits(checkpoint.get("name"), model))
+            _matches(row["suite"], suite)
+            and (_matches(row["model"], model) or _matches(checkpoint.get("name"), model))
             and status in (None, row["status"])
         ):
             rows.append(row)
@@ -391,5 +395,5 @@ def list_runs(
     )
 
 
-def _fits(name: object, globs: Sequence[str] | None) -> bool:
+def _matches(name: object, globs: Sequence[str] | None) -> bool:
     return not globs or any(fnmatchcase(str(name or ""), glob) for glob in globs)

@@ -1,4 +1,4 @@
-"""Runs by name: a folder, or a checkpoint's run under the folder of results."""
+"""Find runs by name: a run folder, or a checkpoint's run in the results folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from evalkit.results.reading import Run, load_run
 
 
 def find_run(name: str, output: Path, suite: str | None) -> Run:
-    """The run that a name means: a folder with a ``run.json``, else ``model[@revision]`` scored on `suite` below `output`.
+    """The run that a name refers to: a folder with a ``run.json``, else ``model[@revision]`` scored on `suite` below `output`.
 
-    Without a revision the model's default one, as `evalkit run` takes it, or the only one there is. Raises `UsageError` that lists what there is.
+    Without a revision the model's default one, as `evalkit run` takes it, or the only one. Raises `UsageError` that lists the candidates.
     """
     path = Path(name).expanduser()
     if (path / "run.json").is_file() or path.name == "run.json":
@@ -35,7 +35,7 @@ def find_run(name: str, output: Path, suite: str | None) -> Run:
 
 
 def _default_of(model: str, folders: Mapping[str, Path]) -> str:
-    """The folder of a model's default revision, where the model is still known and that revision has a run; else nothing."""
+    """The folder of a model's default revision, if the model is still known and that revision has a run; else an empty string."""
     from evalkit.checkpoints.resolve import default_revision
 
     try:
@@ -46,7 +46,7 @@ def _default_of(model: str, folders: Mapping[str, Path]) -> str:
 
 
 def find_sweep(names: Sequence[str], output: Path, suite: str | None) -> list[Run]:
-    """The runs of a sweep: those named, or all revisions of the one model that is named."""
+    """The runs of a sweep: the given runs, or all revisions of a single given model."""
     if len(names) == 1 and not (Path(names[0]) / "run.json").is_file():
         path = Path(names[0]).expanduser()
         below = sorted(path.glob("*/run.json")) if path.is_dir() else []
@@ -57,7 +57,7 @@ def find_sweep(names: Sequence[str], output: Path, suite: str | None) -> list[Ru
 
 
 def _revisions(model: str, name: str, output: Path, suite: str | None) -> list[Path]:
-    """The run folders of a model's revisions on one suite, in the order of training."""
+    """The run folders of a model's revisions on one suite, in training order."""
     folder = output / safe_name(model)
     if not folder.is_dir():
         if Path(name).expanduser().is_dir():

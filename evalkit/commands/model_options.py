@@ -1,4 +1,4 @@
-"""Options of a command made from the fields of a model (`evalkit.options.RunOptions`, `evalkit.train.recipe.Recipe`).
+"""Options of a command generated from the fields of a model (`evalkit.options.RunOptions`, `evalkit.train.recipe.Recipe`).
 
 A field's description is the option's help text, and its ``json_schema_extra`` may say ``panel``, ``metavar``, ``shown`` (the
 default in words) and ``option`` (its name).
@@ -41,14 +41,14 @@ def option(model: type[BaseModel], name: str, *, paired: bool = False, metavar: 
 
 
 def _kinds(field: FieldInfo) -> set[Any]:
-    """The types that a field may have, None aside."""
+    """The types that a field may have, except None."""
     kind = field.annotation
     kinds = set(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else {kind}
     return kinds - {type(None)}
 
 
 def _typed(field: FieldInfo) -> Any:
-    """How typer reads a field: a list where it holds several values, else its own type; None where it is not said."""
+    """The type that typer parses: a list for fields with several values, else the field's own type; None if not given."""
     kinds = _kinds(field)
     if any(get_origin(kind) in (tuple, list, dict) for kind in kinds) and Path not in kinds:
         return list[str] | None
@@ -64,16 +64,16 @@ def add_options(
     describe: Callable[[str], Mapping[str, Any]] = lambda name: {},
     kind: Callable[[FieldInfo], Any] = _typed,
 ) -> None:
-    """Give a command that takes ``**fields`` an option for each field of `model`, None where it is not said.
+    """Give a command that takes ``**fields`` an option for each field of `model`, None if not given.
 
     `first`: fields whose options come before the others. `describe`: further arguments of `option` for a field.
-    `kind`: how typer reads a field.
+    `kind`: the type that typer parses for a field.
     """
-    own = inspect.signature(command, eval_str=True)
-    fixed = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
-    taken = {*skip, *own.parameters}
+    signature = inspect.signature(command, eval_str=True)
+    fixed = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    excluded = {*skip, *signature.parameters}
     names = dict.fromkeys([*first, *model.model_fields])
-    made = [
+    generated = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -81,15 +81,15 @@ def add_options(
             annotation=Annotated[kind(model.model_fields[name]), option(model, name, **describe(name))],
         )
         for name in names
-        if name not in taken
+        if name not in excluded
     ]
     if first:
         fixed = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in fixed]
-    signature = own.replace(parameters=[*made, *fixed] if first else [*fixed, *made])
+    signature = signature.replace(parameters=[*generated, *fixed] if first else [*fixed, *generated])
     command.__signature__ = signature  # type: ignore[attr-defined]  # typer reads both
     command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
 
 
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What was said on the command line."""
+    """The options given on the command line."""
     return {name: value for name, value in fields.items() if value is not None and value != []}

@@ -43,12 +43,12 @@ def add(
     """
     from evalkit.models import add_model
 
-    told = {
+    answers = {
         "training_data_decontaminated": decontaminated,
         "decontamination": decontamination,
         "training_order_fixed": fixed_order,
     }
-    training = {key: value for key, value in told.items() if value}
+    training = {key: value for key, value in answers.items() if value}
     add_model(name, path, tokenizer=tokenizer, extra={"training": training} if training else None)
     say(f"'{name}' now stands for {path}. Score it with: evalkit run --model {name} --suite quickstart")
 

@@ -1,4 +1,4 @@
-"""Options that several commands share. Those of scoring are made from `evalkit.options`, where each stands once."""
+"""Options shared by several commands. Scoring options are generated from `evalkit.options`, which defines each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run is drawn on stderr: the plan first, then a bar with an ETA, or plain lines where stderr is no terminal."""
+"""Progress of a run on stderr: the plan, then a bar with an ETA, or plain lines if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from rich.progress import (
 from evalkit.commands.terminal import clean, stderr
 
 FIRST_SECONDS = 3.0
-"""Where the plan could not tell how long scoring takes, a first line does so after this many seconds."""
+"""If the plan had no time estimate, the first progress line comes after this many seconds."""
 LINE_SECONDS = 10.0
-LONGEST_SECONDS = 600.0
-"""Where there is no terminal, lines of progress are 10 seconds apart at first and 10 minutes in the end: a tenth of the
-time that has passed."""
+MAX_LINE_SECONDS = 600.0
+"""Without a terminal, the interval between progress lines is a tenth of the elapsed time, between 10 seconds and 10 minutes."""
 
 
-class Drawn:
+class TerminalProgress:
     """An `evalkit.progress.Progress` on stderr."""
 
     def __init__(self) -> None:
@@ -34,22 +33,22 @@ class Drawn:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._label = ""
-        self._total = self._found = self._done = 0
-        self._began = self._said = 0.0
-        self._unknown = False
-        self._place = ""
+        self._total = self._found_tokens = self._done = 0
+        self._started = self._last_line = 0.0
+        self._is_time_unknown = False
+        self._position = ""
 
     def note(self, text: str) -> None:
         self._print(text)
 
     def plan(self, label: str, counts: Mapping[str, Any]) -> None:
-        self._unknown = counts.get("expected_seconds") is None
+        self._is_time_unknown = counts.get("expected_seconds") is None
         self._print(plan_line(label, counts))
 
     def start(self, label: str, total_tokens: int, found_tokens: int) -> None:
-        self._label, self._place = label, ""
-        self._total, self._found, self._done = total_tokens, found_tokens, found_tokens
-        self._began = self._said = time.monotonic()
+        self._label, self._position = label, ""
+        self._total, self._found_tokens, self._done = total_tokens, found_tokens, found_tokens
+        self._started = self._last_line = time.monotonic()
         if found_tokens >= total_tokens:
             return
         if self._console.is_terminal:
@@ -70,9 +69,9 @@ class Drawn:
         if total < 2 or not tasks:
             return
         names = tasks[0] if len(tasks) == 1 else f"{tasks[0]} … {tasks[-1]}"
-        self._place = f"at {names} ({done} of {total} tasks done)"
+        self._position = f"at {names} ({done} of {total} tasks done)"
         if self._bar is not None:
-            self._bar.update(self._task, description=clean(f"{self._label} {self._place}"))
+            self._bar.update(self._task, description=clean(f"{self._label} {self._position}"))
 
     def advance(self, tokens: int) -> None:
         self._done += tokens
@@ -80,12 +79,15 @@ class Drawn:
             self._bar.advance(self._task, tokens)
             return
         now = time.monotonic()
-        apart = max(LINE_SECONDS, min(LONGEST_SECONDS, (now - self._began) / 10))
-        if now - self._said >= (min(FIRST_SECONDS, apart) if self._unknown else apart) and self._done < self._total:
-            self._said, self._unknown = now, False
+        interval = max(LINE_SECONDS, min(MAX_LINE_SECONDS, (now - self._started) / 10))
+        if (
+            now - self._last_line >= (min(FIRST_SECONDS, interval) if self._is_time_unknown else interval)
+            and self._done < self._total
+        ):
+            self._last_line, self._is_time_unknown = now, False
             parts = [
                 f"{100 * self._done / self._total:.0f} % scored",
-                self._place,
+                self._position,
                 f"about {self._remaining(now)} left",
             ]
             self._print(f"{self._label}: {', '.join(part for part in parts if part)}")
@@ -94,25 +96,25 @@ class Drawn:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        scored = self._done - self._found
+        scored = self._done - self._found_tokens
         if scored > 0:
-            seconds = max(time.monotonic() - self._began, 1e-9)
+            seconds = max(time.monotonic() - self._started, 1e-9)
             self._print(
                 f"{self._label}: scored {scored:,} tokens in {duration(seconds)} ({scored / seconds:,.0f} a second)"
             )
 
     def _remaining(self, now: float) -> str:
-        scored = self._done - self._found
+        scored = self._done - self._found_tokens
         if scored <= 0:
             return "an unknown time"
-        return duration((now - self._began) / scored * (self._total - self._done))
+        return duration((now - self._started) / scored * (self._total - self._done))
 
     def _print(self, text: str) -> None:
         self._console.print(clean(text, lines=True), soft_wrap=True)
 
 
 def plan_line(label: str, counts: Mapping[str, Any]) -> str:
-    """What a run will take, in one line, from the ``counts`` of ``run.json``.
+    """A one-line summary of the work of a run, from the ``counts`` of ``run.json``.
 
     >>> plan_line("m", {"documents": 4, "batches_planned": 1, "batches_found": 1})
     'm: 4 documents, 1 batch, 1 of them scored already'
@@ -128,7 +130,9 @@ def plan_line(label: str, counts: Mapping[str, Any]) -> str:
         "batches_found": "of them scored already",
     }
     parts = [
-        f"{counts[key]:,} {_many(word, counts[key])}" for key, word in words.items() if isinstance(counts.get(key), int)
+        f"{counts[key]:,} {_pluralise(word, counts[key])}"
+        for key, word in words.items()
+        if isinstance(counts.get(key), int)
     ]
     if "expected_seconds" in counts and counts.get("batches_found") != counts.get("batches_planned"):
         seconds = counts["expected_seconds"]
@@ -136,15 +140,15 @@ def plan_line(label: str, counts: Mapping[str, Any]) -> str:
     return f"{label}: " + ", ".join(parts)
 
 
-def _many(word: str, count: int) -> str:
-    """The word in its number; what is no noun stays."""
+def _pluralise(word: str, count: int) -> str:
+    """The plural of `word` unless `count` is 1; phrases are unchanged."""
     if count == 1 or " " in word:
         return word
     return word + ("es" if word.endswith("ch") else "s")
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people.
+    """Format a duration for display.
 
     >>> duration(4.2), duration(75), duration(7300)
     ('4 s', '1 min 15 s', '2 h 1 min')

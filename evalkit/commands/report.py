@@ -1,4 +1,4 @@
-"""``evalkit report`` and ``evalkit metrics``: all that can be made again from a run without a model."""
+"""``evalkit report`` and ``evalkit metrics``: outputs regenerated from stored runs, without a model."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def report(
 
 
 def _model_card(runs: list[Path], out: Path | None) -> None:
-    """Print, or write, the results as a model card holds them, and say what is left out."""
+    """Print or write the results in model-card format, and warn about tasks that are left out."""
     from evalkit.reports.model_card import write_model_card
 
-    block, left = write_model_card(runs, out)
-    for task in left:
+    block, skipped = write_model_card(runs, out)
+    for task in skipped:
         say(f"Warning: {task} is limited or unscored, and left out.")
     if out is None:
         print(block)
@@ -94,7 +94,7 @@ def _model_card(runs: list[Path], out: Path | None) -> None:
 
 
 def _without_pages(given: list[Path]) -> list[Path]:
-    """What a glob such as ``quickstart/*`` finds beside the runs is left out: pages and figures of earlier reports."""
+    """Drop the pages and figures of earlier reports, which a glob such as ``quickstart/*`` also matches."""
     kept = [path for path in given if not (path.is_file() and path.suffix == ".html")]
     kept = [path for path in kept if path.name != "figures" or (path / "run.json").is_file()]
     return kept or given
@@ -117,13 +117,13 @@ def metrics(
     if tasks_dir is not None:
         registry.load_tasks_dir(tasks_dir)
     weights = None if domain_weights is None else read_weights(domain_weights)
-    answer = []
+    results = []
     for folder in runs:
-        made = recompute_metrics(folder, weights=weights)
+        recomputed = recompute_metrics(folder, weights=weights)
         run = load_run(folder)
         if as_json:
-            answer.append({"run": str(run.path), "metrics": [asdict(metric) for metric in made]})
+            results.append({"run": str(run.path), "metrics": [asdict(metric) for metric in recomputed]})
         else:
             stdout().print(terminal_table(run.path))
     if as_json:
-        print_json(answer)
+        print_json(results)

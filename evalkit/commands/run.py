@@ -60,31 +60,33 @@ def run(
 
 
 def silence_bars() -> None:
-    """No bar of transformers' own for the second that loading weights takes (the hub's bars of downloads stay)."""
+    """Disable transformers' progress bar for loading weights; the hub's download bars stay."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging
 
     silent = are_progress_bars_disabled()
-    logging.disable_progress_bar()  # silences the hub's too
+    logging.disable_progress_bar()  # also disables the hub's
     if not silent:
         enable_progress_bars()
 
 
 def _score(options: RunOptions, as_json: bool) -> None:
     from evalkit import api
-    from evalkit.commands.progress import Drawn
+    from evalkit.commands.progress import TerminalProgress
 
     failed: SomeFailed | None = None
     runs: Sequence[Run]
     try:
-        runs = api.run_with_options(options, command=shlex.join(["evalkit", *sys.argv[1:]]), progress=Drawn())
+        runs = api.run_with_options(
+            options, command=shlex.join(["evalkit", *sys.argv[1:]]), progress=TerminalProgress()
+        )
     except SomeFailed as error:
         failed, runs = error, error.runs
     if as_json:
         failures = [] if failed is None else failed.failures.items()
         print_json(
             [
-                *(_as_json(one) for one in runs),
+                *(_as_json(run) for run in runs),
                 *({"model": name, "status": "failed", "error": reason} for name, reason in failures),
             ]
         )
@@ -95,7 +97,7 @@ def _score(options: RunOptions, as_json: bool) -> None:
 
 
 def _print(runs: Sequence[Run]) -> None:
-    """Warnings, a table a suite (a column a checkpoint), and where everything lies."""
+    """Print warnings, one table per suite (one column per checkpoint), and the paths of the results."""
     console = stdout()
     for run in runs:
         for warning in run.info.get("warnings", []):
@@ -103,7 +105,7 @@ def _print(runs: Sequence[Run]) -> None:
     if any(run.status == "planned" for run in runs):
         for run in runs:
             console.print(clean(f"{run.model} on {run.suite} would be written to {run.path}"), soft_wrap=True)
-        console.print(_how_long(runs), soft_wrap=True)
+        console.print(_expected_time(runs), soft_wrap=True)
         return
     from evalkit.reports import terminal_table
 
@@ -111,12 +113,12 @@ def _print(runs: Sequence[Run]) -> None:
         console.print()
         console.print(terminal_table([run.path for run in runs if run.suite == suite]))
     console.print()
-    for line in dict.fromkeys(_place(run, len(runs)) for run in runs):
+    for line in dict.fromkeys(_next_path(run, len(runs)) for run in runs):
         console.print(clean(line), soft_wrap=True)
 
 
-def _how_long(runs: Sequence[Run]) -> str:
-    """What all planned checkpoints take together; those of one model run on one plan, so each tells its own once."""
+def _expected_time(runs: Sequence[Run]) -> str:
+    """The expected time of all planned checkpoints together, counted once per checkpoint."""
     from evalkit.commands.progress import duration
 
     expected = {run.model: run.info["timings"]["expected_seconds"] for run in runs}
@@ -134,8 +136,8 @@ def _how_long(runs: Sequence[Run]) -> str:
     return f"Scoring takes about {known}, and an unknown time for {unknown} of {len(expected)} checkpoints."
 
 
-def _place(run: Run, runs: int) -> str:
-    """Where to look next: the report of a sweep lies beside its revisions."""
+def _next_path(run: Run, runs: int) -> str:
+    """The path to look at next; the report of a sweep is next to its revisions."""
     shared = run.path.parent / "report.html"
     if runs > 1 and shared.is_file():
         return f"Report: {shared}"
@@ -149,7 +151,7 @@ def _report_of(run: Run) -> Path | None:
 
 
 def _as_json(run: Run) -> dict[str, Any]:
-    """What a program wants to know of a run: where it is, how it went, and its metrics."""
+    """The JSON output for a run: paths, status and metrics."""
     from evalkit.results.reading import read_metrics
 
     report = _report_of(run)

@@ -17,8 +17,8 @@ from evalkit.errors import UsageError
 if TYPE_CHECKING:
     from evalkit.task import TaskBase
 
-SHOWN = 3
-"""Documents shown to a person who names no --limit; --json prints all."""
+DEFAULT_DOCUMENTS = 3
+"""Documents shown without --limit; --json prints all."""
 
 
 def show(
@@ -69,13 +69,13 @@ def show(
     if tokens and model is None:
         raise UsageError("--tokens needs a tokenizer: name the model that brings it with --model.")
     options = TaskOptions(split=split, shots=shots, limit=limit, data_source=data_source, data=data, bundle=bundle)
-    made = registry.make_task(what, options)
+    shown_task = registry.make_task(what, options)
     if tokens:
-        _show_requests(made, str(model), None if as_json or limit is not None else SHOWN, as_json)
+        _show_requests(shown_task, str(model), None if as_json or limit is not None else DEFAULT_DOCUMENTS, as_json)
     elif as_json:
-        _print_lines(_prompts(made, None))
+        _print_lines(_prompts(shown_task, None))
     else:
-        _show_prompts(made, None if limit is not None else SHOWN)
+        _show_prompts(shown_task, None if limit is not None else DEFAULT_DOCUMENTS)
 
 
 def _prompts(task: TaskBase, first: int | None) -> Iterator[dict[str, Any]]:
@@ -90,7 +90,7 @@ def _print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _show_prompts(task: TaskBase, first: int | None) -> None:
-    """Prompts for eyes: a document's context once, its continuations below it, the right one marked."""
+    """Print prompts for reading: each document's context once, then its continuations with the right one marked."""
     console = stdout()
     for (doc_id, context), prompts in groupby(
         _prompts(task, first), key=lambda prompt: (prompt["doc_id"], prompt.get("context"))
@@ -112,7 +112,7 @@ def _show_prompts(task: TaskBase, first: int | None) -> None:
 
 
 def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool) -> None:
-    """Requests as an engine sees them: ids, token strings, and which of them are scored."""
+    """Print requests as an engine gets them: token ids, token strings, and which are scored."""
     from itertools import islice
 
     from evalkit.checkpoints.resolve import resolve
@@ -156,7 +156,7 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
 
 
 def _show_document(folder: Path, doc: str, task: str | None, as_json: bool) -> None:
-    """One document of a run: its prompts, and what the model made of each option."""
+    """Print one document of a run: its prompts, and the score of each option."""
     from evalkit.results.reading import load_run
 
     run = load_run(folder)
@@ -170,19 +170,19 @@ def _show_document(folder: Path, doc: str, task: str | None, as_json: bool) -> N
         some = ", ".join(str(row["native_id"] or row["index"]) for row in rows[:3])
         raise UsageError(f"{folder} has no document '{doc}' of {name}. It has {len(rows):,}: {some}, …")
     prompts = run.prompts(name)
-    asked = [
+    prompt_rows = [
         {str(key): value for key, value in line.items()}
         for line in prompts[prompts["index"] == row["index"]].sort_values("prompt").to_dict("records")
     ]
     if as_json:
-        print_json({"task": name, "row": row, "prompts": asked})
+        print_json({"task": name, "row": row, "prompts": prompt_rows})
         return
-    _print_document(row, asked)
+    _print_document(row, prompt_rows)
 
 
-def _print_document(row: Mapping[str, Any], asked: list[dict[str, Any]]) -> None:
+def _print_document(row: Mapping[str, Any], prompt_rows: list[dict[str, Any]]) -> None:
     console = stdout()
-    options = [prompt for prompt in asked if not prompt["unconditional"]]
+    options = [prompt for prompt in prompt_rows if not prompt["unconditional"]]
     if options and options[0]["context"]:
         console.print(clean(options[0]["context"], lines=True), soft_wrap=True)
     if "sums" not in row:

@@ -1,7 +1,7 @@
-"""What commands print with: two consoles, tables, and the cleaning of text that strangers wrote.
+"""Terminal output: consoles, tables, and sanitising of untrusted text.
 
-Names of models and tasks, documents and error messages may hold anything: rich markup, terminal escape sequences,
-right-to-left overrides. Nothing of that reaches the terminal unescaped.
+Names of models and tasks, documents and error messages may contain anything: rich markup, terminal escape sequences,
+right-to-left overrides. None of it reaches the terminal unescaped.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from rich.table import Table
 from rich.text import Text
 
 _BIDIRECTIONAL = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-"""Marks that reorder the line they stand in."""
+"""Control characters that reorder the text around them."""
 
-_HARMFUL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *_BIDIRECTIONAL, 0x2028, 0x2029, *range(0xD800, 0xE000)])
+_CONTROL_CHARACTERS = dict.fromkeys(
+    [*range(0x20), *range(0x7F, 0xA0), *_BIDIRECTIONAL, 0x2028, 0x2029, *range(0xD800, 0xE000)]
+)
 
 
 def clean(value: object, *, lines: bool = False) -> str:
-    r"""`value` as text in which control characters stand as escapes (``\x1b``); with `lines`, line feeds stay.
+    r"""`value` as text with control characters escaped (``\x1b``); with `lines`, line feeds are kept.
 
     >>> clean("a\x1b[31mb\nc")
     'a\\x1b[31mb\\nc'
     """
     return "".join(
-        char if ord(char) not in _HARMFUL or (lines and char == "\n") else _escaped(char) for char in str(value)
+        char if ord(char) not in _CONTROL_CHARACTERS or (lines and char == "\n") else _escaped(char)
+        for char in str(value)
     )
 
 
@@ -46,7 +49,7 @@ class _Console(Console):
 
 
 def stdout() -> Console:
-    """Results: tables and paths. Neither markup nor highlighting, and no wrapping where it is not a terminal."""
+    """The console for results: no markup or highlighting, and no wrapping unless it is a terminal."""
     console = _Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
     if not console.is_terminal:
         console = _Console(markup=False, highlight=False, emoji=False, width=max(console.width, 200))
@@ -54,34 +57,34 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """Progress, plans and warnings."""
+    """The console for progress, plans and warnings."""
     return _Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(clean(message, lines=True), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
-    """`value` as JSON on stdout (NaN as null: JSON has none)."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print `value` as JSON on stdout; NaN and infinities become null."""
+    print(json.dumps(_json_value(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     return str(value)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """A plain table on stdout; the columns named in `right` are numbers."""
+    """A plain table on stdout; the columns in `right` are right-aligned."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -91,7 +94,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, rig
 
 
 def size(count: float) -> str:
-    """Bytes for people: ``85.6 MB``.
+    """Format a number of bytes: ``85.6 MB``.
 
     >>> size(85_644_377)
     '85.6 MB'

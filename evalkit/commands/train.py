@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evalkit.train.grid import Grid, GridResult
     from evalkit.train.inspect_data import InspectedExample
 
-LISTS = ("suites", "tasks", "report_to")
+LIST_FIELDS = ("suites", "tasks", "report_to")
 
 
 def train(
@@ -83,7 +83,7 @@ def train(
     if inspect_examples is not None:
         _inspect(grid, inspect_examples, as_json)
         return
-    grid = _ask(grid)
+    grid = _ask_chat_template(grid)
     if dry_run:
         _dry_run(grid)
         return
@@ -93,20 +93,20 @@ def train(
 
 
 def given(dataset: list[str] | None, fields: dict[str, Any]) -> dict[str, Any]:
-    """What was said on the command line, as fields of a recipe; a list of several is an axis of a grid."""
-    chosen: dict[str, Any] = {}
+    """Options given on the command line, as fields of a recipe; a list of several values is an axis of a grid."""
+    options: dict[str, Any] = {}
     for key, value in fields.items():
         if value is None or value == []:
             continue
-        chosen[key] = value[0] if isinstance(value, list) and len(value) == 1 and key not in LISTS else value
+        options[key] = value[0] if isinstance(value, list) and len(value) == 1 and key not in LIST_FIELDS else value
     if dataset:
-        mixtures = [[part.strip() for part in one.split(" + ")] for one in dataset]
-        chosen["data"] = mixtures[0] if len(mixtures) == 1 else mixtures
-    return chosen
+        mixtures = [[part.strip() for part in text.split(" + ")] for text in dataset]
+        options["data"] = mixtures[0] if len(mixtures) == 1 else mixtures
+    return options
 
 
-def _ask(grid: Grid) -> Grid:
-    """Whether questions go into the chat template: asked of a person, else left out and said."""
+def _ask_chat_template(grid: Grid) -> Grid:
+    """Ask on a terminal whether questions go inside the chat template, if the recipe leaves it open."""
     cells = [cell.recipe for cell in grid.cells]
     if not any(recipe.apply_chat_template is None and (recipe.suites or recipe.tasks) for recipe in cells):
         return grid
@@ -127,18 +127,18 @@ def _ask(grid: Grid) -> Grid:
 
 
 def _run(grid: Grid, force: bool, as_json: bool) -> None:
-    from evalkit.commands.training_progress import DrawnTraining
+    from evalkit.commands.training_progress import TerminalTrainingProgress
     from evalkit.train.finetune import fine_tune_one
     from evalkit.train.grid import run_grid
 
-    progress = DrawnTraining()
+    progress = TerminalTrainingProgress()
     if len(grid.cells) == 1:
         tuned = fine_tune_one(grid.cells[0].recipe, force=force, progress=progress)
         print_json(_as_json(tuned)) if as_json else _print(tuned)
         return
-    result = run_grid(grid, lambda one: fine_tune_one(one, force=force, progress=progress), note=progress.note)
+    result = run_grid(grid, lambda recipe: fine_tune_one(recipe, force=force, progress=progress), note=progress.note)
     if as_json:
-        print_json({"done": [_as_json(one) for one in result.done.values()], "failed": result.failed})
+        print_json({"done": [_as_json(tuned) for tuned in result.done.values()], "failed": result.failed})
     else:
         _print_grid(result)
     if result.failed:
@@ -148,7 +148,7 @@ def _run(grid: Grid, force: bool, as_json: bool) -> None:
 
 
 def _print(tuned: FineTuned) -> None:
-    """Tables of before and after, the verdict, and where everything lies."""
+    """Print the before/after tables, the verdict, and the paths of the results."""
     from evalkit.reports import terminal_table
 
     console = stdout()
@@ -167,14 +167,14 @@ def _print(tuned: FineTuned) -> None:
 
 
 def _print_grid(result: GridResult) -> None:
-    """The table over seeds, what failed, and where the tables lie."""
+    """Print the table over seeds, the failures, and the paths of the tables."""
     table = result.table
     rows = []
-    by = [axis for axis in result.grid.axes if axis != "seed"]
+    group_axes = [axis for axis in result.grid.axes if axis != "seed"]
     for line in table.to_dict("records"):
         rows.append(
             [
-                *(line[axis] for axis in by),
+                *(line[axis] for axis in group_axes),
                 line["suite"],
                 line["task"],
                 line["metric"],
@@ -185,7 +185,7 @@ def _print_grid(result: GridResult) -> None:
             ]
         )
     numbers = ["n", "before", "after", "difference"]
-    print_table([*by, "suite", "task", "metric", *numbers], rows, right=numbers)
+    print_table([*group_axes, "suite", "task", "metric", *numbers], rows, right=numbers)
     for name, reason in result.failed.items():
         say(f"Failed: {name}: {reason}")
     stdout().print(clean(f"\nTables: {result.folder / 'grid.csv'}, {result.folder / 'cells.csv'}"), soft_wrap=True)
@@ -231,7 +231,7 @@ def _inspect(grid: Grid, count: int, as_json: bool) -> None:
 
 
 def _show(example: InspectedExample) -> None:
-    """One example; what is learned stands between ⟦ and ⟧, and in colour where there is some."""
+    """Print one example; learned text is between ⟦ and ⟧, and coloured on a terminal."""
     from rich.text import Text
 
     cut = f", {example.cut:,} more are cut off" if example.cut else ""
@@ -245,7 +245,7 @@ def _show(example: InspectedExample) -> None:
 
 
 def _dry_run(grid: Grid) -> None:
-    """The recipe of every run, resolved; of a single one what it will take as well."""
+    """Print the resolved recipe of every run; for a single run also its estimated resources."""
     import tempfile
 
     import yaml
@@ -275,12 +275,12 @@ def _dry_run(grid: Grid) -> None:
 
 
 def _describe(name: str) -> dict[str, Any]:
-    """Flags have both forms, since a recipe may say either."""
+    """Flags have both forms, since a recipe may set either."""
     return {"paired": True, "metavar": _metavar(name, Recipe.model_fields[name].annotation)}
 
 
 def _kind(field: FieldInfo) -> Any:
-    """Every option may be repeated: a list of values is an axis of a grid. The recipe checks the types."""
+    """Every option may be repeated: a list of values is an axis of a grid. The recipe validates types."""
     return bool | None if bool in (field.annotation, *get_args(field.annotation)) else list[str] | None
 
 

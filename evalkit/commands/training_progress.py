@@ -1,4 +1,4 @@
-"""How training is drawn on stderr: a bar with loss, rate and speed, or plain lines where stderr is no terminal."""
+"""Progress of training on stderr: a bar with loss, learning rate and speed, or plain lines if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evalkit.commands.progress import LINE_SECONDS, LONGEST_SECONDS, Drawn, duration
+from evalkit.commands.progress import LINE_SECONDS, MAX_LINE_SECONDS, TerminalProgress, duration
 from evalkit.commands.terminal import clean
 from evalkit.train.progress import Step
 
 
-class DrawnTraining(Drawn):
+class TerminalTrainingProgress(TerminalProgress):
     """An `evalkit.train.progress.TrainingProgress` on stderr."""
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class DrawnTraining(Drawn):
         self._steps: Progress | None = None
         self._line = TaskID(0)
         self._name = ""
-        self._began_training = self._said_training = 0.0
+        self._training_started = self._last_line_training = 0.0
         self._first = 0
         self._latest: Step | None = None
 
@@ -31,7 +31,7 @@ class DrawnTraining(Drawn):
 
     def begin(self, label: str, steps: int, done: int) -> None:
         self._name, self._first = label, done
-        self._began_training = self._said_training = time.monotonic()
+        self._training_started = self._last_line_training = time.monotonic()
         self._latest = None
         more = f", going on after step {done:,}" if done else ""
         super().note(f"Training {label}: {steps:,} steps{more}")
@@ -55,10 +55,10 @@ class DrawnTraining(Drawn):
             self._steps.update(self._line, completed=step.step, description=clean(facts(step)))
             return
         now = time.monotonic()
-        apart = max(LINE_SECONDS, min(LONGEST_SECONDS, (now - self._began_training) / 10))
-        if step.step == self._first + 1 or now - self._said_training >= apart:
-            self._said_training = now
-            left = (now - self._began_training) / max(step.step - self._first, 1) * (step.of - step.step)
+        interval = max(LINE_SECONDS, min(MAX_LINE_SECONDS, (now - self._training_started) / 10))
+        if step.step == self._first + 1 or now - self._last_line_training >= interval:
+            self._last_line_training = now
+            left = (now - self._training_started) / max(step.step - self._first, 1) * (step.of - step.step)
             super().note(f"Step {step.step:,} of {step.of:,}: {facts(step)}, about {duration(left)} left")
 
     def end(self) -> None:
@@ -66,12 +66,12 @@ class DrawnTraining(Drawn):
             self._steps.stop()
             self._steps = None
         if self._latest is not None:
-            took = duration(time.monotonic() - self._began_training)
+            took = duration(time.monotonic() - self._training_started)
             super().note(f"{self._name}: step {self._latest.step:,} after {took}, {facts(self._latest)}")
 
 
 def facts(step: Step) -> str:
-    """Loss, rate, speed and memory of a step, in one line."""
+    """Loss, learning rate, speed and memory of a step, in one line."""
     parts = [f"loss {step.loss:.4f}", f"rate {step.learning_rate:.2e}"]
     if step.tokens_per_second is not None:
         parts.append(f"{step.tokens_per_second:,.0f} tokens a second")

@@ -48,29 +48,29 @@ def watch(
 
       evalkit watch trained/mine --suite olmes --once
     """
-    from evalkit.commands.progress import Drawn
+    from evalkit.commands.progress import TerminalProgress
     from evalkit.commands.run import silence_bars
-    from evalkit.watch import watch as follow
+    from evalkit.watch import watch as watch_folder
 
     if not debug:
         silence_bars()
-    watched = follow(
+    watched = watch_folder(
         folder,
         once=once,
         idle=idle * 60,
         poll=poll,
-        progress=Drawn(),
+        progress=TerminalProgress(),
         **given(fields),
     )
     if as_json:
-        scored = {name: [str(run.path) for run in made] for name, made in watched.runs.items()}
+        scored = {name: [str(run.path) for run in runs] for name, runs in watched.runs.items()}
         print_json({"scored": scored, "failed": watched.failed, "waiting": watched.waiting, "reason": watched.reason})
     else:
         for runs in watched.runs.values():
             for run in runs:
                 stdout().print(clean(f"{run.model} on {run.suite}: {run.path}"), soft_wrap=True)
-        for name, why in watched.waiting.items():
-            say(f"{name} was not scored: {why}")
+        for name, reason in watched.waiting.items():
+            say(f"{name} was not scored: {reason}")
         say(f"The watch ended: {watched.reason}.")
     if watched.failed:
         raise EvalkitError(f"{len(watched.failed)} checkpoints could not be scored: {', '.join(watched.failed)}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.commands.progress import Drawn
+from evalkit.commands.progress import TerminalProgress
 from tests.made.command_line import Command, Start, fake_run
 
 
@@ -157,7 +157,7 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
     """A person at a terminal sees a bar with an ETA, and names of models cannot write escape sequences into it."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    drawn = Drawn()
+    drawn = TerminalProgress()
     drawn.start("m\x1b[2J", 100, 0)
     drawn.advance(40)
     drawn.finish()
