@@ -171,11 +171,11 @@ def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
     elif sources:
         names = sources
     else:
-        everything = {*(suite.name for suite in registry.suites), *known, *(one.partition("/")[2] for one in known)}
+        everything = {*(suite.name for suite in registry.suites), *known, *(task.partition("/")[2] for task in known)}
         raise UnknownName(
             "suite or source", name, everything - {""}, "'evalkit list suites' and 'evalkit list tasks' show all."
         )
-    tasks = [registry.make_task(one, options) for one in names]
+    tasks = [registry.make_task(task, options) for task in names]
     texts = [task for task in tasks if task.kind == "text"]
     if not texts:
         raise UsageError(f"'{name}' is made of questions: only texts have domains.")
@@ -200,14 +200,23 @@ def list_recipes(as_json: Json = False, debug: Debug = False) -> None:
     found = list(shipped_recipes())
     if as_json:
         print_json(
-            [{"name": one.name, "description": one.description, "path": str(one.path), **one.fields} for one in found]
+            [
+                {"name": recipe.name, "description": recipe.description, "path": str(recipe.path), **recipe.fields}
+                for recipe in found
+            ]
         )
         return
     print_table(
         ["recipe", "model", "data", "method", "description"],
         [
-            (one.name, one.fields["model"], _data(one.fields["data"]), one.fields["method"], one.description)
-            for one in found
+            (
+                recipe.name,
+                recipe.fields["model"],
+                _data(recipe.fields["data"]),
+                recipe.fields["method"],
+                recipe.description,
+            )
+            for recipe in found
         ],
     )
 
@@ -273,36 +282,43 @@ def list_checkpoints(
     missing = {gap.after: gap for gap in find_gaps(found)}
     if revisions:
         for glob in revisions:
-            if not any(fnmatchcase(one.name, glob) for one in found):
-                raise UnknownName("revision", glob, [one.name for one in found], f"{model} has {len(found)}.")
-        found = [one for one in found if any(fnmatchcase(one.name, glob) for glob in revisions)]
+            if not any(fnmatchcase(revision.name, glob) for revision in found):
+                raise UnknownName("revision", glob, [revision.name for revision in found], f"{model} has {len(found)}.")
+        found = [revision for revision in found if any(fnmatchcase(revision.name, glob) for glob in revisions)]
     selection = Selection(every, max_points, stage)
-    chosen = {one.name for one in select_revisions(found, selection)}
+    chosen = {revision.name for revision in select_revisions(found, selection)}
     if as_json:
         print_json(
             [
                 {
-                    "revision": one.name,
-                    "step": one.step,
-                    "tokens": one.tokens,
-                    "tokens_derived": one.tokens_derived,
-                    "stage": one.stage,
-                    "ingredient": one.ingredient,
-                    "chosen": one.name in chosen,
-                    "missing_before": missing[one.name].missing if one.name in missing else 0,
+                    "revision": revision.name,
+                    "step": revision.step,
+                    "tokens": revision.tokens,
+                    "tokens_derived": revision.tokens_derived,
+                    "stage": revision.stage,
+                    "ingredient": revision.ingredient,
+                    "chosen": revision.name in chosen,
+                    "missing_before": missing[revision.name].missing if revision.name in missing else 0,
                 }
-                for one in found
+                for revision in found
             ]
         )
         return
-    has_stages = any(one.stage is not None for one in found)
+    has_stages = any(revision.stage is not None for revision in found)
     rows = []
-    for one in found:
-        tokens = _count(one.tokens) + (" (derived)" if one.tokens_derived else "")
-        gap_note = f"{missing[one.name].missing} missing before" if one.name in missing else ""
-        mark = ["yes" if one.name in chosen else ""] if selection.is_active else []
+    for revision in found:
+        tokens = _count(revision.tokens) + (" (derived)" if revision.tokens_derived else "")
+        gap_note = f"{missing[revision.name].missing} missing before" if revision.name in missing else ""
+        mark = ["yes" if revision.name in chosen else ""] if selection.is_active else []
         rows.append(
-            (f"{model}@{one.name}", *([_stage(one)] if has_stages else []), _count(one.step), tokens, gap_note, *mark)
+            (
+                f"{model}@{revision.name}",
+                *([_stage(revision)] if has_stages else []),
+                _count(revision.step),
+                tokens,
+                gap_note,
+                *mark,
+            )
         )
     columns = [
         "checkpoint",
@@ -322,10 +338,10 @@ def list_checkpoints(
         )
 
 
-def _stage(one: Revision) -> str:
-    if one.stage is None:
+def _stage(revision: Revision) -> str:
+    if revision.stage is None:
         return ""
-    return str(one.stage) + (f", ingredient {one.ingredient}" if one.ingredient is not None else "")
+    return str(revision.stage) + (f", ingredient {revision.ingredient}" if revision.ingredient is not None else "")
 
 
 def _count(value: int | None) -> str:

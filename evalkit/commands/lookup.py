@@ -21,17 +21,17 @@ def find_run(name: str, output: Path, suite: str | None) -> Run:
         return load_run(path)
     model, _, revision = name.rpartition("@") if "@" in name else (name, "", "")
     folders = {folder.name: folder for folder in _revisions(model, name, output, suite)}
-    wanted = safe_name(revision) if revision else "main" if "main" in folders else ""
-    if not wanted and len(folders) == 1:
-        (wanted,) = folders
-    if not wanted:
-        wanted = _default_of(model, folders)
-    if wanted not in folders:
+    selected = safe_name(revision) if revision else "main" if "main" in folders else ""
+    if not selected and len(folders) == 1:
+        (selected,) = folders
+    if not selected:
+        selected = _default_of(model, folders)
+    if selected not in folders:
         shown = ", ".join(folders)
-        if wanted:
+        if selected:
             raise UnknownName("run of the revision", revision, folders, f"{model} has runs of {shown}.")
         raise UsageError(f"{model} has runs of several revisions: write {model}@REVISION, with one of {shown}.")
-    return load_run(folders[wanted])
+    return load_run(folders[selected])
 
 
 def _default_of(model: str, folders: Mapping[str, Path]) -> str:
@@ -66,20 +66,20 @@ def _revisions(model: str, name: str, output: Path, suite: str | None) -> list[P
         raise UnknownName(
             "run", name, known, f"Give a run's folder, or a model that has runs in {output} (--output names another)."
         )
-    there = sorted(child.name for child in folder.iterdir() if any(child.glob("*/run.json")))
-    if suite is None and len(there) == 1:
-        suite = there[0]
+    suites = sorted(child.name for child in folder.iterdir() if any(child.glob("*/run.json")))
+    if suite is None and len(suites) == 1:
+        suite = suites[0]
     if suite is None:
         raise UsageError(
-            f"{model} has runs of several suites: choose with --suite, one of {', '.join(there) or 'none'}."
+            f"{model} has runs of several suites: choose with --suite, one of {', '.join(suites) or 'none'}."
         )
-    wanted = suite if suite in there else safe_name(suite)
-    varied = [one for one in there if one.partition("~")[0] == wanted]
-    if wanted not in there and len(varied) == 1:
-        wanted = varied[0]
-    if wanted not in there:
-        if varied:
-            raise UsageError(f"{model} has several runs of {suite}: choose with --suite, one of {', '.join(varied)}.")
-        raise UnknownName("suite", suite, there, f"{model} has runs of {', '.join(there)}.")
-    found = [file.parent for file in (folder / wanted).glob("*/run.json")]
+    selected = suite if suite in suites else safe_name(suite)
+    variants = [name for name in suites if name.partition("~")[0] == selected]
+    if selected not in suites and len(variants) == 1:
+        selected = variants[0]
+    if selected not in suites:
+        if variants:
+            raise UsageError(f"{model} has several runs of {suite}: choose with --suite, one of {', '.join(variants)}.")
+        raise UnknownName("suite", suite, suites, f"{model} has runs of {', '.join(suites)}.")
+    found = [file.parent for file in (folder / selected).glob("*/run.json")]
     return sorted(found, key=lambda run: parse_revision(run.name).order)
