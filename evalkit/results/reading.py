@@ -19,6 +19,7 @@ from evalkit.registry import parse_task_name
 from evalkit.results.layout import SCHEMA_VERSION
 from evalkit.results.notebook import run_html, runs_html
 from evalkit.system.processes import is_gone
+from evalkit.system.signs import visible
 from evalkit.task import Row
 
 if TYPE_CHECKING:
@@ -103,11 +104,8 @@ class Run:
         """The stored prompts of a task: all of a choice task, a sample of a text task."""
         from evalkit.results.tables import read_table
 
-        name = self._name(task)
-        return cast(
-            "pd.DataFrame",
-            read_table(self.output / "prompts" / f"{self.info['tasks'][name]['protocol_hash']}.parquet").to_pandas(),
-        )
+        file = self._inside(self.output / "prompts", self.info["tasks"][self._name(task)]["protocol_hash"])
+        return cast("pd.DataFrame", read_table(file).to_pandas())
 
     def _name(self, task: str) -> str:
         if task in self.info["tasks"]:
@@ -120,7 +118,18 @@ class Run:
 
     def documents_file(self, task: str) -> Path:
         """Where the rows of a task stand (whether or not they are there yet)."""
-        return self.path / "documents" / f"{self.info['tasks'][self._name(task)]['file_name']}.parquet"
+        return self._inside(self.path / "documents", self.info["tasks"][self._name(task)]["file_name"])
+
+    def _inside(self, folder: Path, name: Any) -> Path:
+        """The Parquet file of a name that stands in ``run.json``. Raises `EvalkitError` for one outside of `folder`."""
+        file = folder / f"{name}.parquet"
+        if Path(file.name) != Path(f"{name}.parquet") or not file.resolve().is_relative_to(
+            folder.parent.resolve() / folder.name
+        ):
+            raise EvalkitError(
+                f"{self.path / 'run.json'} names a file outside of {folder} ({visible(str(name))}), which is not opened."
+            )
+        return file
 
 
 class Runs(list[Run]):

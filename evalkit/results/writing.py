@@ -43,6 +43,13 @@ def write_training(folder: Path, training: Mapping[str, Any]) -> None:
     write_json(folder / "training.json", jsonable(training))
 
 
+def replace_link(folder: Path) -> None:
+    """Remove a symbolic link that stands in place of a folder: what is behind it belongs to somebody else."""
+    if folder.is_symlink():
+        with writing(folder.parent):
+            folder.unlink()
+
+
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold a run folder while its files are changed together, where the file system can lock; else go on without.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,9 @@ from evalkit.system import environment
 from evalkit.system.files import sweep, writing
 from evalkit.system.processes import this_process
 from evalkit.task import Row, TaskName
+
+OF_THE_SCORING = ("timings", "command", "versions", "hardware", "process")
+"""Keys of ``run.json`` that tell of the run that scored."""
 
 
 def build_run_info(
@@ -147,25 +151,50 @@ def _paloma_guidelines(
 
 
 def prepare_folder(folder: Path, info: dict[str, Any], *, accumulates: bool) -> None:
-    """Prepare a folder that may hold an earlier run.
+    """Prepare a folder that may hold an earlier run, which stays whole until this one is finished.
 
-    Metrics of other weights or protocols must not be combined with this run's ``run.json``, so they are removed. If the
-    folder `accumulates` tasks (``--task`` runs), finished tasks of the same identity stay, listed as ``done_tasks``.
+    If the folder `accumulates` tasks (``--task`` runs) and holds an unfinished run, tasks that an even earlier one finished
+    with the same identity stay, listed as ``done_tasks``.
     """
     sweep(folder)
-    previous = _previous_info(folder)
-    if previous is None:
+    previous = previous_info(folder)
+    if previous is None or previous["status"] == "done":
         return
-    same_identity = previous.get("identity_hash") == info["identity_hash"]
-    finished_tasks = previous["tasks"] if previous["status"] == "done" else previous.get("done_tasks", {})
-    if same_identity and accumulates:
-        info["done_tasks"] = finished_tasks
-    elif not same_identity or {name: task_info["protocol_hash"] for name, task_info in finished_tasks.items()} != {
-        name: task_info["protocol_hash"] for name, task_info in info["tasks"].items()
-    }:
-        with writing(folder):
-            (folder / "metrics.json").unlink(missing_ok=True)
-            for file in (folder / "documents").glob("*.parquet"):
+    if accumulates and previous.get("identity_hash") == info["identity_hash"]:
+        info["done_tasks"] = previous.get("done_tasks", {})
+
+
+def refuse_newer(folder: Path) -> None:
+    """Raise `EvalkitError` for a folder whose run a newer version of evalkit wrote: it would be replaced."""
+    try:
+        version = json.loads((folder / "run.json").read_text(encoding="utf-8"))["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise EvalkitError(
+            f"{folder} holds a run of a newer evalkit (schema {version}; this one writes {SCHEMA_VERSION}), which is not replaced. "
+            "Update evalkit, or choose another --output."
+        )
+
+
+def keep_scored_facts(info: dict[str, Any], previous: Mapping[str, Any] | None) -> None:
+    """A run that scored nothing keeps when, how fast and on what the same scores were made.
+
+    `previous`: the ``run.json`` in the folder. Nothing is kept of other weights, another engine or other questions.
+    """
+    if previous is None or previous["status"] != "done" or previous.get("identity_hash") != info["identity_hash"]:
+        return
+    earlier = {name: task_info.get("protocol_hash") for name, task_info in previous["tasks"].items()}
+    if all(earlier.get(name) == task_info["protocol_hash"] for name, task_info in info["tasks"].items()):
+        info.update({key: previous[key] for key in OF_THE_SCORING if key in previous})
+
+
+def remove_stale_documents(folder: Path, info: Mapping[str, Any]) -> None:
+    """Remove the rows of tasks that the run in this folder no longer has."""
+    names = {f"{task_info['file_name']}.parquet" for task_info in info["tasks"].values()}
+    with writing(folder):
+        for file in (folder / "documents").glob("*.parquet"):
+            if file.name not in names:
                 file.unlink(missing_ok=True)
 
 
@@ -174,7 +203,7 @@ def keep_earlier_tasks(folder: Path, info: dict[str, Any]) -> list[Metric]:
 
     Adds them to ``info["tasks"]`` and returns their metrics.
     """
-    previous = _previous_info(folder)
+    previous = previous_info(folder)
     if previous is None or previous.get("identity_hash") != info["identity_hash"]:
         return []
     finished_tasks = previous["tasks"] if previous["status"] == "done" else previous.get("done_tasks", {})
@@ -202,7 +231,7 @@ def _full_task_name(record: Mapping[str, Any]) -> str:
     return str(TaskName(record["task"], record.get("form", ""), record.get("regime", "")))
 
 
-def _previous_info(folder: Path) -> dict[str, Any] | None:
+def previous_info(folder: Path) -> dict[str, Any] | None:
     """The ``run.json`` already in a folder; None if it is missing or unreadable."""
     try:
         return load_run(folder).info

@@ -21,12 +21,22 @@ from evalkit.results.layout import display_suite_name, run_folder, task_file
 from evalkit.results.reading import Run, load_run
 from evalkit.results.recompute import suite_metrics, task_metrics
 from evalkit.results.tables import write_rows
-from evalkit.results.writing import folder_lock, write_info, write_metrics
+from evalkit.results.writing import folder_lock, replace_link, write_info, write_metrics
 from evalkit.scoring import speed
 from evalkit.scoring.journal import BadScore, Journal
 from evalkit.scoring.plan import ScoringPlan, Segment
 from evalkit.scoring.rows import ScoreReader, TokenStrings
-from evalkit.scoring.run_info import build_run_info, iso_time, keep_earlier_tasks, prepare_folder, warn_if_truncated
+from evalkit.scoring.run_info import (
+    build_run_info,
+    iso_time,
+    keep_earlier_tasks,
+    keep_scored_facts,
+    prepare_folder,
+    previous_info,
+    refuse_newer,
+    remove_stale_documents,
+    warn_if_truncated,
+)
 from evalkit.scoring.settings import TASKS_SUITE, Group, RunSettings
 from evalkit.task import Row
 
@@ -136,6 +146,8 @@ class _CheckpointScorer:
         self.progress.plan(self.checkpoint.name, {**self._counts_info(), "expected_seconds": self._estimate_seconds()})
         if self.settings.options.dry_run:
             return self._runs("planned")
+        for folder in self.folders:
+            refuse_newer(folder)
         try:
             for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
                 prepare_folder(folder, info, accumulates=group.suite == TASKS_SUITE)
@@ -292,6 +304,8 @@ class _CheckpointScorer:
         for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
             metrics: list[Metric] = []
             with folder_lock(folder):
+                refuse_newer(folder)
+                replace_link(folder / "documents")
                 for index in group.task_indices:
                     planned = self.plan.tasks[index]
                     task_rows = rows[id(planned)]
@@ -306,7 +320,11 @@ class _CheckpointScorer:
                 write_metrics(folder, metrics)
                 info.pop("done_tasks", None)
                 info["warnings"] += [note for note in self.engine.notes if note not in info["warnings"]]
-                write_info(folder, {**info, **self._changing_info("done")})
+                final = {**info, **self._changing_info("done")}
+                if self.counts.scored == 0:
+                    keep_scored_facts(final, previous_info(folder))
+                write_info(folder, final)
+                remove_stale_documents(folder, final)
 
     def _runs(self, status: str) -> list[Run]:
         if status == "planned":
@@ -318,7 +336,10 @@ class _CheckpointScorer:
 
     def _write(self, status: str) -> None:
         for folder, info in zip(self.folders, self.infos, strict=True):
-            write_info(folder, {**info, **self._changing_info(status)})
+            with folder_lock(folder):
+                previous = previous_info(folder)
+                if previous is None or previous["status"] != "done":  # a finished run stays until the next is finished
+                    write_info(folder, {**info, **self._changing_info(status)})
         self._info_written_at = time.monotonic()
 
     def _record_failure(self, status: str, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from evalkit.engines.fake import FakeEngine
 from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.records import Checkpoint
 from evalkit.results.layout import run_folder, safe_name
-from evalkit.results.reading import Run, find_runs, load_run
+from evalkit.results.reading import Run, find_runs, load_run, read_metrics
 from evalkit.results.recompute import options_from_json, options_to_json
 from evalkit.results.tables import jsonable, read_rows, write_rows
 from evalkit.system.files import TEMPORARY, replacing
@@ -135,13 +136,70 @@ def test_damaged_files_are_named(run: Run) -> None:
         load_run(run.path)
 
 
-def test_other_weights_leave_no_old_metrics(run: Run, checkpoint: Path) -> None:
-    """Metrics of former weights never stand beside the run.json of new ones, even where the new run fails."""
+def test_a_finished_run_stays_whole_until_the_next_is_finished(run: Run, checkpoint: Path) -> None:
+    """Metrics of former weights never stand beside the run.json of new ones: a run that fails leaves the old one as it was."""
+    before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file() and file.name != ".lock"}
     make_checkpoint(checkpoint, seed=9)
     with pytest.raises(EvalkitError):
         evalkit.run("tiny", suite="test_both", engine="fake", report=False, engine_args={"fits": "3"})
-    assert load_run(run.path).status == "failed"
-    assert not (run.path / "metrics.json").exists()
+    assert {file: file.read_bytes() for file in before} == before
+    (again,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False)
+    assert again.path == run.path
+    assert again.info["checkpoint"]["fingerprint"] != run.info["checkpoint"]["fingerprint"]
+    assert read_metrics(run.path) != json.loads(before[run.path / "metrics.json"])
+
+
+def test_a_repetition_that_scores_nothing_keeps_when_it_was_scored(run: Run) -> None:
+    """Times, machine and command are those of the run that scored; the counts tell of the repetition."""
+    (again,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False, command="evalkit run again")
+    assert again.info["counts"]["batches_scored"] == 0
+    for key in ("timings", "command", "hardware", "versions", "process"):
+        assert again.info[key] == run.info[key]
+
+
+def test_rows_of_tasks_that_are_gone_go_with_the_next_finished_run(run: Run) -> None:
+    """Nothing in ``documents`` belongs to no task of run.json."""
+    (run.path / "documents" / "gone.parquet").write_bytes((run.documents_file("test_sums")).read_bytes())
+    evalkit.run("tiny", suite="test_both", engine="fake", report=False)
+    assert sorted(file.stem for file in (run.path / "documents").iterdir()) == ["test_sums", "test_texts"]
+
+
+def test_runs_of_a_newer_evalkit_are_not_replaced(run: Run) -> None:
+    """The command says so and how to go on; every file stays as it was, for ``evalkit metrics`` too."""
+    file = run.path / "run.json"
+    file.write_text(json.dumps({**run.info, "schema_version": 99}))
+    with pytest.raises(EvalkitError, match=r"newer evalkit.*--output"):
+        evalkit.run("tiny", suite="test_both", engine="fake", report=False)
+    with pytest.raises(EvalkitError, match="newer evalkit"):
+        evalkit.recompute_metrics(run.path)
+    assert json.loads(file.read_text())["schema_version"] == 99
+
+
+@pytest.mark.parametrize("name", ["../run", "/etc/passwd", "a/../../run"])
+def test_names_in_run_json_stay_in_the_folder(run: Run, name: str) -> None:
+    """Of documents and of prompts: whoever passes a run on cannot have other files read."""
+    for key in ("file_name", "protocol_hash"):
+        info = json.loads((run.path / "run.json").read_text())
+        info["tasks"]["test_sums"][key] = name
+        reader = Run(run.path, info)
+        with pytest.raises(EvalkitError, match="outside of"):
+            reader.documents("test_sums") if key == "file_name" else reader.prompts("test_sums")
+
+
+def test_a_link_in_a_run_folder_is_not_followed(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    """Neither read, nor written through: another folder's files stay as they are."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "test_sums.parquet").write_text("precious")
+    shutil.rmtree(run.path / "documents")
+    (run.path / "documents").symlink_to(mine)
+    with pytest.raises(EvalkitError, match="outside of"):
+        run.rows("test_sums")
+    make_checkpoint(checkpoint, seed=9)
+    (again,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False)
+    assert len(again.rows("test_sums")) == 40
+    assert [file.name for file in mine.iterdir()] == ["test_sums.parquet"]
+    assert (mine / "test_sums.parquet").read_text() == "precious"
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
