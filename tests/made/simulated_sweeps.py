@@ -77,6 +77,10 @@ QUESTIONS = (
 )  # fmt: skip
 
 
+SMALL = (Question("arc_easy", 120, 0.9), Question("hellaswag", 80, 0.3), Question("boolq", 60, 0.5, 2))
+"""Enough for every drawing and table."""
+
+
 @dataclass(frozen=True, slots=True)
 class Simulated:
     """A checkpoint to simulate."""

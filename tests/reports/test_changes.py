@@ -25,25 +25,11 @@ from tests.made import report_runs as runs
 from tests.made import simulated_sweeps as simulated
 from tests.made.pages import Page
 
-SMALL = tuple(simulated.Question(q.name, 80, q.ease, q.options) for q in simulated.QUESTIONS[:3])
 
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Six checkpoints; in the last two one domain of eight becomes worse."""
-    output = tmp_path_factory.mktemp("sweep")
-    return [
-        simulated.write(
-            output, one, questions=SMALL, domains=simulated.few_domains(), shift={("forums", "chess"): 0.4 * max(0, i - 3)}
-        )
-        for i, one in enumerate(simulated.sweep(6))
-    ]  # fmt: skip
-
-
-def test_the_planted_regression_is_named_first(sweep: list[Path]) -> None:
+def test_the_planted_regression_is_named_first(sweep: list[Path], tmp_path: Path) -> None:
     """Verdict, forest table and heat table agree with `evalkit.comparison.compare` about the one domain that fell."""
     comparison = compare_runs(sweep[-2:])
-    page = Page(write_report(sweep[-2:], sweep[0].parent / "pair.html"))
+    page = Page(write_report(sweep[-2:], tmp_path / "pair.html"))
     for sentence in comparison.verdict():
         assert sentence in page.text
     assert "Largest losses: forums/chess +0.3" in page.text
@@ -100,28 +86,29 @@ def test_largest_changes_stand_for_many_domains() -> None:
     assert made.short == ("a", "b")
 
 
-def test_stories_are_told_by_what_the_runs_are(sweep: list[Path], tmp_path: Path) -> None:
+def test_stories_are_told_by_what_the_runs_are(stories: dict[str, list[Path]]) -> None:
     """Two are a pair in the order given, three of a model a sweep in the order of training, others models, one tuned."""
+    sweep = stories["sweep"]
     pair = load_report([sweep[3], sweep[1]])
     assert tell(pair.runs).kind == "pair"
     assert [run.path for run in pair.runs] == [sweep[3], sweep[1]]
     shuffled = load_report([sweep[4], sweep[0], sweep[2]])
     assert [run.path for run in shuffled.runs] == [sweep[0], sweep[2], sweep[4]]
     assert tell(shuffled.runs).pairs == ((1, 2), (0, 2))
-    base = simulated.write(tmp_path, simulated.Simulated(tokens=10**12), questions=SMALL)
-    tuned = simulated.write(tmp_path, simulated.Simulated("olmo-sim-sft", training=simulated.TRAINING), questions=SMALL)
+    base, tuned = stories["tuned"]
     story = tell(load_report([tuned, base]).runs)
     assert (story.kind, story.pairs) == ("tuned", ((1, 0),))
-    other = simulated.write(tmp_path, simulated.Simulated("other"), questions=SMALL)
-    third = simulated.write(tmp_path, simulated.Simulated("third"), questions=SMALL)
-    assert tell(load_report([base, other, third]).runs).kind == "models"
+    assert tell(load_report([base, *stories["models"][:2]]).runs).kind == "models"
 
 
 def test_a_tuned_checkpoint_stands_after_a_break(sweep: list[Path], tmp_path: Path) -> None:
     """It has no place among tokens seen, and is joined to its base by a dashed line alone."""
     about = {**simulated.TRAINING, "base": {"name": load_report([sweep[-1]]).runs[0].label}}
     tuned = simulated.write(
-        tmp_path, simulated.Simulated("tuned", training=about), questions=SMALL, domains=simulated.few_domains()
+        tmp_path,
+        simulated.Simulated("tuned", training=about),
+        questions=simulated.SMALL,
+        domains=simulated.few_domains(),
     )
     points, axis = points_of(load_report([*sweep, tuned]))
     assert axis == "tokens seen"
@@ -216,9 +203,9 @@ def test_every_figure_is_valid_and_can_be_exported(sweep: list[Path], tmp_path: 
 
 def test_the_tuning_section_shows_what_is_written(tmp_path: Path) -> None:
     """Data, template to the letter, settings, contamination, loss, before and after; a damaged file is said."""
-    base = simulated.write(tmp_path, simulated.Simulated(tokens=10**12), questions=SMALL)
+    base = simulated.write(tmp_path, simulated.Simulated(tokens=10**12), questions=simulated.SMALL)
     about = {**simulated.TRAINING, "template": "<|user|>{{ message }}<script>"}
-    tuned = simulated.write(tmp_path, simulated.Simulated("sft", skill=1.4, training=about), questions=SMALL)
+    tuned = simulated.write(tmp_path, simulated.Simulated("sft", skill=1.4, training=about), questions=simulated.SMALL)
     page = Page(write_report([base, tuned], tmp_path / "report.html"))
     assert "<|user|>{{ message }}<script>" in page.pieces["pre"]
     assert "invented_chat 12,000 11,620 380 4,210,000" in page.rows()
@@ -236,7 +223,7 @@ def test_a_checkpoint_on_two_suites_is_one_checkpoint(tmp_path: Path) -> None:
     from evalkit.reports.page import title
 
     folders = [
-        simulated.write(tmp_path / suite, one, domains=simulated.few_domains(), documents=2, kept=0, suite=suite)
+        simulated.write(tmp_path / suite, one, questions=simulated.SMALL[2:], suite=suite)
         for one in simulated.sweep(3)
         for suite in ("first", "second")
     ]

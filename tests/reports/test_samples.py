@@ -19,18 +19,11 @@ from evalkit.results.reading import load_run
 from tests.made import simulated_sweeps as simulated
 from tests.made.browser import Reader
 
-QUESTIONS = (simulated.Question("arc_easy", 120, 0.9), simulated.Question("boolq", 60, 0.5, 2))
-
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two checkpoints on two tasks of questions and two sources of texts."""
-    output = tmp_path_factory.mktemp("pair")
-    early, late = simulated.sweep(6)[2], simulated.sweep(6)[5]
-    return [
-        simulated.write(output, one, questions=QUESTIONS, domains=simulated.few_domains(), documents=5)
-        for one in (early, late)
-    ]
+def pair(stories: dict[str, list[Path]]) -> list[Path]:
+    """Two checkpoints of the sweep."""
+    return [stories["sweep"][2], stories["sweep"][5]]
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +184,7 @@ def test_hostile_documents_are_text(browser: Any, tmp_path: Path) -> None:
     from evalkit.records import Document, Prompt
     from evalkit.results.tables import PromptFile, write_rows
 
-    run = simulated.write(tmp_path, simulated.Simulated(), questions=QUESTIONS[1:])
+    run = simulated.write(tmp_path, simulated.Simulated(), questions=simulated.SMALL[2:])
     name = "boolq:rc::olmes"
     rows = load_run(run).rows(name)
     info = json.loads((run / "run.json").read_text())
