@@ -174,9 +174,9 @@ class _Sweep:
 def _check_samples(samples: str | None) -> None:
     """Reject invalid values now and not when the report is written, after all the scoring."""
     if samples is not None:
-        from evalkit.reports.samples import wanted
+        from evalkit.reports.samples import parse_sample_count
 
-        wanted(samples, 1)
+        parse_sample_count(samples, 1)
 
 
 def write_sweep_reports(runs: Sequence[Run], options: RunOptions, progress: Progress) -> None:

@@ -51,7 +51,7 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """A word, so that it is never told by colour or shape alone."""
+        """The result as a word, so that it never depends on colour or shape alone."""
         if not self.resolved:
             return "unresolved"
         return "better" if self.better > 0 else "worse"
@@ -76,7 +76,7 @@ class Changes:
 
     @property
     def abridged(self) -> bool:
-        """Whether there are more domains than stand in the first table."""
+        """Whether there are more domains than the first table shows."""
         return len(self.domains) > 3 * NAMED
 
     @property
@@ -86,7 +86,7 @@ class Changes:
         return (a, b) if model_a == model_b and a and b else self.labels
 
     def groups(self) -> list[tuple[str, str, list[Change]]]:
-        """Anchor, title and lines of each table: one unit each, since they share an axis."""
+        """Anchor, title and rows of each table; one table per unit, since its rows share an axis."""
         found = [
             ("changes-questions", "Questions, points of accuracy", [c for c in self.tasks if c.unit == "percent"]),
             ("changes-texts", "Texts, bits per byte", [c for c in self.tasks if c.unit == "bits"]),
@@ -103,7 +103,7 @@ class Changes:
 
 
 def compare(report: Report, story: Story) -> list[Changes]:
-    """One a pair of the story. What cannot be compared says why in its place; nothing is left out in silence."""
+    """One per pair. What cannot be compared is listed with the reason."""
     return [_compare(report, a, b) for a, b in story.pairs]
 
 
@@ -164,7 +164,7 @@ def _float(value: Any) -> float:
 
 
 def columns(a: str, b: str) -> list[Column]:
-    """The heads of a table of changes."""
+    """Column headers of a table of changes."""
     return [
         Column("What"),
         Column(a, "number", "down", note="A"),
@@ -199,8 +199,8 @@ def signed(value: float, unit: Unit) -> str:
     return text if zero else ("−" if value < 0 else "+") + text
 
 
-def reach(changes: Iterable[Change]) -> float:
-    """The axis of one table: the largest end of an interval, so that zero stands in the middle."""
+def axis_limit(changes: Iterable[Change]) -> float:
+    """Half the width of a table's axis: the largest absolute end of an interval, so that zero is in the middle."""
     ends = [
         abs(end) for change in changes for end in (change.low, change.high, change.difference) if math.isfinite(end)
     ]
@@ -237,10 +237,10 @@ def difference_bar(change: Change, limit: float) -> Markup:
     ).format(kind, label, WIDTH, HEIGHT, WIDTH, HEIGHT, Markup("").join(marks))
 
 
-def p_text(p: float) -> str:
+def format_p(p: float) -> str:
     """A p value in short.
 
-    >>> p_text(0.00001), p_text(0.0312), p_text(float("nan"))
+    >>> format_p(0.00001), format_p(0.0312), format_p(float("nan"))
     ('< .0001', '.031', '—')
     """
     if not math.isfinite(p):
@@ -249,5 +249,5 @@ def p_text(p: float) -> str:
 
 
 def sentences(changes: Sequence[Changes]) -> list[tuple[str, ...]]:
-    """The verdicts, a group a pair: the first pair's in full, of the others what they come to."""
+    """The verdicts, one group per pair: the first in full, the others in summary."""
     return [change.verdict if i == 0 else change.verdict[:1] for i, change in enumerate(changes) if change.verdict]

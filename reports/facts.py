@@ -80,7 +80,7 @@ def environment(run: RunView) -> dict[str, str]:
 
 
 def table(runs: Sequence[RunView], facts: Callable[[RunView], dict[str, str]]) -> list[tuple[str, list[str]]]:
-    """Facts as rows, a column a run; rows that are empty everywhere are left out."""
+    """Facts as rows with one column per run; rows that are empty everywhere are left out."""
     columns: list[dict[str, str]] = [facts(run) for run in runs]
     names = dict.fromkeys(name for column in columns for name in column)
     rows = [(name, [column.get(name, "") for column in columns]) for name in names]
@@ -94,7 +94,7 @@ def _short(value: Any) -> str:
 
 
 def grouped(runs: Sequence[RunView], what: Callable[[RunView], Any]) -> list[tuple[RunView, str]]:
-    """Runs of which `what` is the same, once: the first of them, and the names of all. Nothing of runs that have none."""
+    """Groups of runs for which `what` gives the same value: the first run and the names of all. Runs without a value are left out."""
     found: dict[str, list[RunView]] = {}
     for run in runs:
         value = what(run)
@@ -110,12 +110,12 @@ def _names(labels: Sequence[str], all_runs: int) -> str:
 
 
 def split(rows: Sequence[tuple[str, list[str]]]) -> tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]]:
-    """What is the same in every run, and what is not."""
+    """The rows that are equal in all runs, and those that are not."""
     return [row for row in rows if len(set(row[1])) == 1], [row for row in rows if len(set(row[1])) > 1]
 
 
 def commands(runs: Sequence[RunView]) -> list[tuple[str, str]]:
-    """Each command once, with the runs that it made."""
+    """Each distinct command with the runs it produced."""
     found: dict[str, list[str]] = {}
     for run in runs:
         command = run.info.get("command")

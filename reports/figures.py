@@ -12,7 +12,7 @@ from evalkit.reports.charts import forest, theme
 from evalkit.reports.charts.curves import MOST_PANELS, curve_charts
 from evalkit.reports.charts.loss import loss_chart, loss_points
 from evalkit.reports.charts.pareto import pareto_chart, placed_scores
-from evalkit.reports.story import tell, training
+from evalkit.reports.story import kind_of, training_info
 from evalkit.reports.view import Report, load_report
 from evalkit.system.files import write_bytes
 
@@ -49,7 +49,7 @@ def write_figures(run_paths: Sequence[Path | str], folder: Path, formats: Sequen
 
 def figures(report: Report) -> Iterator[tuple[str, Any]]:
     """Name and Altair chart of each figure that the report has something for."""
-    story = tell(report.runs)
+    story = kind_of(report.runs)
     for unit, lines in report.primary.items():
         if unit in ("percent", "bits"):
             yield f"scores-{'questions' if unit == 'percent' else 'texts'}", forest.scores_chart(report, lines, "")
@@ -64,8 +64,8 @@ def figures(report: Report) -> Iterator[tuple[str, Any]]:
     if story.kind == "models":
         for number, (title, _, points, _) in enumerate(placed_scores(report), start=1):
             yield f"pareto-{number}", pareto_chart(points, title)
-    for number, run in enumerate((run for run in report.runs if training(run)), start=1):
-        steps = loss_points(training(run))
+    for number, run in enumerate((run for run in report.runs if training_info(run)), start=1):
+        steps = loss_points(training_info(run))
         if len(steps) > 1:
             yield f"training-loss-{number}", loss_chart(steps)
 

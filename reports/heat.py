@@ -1,4 +1,4 @@
-"""Domains by checkpoints: each cell coloured by its difference from a reference checkpoint, a sparkline a domain.
+"""Domains by checkpoints: each cell coloured by its difference from a reference checkpoint, one sparkline per domain.
 
 Hundreds of rows by tens of columns are plain table cells with a class each: small, sortable, and readable without colour.
 """
@@ -12,45 +12,45 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from evalkit.reports.changes import Change, Changes, difference_text
+from evalkit.reports.inline_svg import sparkline_of
 from evalkit.reports.scores import column_title, wide_columns
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
-from evalkit.reports.view import Line, Report
-from evalkit.reports.whisker import spark
+from evalkit.reports.view import MetricRow, Report
 from evalkit.reports.words import MISSING, visible
 
 STEPS = (0.1, 0.3, 0.55, 0.8)
 """Ends of the shades, as shares of the full shade's difference; less than the first has no colour."""
 QUANTILE = 0.95
-"""Of all differences: the one of the full shade, so that one broken domain does not pale the rest."""
+"""Quantile of the absolute differences that gets the full shade, so that one broken domain does not wash out the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeatSource:
-    """A source that opens to its domains."""
+    """A source, expandable to its domains."""
 
     task: str
     name: str
     count: int
     limited: bool
     summary: str
-    """What its macro did."""
+    """Change of its macro average."""
     rows: Markup
-    """The body's rows: with forty checkpoints too many for a template's loop."""
+    """Table rows as HTML; a template loop would be too slow for forty checkpoints."""
     open: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """All sources, and what is worth naming among their domains."""
+    """All sources, and the notable domains among them."""
 
     sources: tuple[HeatSource, ...]
     columns: tuple[Column, ...]
     thinned: bool
-    """Whether only some of the checkpoints are columns (the sparklines have all)."""
+    """Whether only some checkpoints are shown as columns (sparklines always include all)."""
     reference: str
     full: float
-    """Bits per byte of difference that have the full shade."""
+    """Difference in bits per byte that gets the full shade."""
     gains: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     turning: tuple[tuple[str, str], ...] = ()
@@ -60,7 +60,7 @@ class Heat:
 def heat(
     report: Report, story: Story, changes: Sequence[Changes], turning: Mapping[tuple[str, str, str], str]
 ) -> Heat | None:
-    """The page's heat tables; None for one run, or where there are no domains."""
+    """The page's heat tables; None for a single run or without domains."""
     if len(report.runs) < 2 or not report.sources:
         return None
     reference, trend = story.reference, story.kind == "sweep"
@@ -112,7 +112,7 @@ def _columns(report: Report, wide: Sequence[int], reference: int, trend: bool, t
 
 
 def _row(
-    line: Line,
+    line: MetricRow,
     wide: Sequence[int],
     reference: int,
     full: float,
@@ -133,7 +133,7 @@ def _row(
     else:
         cells.append("<td></td>")
     if trend:
-        cells.append(f'<td class="trend">{spark(values)}</td>')
+        cells.append(f'<td class="trend">{sparkline_of(values)}</td>')
     if turning:
         cells.append(f'<td class="course">{escape(visible(turning.get(key, "")))}</td>')
     for i in wide:
@@ -153,7 +153,7 @@ def _shade(share: float) -> str:
     return "" if step == 0 else f"{'p' if share < 0 else 'n'}{step}"
 
 
-def _full(lines: Sequence[Line], reference: int) -> float:
+def _full(lines: Sequence[MetricRow], reference: int) -> float:
     sizes = sorted(
         abs(difference)
         for line in lines
@@ -163,14 +163,14 @@ def _full(lines: Sequence[Line], reference: int) -> float:
     return sizes[min(len(sizes) - 1, int(QUANTILE * len(sizes)))] or 1.0 if sizes else 1.0
 
 
-def _difference(line: Line, a: int, b: int) -> float | None:
+def _difference(line: MetricRow, a: int, b: int) -> float | None:
     first, second = line.cells[a], line.cells[b]
     if first is None or second is None or not math.isfinite(first.value) or not math.isfinite(second.value):
         return None
     return second.value - first.value
 
 
-def _summary(macro: Line | None, reference: int, last: int) -> str:
+def _summary(macro: MetricRow | None, reference: int, last: int) -> str:
     if macro is None:
         return ""
     difference, end = _difference(macro, reference, last), macro.cells[last]
@@ -179,7 +179,7 @@ def _summary(macro: Line | None, reference: int, last: int) -> str:
     return f"macro {end.value:.3f}, {_signed(difference)} since the reference"
 
 
-def _name(line: Line) -> str:
+def _name(line: MetricRow) -> str:
     return visible("/".join(dict.fromkeys((line.source or line.task, line.domain))))
 
 

@@ -14,14 +14,14 @@ from evalkit.reports.charts.curves import curves
 from evalkit.reports.charts.pareto import paretos
 from evalkit.reports.heat import heat
 from evalkit.reports.html import assemble, data_block
+from evalkit.reports.inline_svg import scale_of, whisker
 from evalkit.reports.method import definitions
-from evalkit.reports.samples import gather, static_cards
+from evalkit.reports.samples import collect_samples, static_cards
 from evalkit.reports.scores import domain_columns, pivot_columns, score_tables, wide_columns
-from evalkit.reports.story import tell
+from evalkit.reports.story import kind_of
 from evalkit.reports.tuning import DUMBBELL_COLUMNS, tunings
-from evalkit.reports.turning import COURSE_COLUMNS, courses
-from evalkit.reports.view import Line, Report, load_report
-from evalkit.reports.whisker import scale_of, whisker
+from evalkit.reports.turning import COURSE_COLUMNS, task_trends
+from evalkit.reports.view import MetricRow, Report, load_report
 from evalkit.system.files import write_bytes
 
 WARNING_SIGNS = {"failed": "✕", "partial": "◐", "limited": "◔", "truncated": "✂", "compare": "≠", "note": "i"}
@@ -51,11 +51,11 @@ def write_report(
 
 def render(report: Report, *, samples: str | int | None = None) -> str:
     """The page as text. The same runs give the same text. `samples` as in `write_report`."""
-    story = tell(report.runs)
-    shown = gather(report, story.main or (0,), samples)
+    story = kind_of(report.runs)
+    shown = collect_samples(report, story.main or (0,), samples)
     drawn = curves(report)
     changes = compare(report, story)
-    course = courses(report)
+    course = task_trends(report)
     heated = heat(report, story, changes, course.domains)
     placed = paretos(report) if story.kind == "models" else []
     tuned = tunings(report, story)
@@ -118,7 +118,7 @@ def title(report: Report) -> str:
     if len(report.runs) == 1:
         return f"{report.runs[0].label} on {suites}"
     models = list(dict.fromkeys(str(run.part("checkpoint").get("model") or run.label) for run in report.runs))
-    kind = tell(report.runs).kind
+    kind = kind_of(report.runs).kind
     # a checkpoint scored on several suites is several runs
     names = list(dict.fromkeys(str(run.part("checkpoint").get("name") or run.label) for run in report.runs))
     if kind == "tuned" and len(names) == 2:
@@ -130,12 +130,12 @@ def title(report: Report) -> str:
     )
 
 
-def _sample_sizes(line: Line) -> str:
+def _sample_sizes(line: MetricRow) -> str:
     """n, or the different n of the columns."""
     return " / ".join(dict.fromkeys(f"{cell.n:,}" for cell in line.cells if cell is not None))
 
 
-def _above_chance(line: Line, column: int) -> str:
+def _above_chance(line: MetricRow, column: int) -> str:
     """Accuracy centred on chance, ``(acc − chance) / (1 − chance)``, in percent."""
     metric = line.cells[column]
     if metric is None or metric.chance is None or metric.chance >= 1:
@@ -154,8 +154,8 @@ _HELPERS: dict[str, Any] = {
     "change_columns": changed.columns,
     "difference_text": changed.difference_text,
     "difference_bar": changed.difference_bar,
-    "reach": changed.reach,
-    "p_text": changed.p_text,
+    "axis_limit": changed.axis_limit,
+    "format_p": changed.format_p,
 }
 """What the templates call."""
 

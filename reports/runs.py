@@ -1,4 +1,4 @@
-"""A run folder as a page shows it: what was run, its metrics, and what lies beside it of the checkpoint's training."""
+"""A run folder as a page shows it: run information, metrics, and the record of the checkpoint's fine-tuning."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class RunView:
     info: Mapping[str, Any]
     metrics: tuple[Metric, ...]
     label: str
-    """The checkpoint's name; with what tells it apart where two columns would be called the same."""
+    """The checkpoint's name, extended if two columns would otherwise have the same label."""
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """A group of ``run.json``; empty where it is missing."""
+        """A section of ``run.json``; empty if missing."""
         value = self.info.get(name)
         return value if isinstance(value, Mapping) else {}
 
@@ -59,12 +59,12 @@ class RunView:
         return status_of(self.info)
 
     def truncated(self, task: str) -> int:
-        """Prompts of a task that lost tokens on the left."""
+        """Number of a task's prompts that were truncated on the left."""
         return int(self.tasks.get(task, {}).get("truncated_prompts") or 0)
 
 
 def read_run(path: Path) -> RunView:
-    """A column without a label. Raises `EvalkitError` (or `UsageError`) where the folder holds no readable run."""
+    """A run without a label. Raises `EvalkitError` (or `UsageError`) if the folder holds no readable run."""
     run = load_run(path)
     records: list[dict[str, Any]] = []
     try:
@@ -82,7 +82,7 @@ def read_run(path: Path) -> RunView:
 
 
 def _with_training(folder: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``run.json`` with what lies beside it of the checkpoint's fine-tuning (``training.json``)."""
+    """``run.json`` merged with ``training.json``, if the checkpoint was fine-tuned."""
     file = folder / "training.json"
     if "training" in info or not file.is_file():
         return info
@@ -99,7 +99,7 @@ def full_name(metric: Metric) -> str:
 
 
 def metric_of(record: Mapping[str, Any]) -> Metric:
-    """A line of ``metrics.json``; unknown keys are left out, a value of null is unscored."""
+    """A record of ``metrics.json`` as a `Metric`; unknown keys are ignored, null means unscored."""
     known: dict[str, Any] = {name: value for name, value in record.items() if name in _FIELDS}
     for name in ("form", "regime", "split", "source", "domain"):
         known[name] = known.get(name) or ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DEFAULT = 20
-"""Documents a task, where nothing is asked for."""
+"""Default number of documents per task."""
 DEFAULT_TOTAL = 800
 """… and over all tasks: with many tasks each shows fewer (but `LEAST`)."""
 LEAST = 4
@@ -41,8 +41,8 @@ NEEDED = (("gold", "predicted", "sums", "tokens", "characters", "bytes"), ("sum"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """How many documents a task shows, and whether gated ones do."""
+class SampleCount:
+    """How many documents to show per task, and whether gated tasks are included."""
 
     count: int
     gated: bool
@@ -50,7 +50,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Samples:
-    """What the page shows: packed documents for the script, and why some tasks show none."""
+    """The samples of a page: packed documents for the script, and why some tasks have none."""
 
     labels: tuple[str, ...]
     tasks: list[dict[str, Any]] = field(default_factory=list)
@@ -77,25 +77,25 @@ class Samples:
         return {"runs": list(self.labels), "vocab": [list(pair) for pair in self.vocabulary], "tasks": self.tasks}
 
 
-def wanted(samples: str | int | None, tasks: int) -> Wanted:
+def parse_sample_count(samples: str | int | None, tasks: int) -> SampleCount:
     """``N``, ``all``, ``none``, or None for the default. Raises `UsageError` for anything else.
 
-    >>> wanted(None, 10), wanted("3", 10), wanted("none", 1).count
-    (Wanted(count=20, gated=False), Wanted(count=3, gated=True), 0)
+    >>> parse_sample_count(None, 10), parse_sample_count("3", 10), parse_sample_count("none", 1).count
+    (SampleCount(count=20, gated=False), SampleCount(count=3, gated=True), 0)
     """
     if samples is None:
-        return Wanted(max(LEAST, min(DEFAULT, DEFAULT_TOTAL // max(tasks, 1))), gated=False)
+        return SampleCount(max(LEAST, min(DEFAULT, DEFAULT_TOTAL // max(tasks, 1))), gated=False)
     text = str(samples).strip().lower()
     if text == "none":
-        return Wanted(0, gated=False)
+        return SampleCount(0, gated=False)
     if text == "all":
-        return Wanted(10**9, gated=True)
+        return SampleCount(10**9, gated=True)
     if not text.isdecimal():
         raise UsageError(f"--samples takes a number, 'all' or 'none', not '{samples}'.")
-    return Wanted(int(text), gated=True)
+    return SampleCount(int(text), gated=True)
 
 
-def gather(report: Report, columns: Sequence[int], samples: str | int | None = None) -> Samples:
+def collect_samples(report: Report, columns: Sequence[int], samples: str | int | None = None) -> Samples:
     """Documents of one or two runs (`columns`: A, then B), as many a task as `samples` asks for.
 
     A task without stored documents has none. Raises `EvalkitError` for files that are damaged.
@@ -103,7 +103,7 @@ def gather(report: Report, columns: Sequence[int], samples: str | int | None = N
     runs = [report.runs[column] for column in columns]
     found = Samples(tuple(run.label for run in runs))
     names = [name for name in runs[-1].tasks if all(name in run.tasks for run in runs)]
-    ask = wanted(samples, len(names))
+    ask = parse_sample_count(samples, len(names))
     if ask.count == 0:
         return found
     for name in names:
@@ -193,7 +193,7 @@ def _choice(
 
 
 def _made_of(found: Samples, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Of one run: ``p`` predicted, ``s`` sums, ``n`` counts of tokens, ``l`` log-probabilities, ``k`` tokens."""
+    """One run's answer: ``p`` predicted, ``s`` sums, ``n`` counts of tokens, ``l`` log-probabilities, ``k`` tokens."""
     made: dict[str, Any] = {
         "p": int(row["predicted"]),
         "s": [_rounded(value) for value in row["sums"]],
@@ -212,7 +212,7 @@ def _made_of(found: Samples, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _share_tokens(made: list[dict[str, Any]]) -> None:
-    """Equal tokens stand once, with the first run."""
+    """Store equal tokens once, with the first run."""
     for one in made[1:]:
         if one.get("k") is not None and one["k"] == made[0].get("k"):
             one["k"] = 0
@@ -276,7 +276,7 @@ def _choose(task: str, indices: Iterable[int], first: set[int], count: int) -> l
 
 
 def _light(file: Path, columns: Sequence[str], *, kept: bool = False) -> dict[int, dict[str, Any]]:
-    """A few columns of every document (of those with tokens where `kept`), by row index."""
+    """A few columns of every document (only those with stored tokens if `kept`), by row index."""
     table = _table(file)
     names = [name for name in columns if name in table.column_names]
     if kept:
@@ -289,7 +289,7 @@ def _light(file: Path, columns: Sequence[str], *, kept: bool = False) -> dict[in
 
 
 def _heavy(file: Path, indices: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Everything of a few documents, by row index."""
+    """All columns of a few documents, by row index."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -324,7 +324,7 @@ def _table(file: Path) -> pa.Table:
 
 
 def _common_start(contexts: Sequence[str]) -> str:
-    """What all contexts begin with, up to an empty line: the solved examples of a few-shot task."""
+    """The common beginning of all contexts, up to an empty line: the few-shot examples."""
     if len(contexts) < 2:
         return ""
     low, high = min(contexts), max(contexts)
@@ -370,4 +370,4 @@ def static_cards(found: Samples) -> list[dict[str, Any]]:
     return cards[:CARDS]
 
 
-__all__ = ["EvalkitError", "Samples", "gated", "gather", "static_cards", "wanted"]
+__all__ = ["EvalkitError", "Samples", "collect_samples", "gated", "parse_sample_count", "static_cards"]

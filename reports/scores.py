@@ -1,4 +1,4 @@
-"""The tables of the first page: a task a line, a checkpoint a column, best and ties marked, a trend beside."""
+"""The main score tables: one row per task, one column per checkpoint, with best and ties marked and a trend."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evalkit.records import Metric
+from evalkit.reports.inline_svg import Scale, scale_of, sparkline
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column, best_of
-from evalkit.reports.view import Line, Report
-from evalkit.reports.whisker import Scale, scale_of, sparkline
+from evalkit.reports.view import MetricRow, Report
 from evalkit.reports.words import Unit
 
 CAPTIONS = {
@@ -27,17 +27,17 @@ SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """A task's line of a score table."""
+    """One task in a score table."""
 
-    line: Line
+    line: MetricRow
     marks: tuple[str, ...]
-    """``best``, ``tie`` or nothing, one a column."""
+    """``best``, ``tie`` or an empty string per column."""
     trend: Markup
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """A table of one unit."""
+    """A table whose rows share a unit."""
 
     unit: Unit
     caption: str
@@ -52,13 +52,13 @@ class ScoreTable:
 
 
 def score_tables(report: Report, story: Story) -> list[ScoreTable]:
-    """A table a unit, of each task's primary metric; with a trend where the columns are a model's training."""
+    """One table per unit with each task's primary metric, and a trend if the columns are checkpoints of one training run."""
     trend = story.kind == "sweep"
     return [_table(report, unit, lines, trend) for unit, lines in report.primary.items()]
 
 
 def shown_columns(count: int) -> set[int]:
-    """Of many columns those that are shown at first: both ends, and evenly between."""
+    """The columns shown initially: first and last, and others evenly spaced."""
     return set(evenly(count, SHOWN))
 
 
@@ -72,26 +72,26 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def column_title(report: Report, column: int) -> str:
-    """A checkpoint's name as a column's head; of many checkpoints of one model the revision alone."""
+    """Column header of a checkpoint: its name, or only the revision if there are many of one model."""
     labels = [run.label for run in report.runs]
     models = {label.partition("@")[0] for label in labels}
     short = labels[column].partition("@")[2]
     return short if len(labels) > 2 and len(models) == 1 and short else labels[column]
 
 
-def _table(report: Report, unit: Unit, lines: Sequence[Line], trend: bool) -> ScoreTable:
+def _table(report: Report, unit: Unit, lines: Sequence[MetricRow], trend: bool) -> ScoreTable:
     scale = scale_of((cell for line in lines for cell in line.cells), unit)
     return ScoreTable(
         unit,
         CAPTIONS.get(unit, "Other metrics"),
         tuple(_columns(report, unit, scale, trend)),
-        tuple(ScoreRow(line, marks(line.cells), sparkline(line.cells) if trend else Markup("")) for line in lines),
+        tuple(ScoreRow(line, best_marks(line.cells), sparkline(line.cells) if trend else Markup("")) for line in lines),
         scale,
         trend,
     )
 
 
-def marks(cells: Sequence[Metric | None]) -> tuple[str, ...]:
+def best_marks(cells: Sequence[Metric | None]) -> tuple[str, ...]:
     """Which of a line's cells is best, and which are within noise of it; none where the asked documents differ in number."""
     known = [cell for cell in cells if cell is not None]
     if len({(cell.n, cell.limited) for cell in known}) > 1:
@@ -130,7 +130,7 @@ def _columns(report: Report, unit: Unit, scale: Scale, trend: bool) -> list[Colu
 
 
 def domain_columns(scale: Scale) -> list[Column]:
-    """The heads of a source's domains, of one checkpoint."""
+    """Column headers for one checkpoint's domains."""
     return [
         Column("Domain"),
         Column("Bits per byte", "number"),
@@ -144,12 +144,12 @@ def domain_columns(scale: Scale) -> list[Column]:
 
 
 def wide_columns(report: Report) -> list[int]:
-    """The checkpoints of tables with hundreds of lines."""
+    """The checkpoints shown in tables with hundreds of rows."""
     return evenly(len(report.runs), WIDEST)
 
 
 def pivot_columns(report: Report) -> list[Column]:
-    """The heads of all metrics, of several checkpoints."""
+    """Column headers for all metrics of several checkpoints."""
     shown = shown_columns(len(report.runs))
     runs = [Column(column_title(report, i), "number", "down", hidden=i not in shown) for i in wide_columns(report)]
     return [Column("Task"), Column("Metric"), *runs, Column("Shots", "number"), Column("Split")]

@@ -1,4 +1,4 @@
-"""What several runs are to each other: checkpoints of one model, a model before and after tuning, or several models.
+"""How the runs of a report are related: checkpoints of one model, a model before and after tuning, or several models.
 
 From that follows which column the others are measured against, and which pairs are compared document by document.
 """
@@ -18,22 +18,22 @@ MOST_PAIRS = 8
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Positions in the report's columns."""
+    """How the runs are related, as indices of the report's columns."""
 
     kind: Kind
     pairs: tuple[tuple[int, int], ...] = ()
-    """A and B of each comparison; the first is the one that the page dwells on."""
+    """A and B of each comparison; the first is the main one."""
     reference: int = 0
-    """The column that heat tables are coloured against."""
+    """The reference column of heat tables."""
 
     @property
     def main(self) -> tuple[int, int] | None:
-        """A and B of the comparison that the page dwells on."""
+        """A and B of the main comparison."""
         return self.pairs[0] if self.pairs else None
 
 
-def place(run: RunView) -> tuple[float, float, float]:
-    """Where in its training a checkpoint stands: stage, ingredient, tokens (or steps, where tokens are unknown)."""
+def training_position(run: RunView) -> tuple[float, float, float]:
+    """A checkpoint's position in training: stage, ingredient, tokens (or steps if tokens are unknown)."""
     checkpoint = run.part("checkpoint")
     return (
         float(checkpoint.get("stage") or 0),
@@ -42,30 +42,30 @@ def place(run: RunView) -> tuple[float, float, float]:
     )
 
 
-def in_order(runs: Sequence[RunView]) -> tuple[RunView, ...]:
-    """Three and more checkpoints of one model in the order of their training; anything else as it was given."""
+def in_training_order(runs: Sequence[RunView]) -> tuple[RunView, ...]:
+    """Three or more checkpoints of one model in training order; anything else as given."""
     if len(runs) > 2 and is_sweep(runs):
-        return tuple(sorted(runs, key=lambda run: (bool(training(run)), place(run))))
+        return tuple(sorted(runs, key=lambda run: (bool(training_info(run)), training_position(run))))
     return tuple(runs)
 
 
 def is_sweep(runs: Sequence[RunView]) -> bool:
     """Whether the runs are checkpoints of one model whose places in training differ (tuned ones aside)."""
-    plain = [run for run in runs if not training(run)]
+    plain = [run for run in runs if not training_info(run)]
     models = {run.part("checkpoint").get("model") for run in plain}
-    places = {place(run) for run in plain}
+    places = {training_position(run) for run in plain}
     return len(models) == 1 and len(places) == len(plain) and len(plain) > 1 and all(p[2] for p in places)
 
 
-def training(run: RunView) -> dict[str, Any]:
-    """What is written of a checkpoint's fine-tuning; empty where it is not a tuned one."""
+def training_info(run: RunView) -> dict[str, Any]:
+    """The record of a checkpoint's fine-tuning; empty if it is not a tuned one."""
     found = run.info.get("training")
     return dict(found) if isinstance(found, dict) else {}
 
 
 def base_of(runs: Sequence[RunView], tuned: int) -> int | None:
-    """The column that a tuned checkpoint came from, by its name or the fingerprint of its weights."""
-    about = training(runs[tuned])
+    """Column of a tuned checkpoint's base, found by name or weight fingerprint."""
+    about = training_info(runs[tuned])
     found = about.get("recipe")
     recipe: dict[str, Any] = found if isinstance(found, dict) else {}
     named = about.get("base") or recipe.get("base") or recipe.get("model") or ""
@@ -79,16 +79,16 @@ def base_of(runs: Sequence[RunView], tuned: int) -> int | None:
     if places:  # before and after of several suites may stand in one report
         suite = runs[tuned].info.get("suite")
         return next((i for i in places if runs[i].info.get("suite") == suite), places[0])
-    others = [i for i, run in enumerate(runs) if not training(run)]
+    others = [i for i, run in enumerate(runs) if not training_info(run)]
     return others[0] if len(others) == 1 else None
 
 
-def tell(runs: Sequence[RunView]) -> Story:
-    """The story of a report's columns."""
+def kind_of(runs: Sequence[RunView]) -> Story:
+    """How the runs are related."""
     count = len(runs)
     if count == 1:
         return Story("one")
-    tuned = [i for i in range(count) if training(runs[i])]
+    tuned = [i for i in range(count) if training_info(runs[i])]
     bases = [(base, i) for i in tuned if (base := base_of(runs, i)) is not None]
     if bases:
         return Story("tuned", tuple(bases[:MOST_PAIRS]), reference=bases[0][0])

@@ -1,4 +1,4 @@
-"""Tables that a reader can sort, filter and copy: their columns, and which cells are best.
+"""Sortable, filterable tables: their columns, and which cells are best.
 
 ``templates/table.html`` draws them, ``static/table.js`` makes them live. Without a script they are plain tables.
 
@@ -21,7 +21,7 @@ Z = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's head, and what the script may do with it."""
+    """A column header and its behaviour in the script."""
 
     title: str
     kind: Literal["text", "number", "none"] = "text"

@@ -1,4 +1,4 @@
-"""The table that stands on the terminal at the end of a run."""
+"""The table printed on the terminal at the end of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.reports.runs import RunView
-from evalkit.reports.view import Line, Report, load_report
+from evalkit.reports.view import MetricRow, Report, load_report
 from evalkit.reports.words import MISSING, UNIT_WORDS, interval, metric_title, number, score, visible
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def terminal_table(run_paths: Path | str | Sequence[Path | str]) -> Table:
-    """A task's primary metric a line: score ± standard error, 95 % interval, chance, n; a column a run where several."""
+    """One row per task's primary metric: score ± standard error, 95 % interval, chance, n; one column per run if there are several."""
     from rich.table import Table
 
     paths = [run_paths] if isinstance(run_paths, (str, Path)) else list(run_paths)
@@ -72,7 +72,7 @@ def _texts(run: RunView) -> str:
     return f"{said}; {' '.join(marks)}"
 
 
-def _cells(line: Line, runs: int) -> list[str]:
+def _cells(line: MetricRow, runs: int) -> list[str]:
     unit = UNIT_WORDS[line.unit]
     name = metric_title(line.metric)
     cells = [line.task, f"{name} {unit}" if unit == "%" else name, *(score(cell) for cell in line.cells)]

@@ -18,10 +18,10 @@ from markupsafe import Markup
 
 from evalkit.records import Metric
 from evalkit.reports.charts.loss import loss_drawing
-from evalkit.reports.story import Story, training
+from evalkit.reports.inline_svg import HEIGHT, MARGIN, WIDTH, Scale, sparkline_of
+from evalkit.reports.story import Story, training_info
 from evalkit.reports.tables import Column
-from evalkit.reports.view import Line, Report
-from evalkit.reports.whisker import HEIGHT, MARGIN, WIDTH, Scale, spark
+from evalkit.reports.view import MetricRow, Report
 from evalkit.reports.words import Unit, amount, duration, number, plainly, score
 
 DATA_COLUMNS = ("rows", "used", "held_out", "dropped", "tokens", "learned_tokens")
@@ -35,9 +35,9 @@ DUMBBELL_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Dumbbell:
-    """A task before and after."""
+    """One task before and after tuning."""
 
-    line: Line
+    line: MetricRow
     before: Metric
     after: Metric
     drawing: Markup
@@ -67,11 +67,11 @@ class Tuning:
 def tunings(report: Report, story: Story) -> list[Tuning]:
     """Every tuned checkpoint of the report, with its base where that is a column too."""
     bases = {b: a for a, b in story.pairs} if story.kind == "tuned" else {}
-    return [_tuning(report, column, bases.get(column)) for column, run in enumerate(report.runs) if training(run)]
+    return [_tuning(report, column, bases.get(column)) for column, run in enumerate(report.runs) if training_info(run)]
 
 
 def _tuning(report: Report, column: int, base: int | None) -> Tuning:
-    about = training(report.runs[column])
+    about = training_info(report.runs[column])
     data = [entry for entry in _list(about.get("data")) if isinstance(entry, Mapping)]
     columns = tuple(key for key in DATA_COLUMNS if any(entry.get(key) is not None for entry in data))
     recipe = about.get("recipe")
@@ -109,7 +109,7 @@ def _evals(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Markup]]:
             found.setdefault(name, []).append((float(entry.get("step") or 0), float(entry["value"])))
     for name, pairs in found.items():
         values = [value for _, value in sorted(pairs)]
-        yield name, f"{values[0]:.4g}", f"{values[-1]:.4g}", spark(values)
+        yield name, f"{values[0]:.4g}", f"{values[-1]:.4g}", sparkline_of(values)
 
 
 def _dumbbells(report: Report, base: int, column: int) -> list[tuple[str, tuple[Dumbbell, ...]]]:

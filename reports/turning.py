@@ -1,4 +1,4 @@
-"""The course of training: which checkpoint is best of each task, and what did not move one way (`evalkit.comparison.trends`)."""
+"""Trends over training: the best checkpoint of each task, and what did not improve monotonically (`evalkit.comparison.trends`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.reports.changes import signed
 from evalkit.reports.scores import WIDEST, evenly
-from evalkit.reports.story import is_sweep, training
+from evalkit.reports.story import is_sweep, training_info
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
 from evalkit.reports.words import MISSING, Unit
@@ -23,12 +23,12 @@ COURSE_COLUMNS = (
     Column("Course"),
 )
 NAMED = 4
-"""Checkpoints that a cell names."""
+"""Number of checkpoints named in a cell."""
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """A task through one stage of training."""
+class StageTrend:
+    """One task over one stage of training."""
 
     name: str
     metric: str
@@ -37,33 +37,33 @@ class Course:
     best: str
     value: float
     others: str
-    """Checkpoints that may as well be the best."""
+    """Checkpoints that are statistically tied with the best."""
     course: str
 
 
 @dataclass(frozen=True, slots=True)
-class Courses:
-    """All tasks, and the domains that turned."""
+class TaskTrends:
+    """All tasks, and the domains with a significant reversal."""
 
-    lines: tuple[Course, ...] = ()
+    lines: tuple[StageTrend, ...] = ()
     sentences: tuple[str, ...] = ()
     domains: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
-    """(task, source, domain) to where it turned."""
+    """(task, source, domain) to a description of its reversal."""
     staged: bool = False
     failure: str = ""
 
 
-def courses(report: Report) -> Courses:
-    """What `evalkit.comparison.trends` says of the report's checkpoints; empty where they are no training run of one model."""
-    plain = [run for run in report.runs if not training(run)]
+def task_trends(report: Report) -> TaskTrends:
+    """Trends of the report's checkpoints; empty unless they are one model's training run."""
+    plain = [run for run in report.runs if not training_info(run)]
     if len(plain) < 3 or not is_sweep(plain) or not all((run.path / "documents").is_dir() for run in plain):
-        return Courses()
+        return TaskTrends()
     from evalkit.comparison.trends import trends
 
     try:
         found = trends([plain[i].path for i in evenly(len(plain), WIDEST)])
     except EvalkitError as error:
-        return Courses(failure=str(error))
+        return TaskTrends(failure=str(error))
     lines: list[dict[Any, Any]] = found.table.to_dict("records")
     staged = len({line["stage"] for line in lines}) > 1
     domains: dict[tuple[str, str, str], str] = {}
@@ -72,7 +72,7 @@ def courses(report: Report) -> Courses:
             key = (str(line["task"]), str(line["source"] or ""), str(line["domain"]))
             domains[key] = "; ".join(filter(None, (domains.get(key), _course(line, staged))))  # a line a stage
     tasks = [line for line in lines if line["level"] != "domain" and (line["primary"] or line["level"] == "source")]
-    return Courses(
+    return TaskTrends(
         tuple(_line(line) for line in tasks),
         (
             *found.sentences(),
@@ -83,13 +83,13 @@ def courses(report: Report) -> Courses:
     )
 
 
-def _line(line: Mapping[Any, Any]) -> Course:
+def _line(line: Mapping[Any, Any]) -> StageTrend:
     metric = str(line["metric"])
     source = str(line["source"] or "")
     name = str(line["task"]) + (f" {source}" if source and source not in str(line["task"]) else "")
     others = [str(label) for label in line["best_set"] if label != line["best"]]
     unit: Unit = "bits" if metric.endswith("bits_per_byte") else "percent"
-    return Course(
+    return StageTrend(
         name,
         metric,
         unit,
@@ -102,7 +102,7 @@ def _line(line: Mapping[Any, Any]) -> Course:
 
 
 def _turned(line: Mapping[Any, Any]) -> bool:
-    """Whether the curve fell with confidence."""
+    """Whether the curve has a significant decline."""
     return not bool(line["monotone"])
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from evalkit.records import Metric
 from evalkit.reports.runs import RunView, full_name, read_run
-from evalkit.reports.story import in_order
+from evalkit.reports.story import in_training_order
 from evalkit.reports.words import Unit, unit_of
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MetricRow:
     """One metric of one task (and domain) across the runs."""
 
     task: str
@@ -26,14 +26,14 @@ class Line:
     metric: str
     unit: Unit
     cells: tuple[Metric | None, ...]
-    """One a run, in the order of the columns."""
+    """One per run, in column order."""
     beside: tuple[Metric | None, ...] = ()
-    """The token perplexity that belongs to bits per byte."""
+    """The token perplexity that accompanies bits per byte."""
     truncated: bool = False
 
     @property
     def known(self) -> Metric:
-        """Any of the cells (there is at least one)."""
+        """The first cell that is present (there is at least one)."""
         return next(cell for cell in self.cells if cell is not None)
 
     @property
@@ -55,8 +55,8 @@ class Source:
 
     task: str
     name: str
-    aggregates: tuple[Line, ...]
-    domains: tuple[Line, ...]
+    aggregates: tuple[MetricRow, ...]
+    domains: tuple[MetricRow, ...]
     """Bits per byte a domain, token perplexity beside."""
     counts: Mapping[str, tuple[float, float]]
     """Domain to tokens and bytes (of the first run that has it)."""
@@ -64,10 +64,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that a report shows."""
+    """Everything a report shows."""
 
     runs: tuple[RunView, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[MetricRow, ...]
     warnings: tuple[tuple[str, str], ...]
     """Kind (``limited``, ``truncated``, ``failed``, ``partial``, ``compare``, ``note``) and sentence."""
     sources: tuple[Source, ...] = field(default=())
@@ -77,19 +77,19 @@ class Report:
         return any(run.limited for run in self.runs)
 
     @property
-    def primary(self) -> dict[Unit, list[Line]]:
-        """The tables of the first page: a task's primary metric (its first, where none is marked), by unit."""
-        chosen: dict[str, Line] = {}
+    def primary(self) -> dict[Unit, list[MetricRow]]:
+        """Rows of the main tables by unit: each task's primary metric (its first if none is marked)."""
+        chosen: dict[str, MetricRow] = {}
         for line in self.lines:
             if line.task not in chosen or (line.primary and not chosen[line.task].primary):
                 chosen[line.task] = line
-        groups: dict[Unit, list[Line]] = {"percent": [], "bits": [], "perplexity": [], "number": [], "count": []}
+        groups: dict[Unit, list[MetricRow]] = {"percent": [], "bits": [], "perplexity": [], "number": [], "count": []}
         for line in chosen.values():
             groups[line.unit].append(line)
         return {unit: lines for unit, lines in groups.items() if lines}
 
     @property
-    def others(self) -> list[Line]:
+    def others(self) -> list[MetricRow]:
         """Every metric of a question, and the aggregates of texts; domains have their own tables."""
         return [line for line in self.lines if not line.domain]
 
@@ -99,13 +99,13 @@ def load_report(paths: Sequence[Path | str]) -> Report:
 
     Raises `EvalkitError` (or `UsageError`) for a folder that holds no readable run.
     """
-    runs = _labelled(in_order([read_run(Path(path)) for path in paths]))
-    lines = _lines(runs)
+    runs = _labelled(in_training_order([read_run(Path(path)) for path in paths]))
+    lines = _metric_rows(runs)
     return Report(runs, lines, tuple(_warnings(runs)), _sources(lines))
 
 
 def _labelled(runs: Sequence[RunView]) -> tuple[RunView, ...]:
-    """Columns named by checkpoint; where that is not enough by suite folder too, and at last by number."""
+    """Runs labelled by checkpoint, extended by suite folder and finally by number where labels would collide."""
 
     def names(run: RunView) -> list[str]:
         checkpoint = run.part("checkpoint")
@@ -123,7 +123,7 @@ def _labelled(runs: Sequence[RunView]) -> tuple[RunView, ...]:
     )
 
 
-def _lines(runs: Sequence[RunView]) -> tuple[Line, ...]:
+def _metric_rows(runs: Sequence[RunView]) -> tuple[MetricRow, ...]:
     """Metrics of all runs lined up by task, source, domain and name, in the order in which they first appear."""
     table: dict[tuple[str, str, str, str], list[Metric | None]] = {}
     for column, run in enumerate(runs):
@@ -135,7 +135,7 @@ def _lines(runs: Sequence[RunView]) -> tuple[Line, ...]:
         beside = table.get((task, source, domain, name.replace("bits_per_byte", "token_perplexity")))
         known = next(cell for cell in cells if cell is not None)
         lines.append(
-            Line(
+            MetricRow(
                 task,
                 source,
                 domain,
@@ -150,7 +150,7 @@ def _lines(runs: Sequence[RunView]) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda line: order[line.task]))
 
 
-def _sources(lines: Sequence[Line]) -> tuple[Source, ...]:
+def _sources(lines: Sequence[MetricRow]) -> tuple[Source, ...]:
     sources = []
     for task, source in dict.fromkeys((line.task, line.source) for line in lines if line.domain):
         own = [line for line in lines if (line.task, line.source) == (task, source)]
@@ -173,7 +173,7 @@ def _sources(lines: Sequence[Line]) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-def _count(lines: Iterable[Line], domain: str, name: str) -> float:
+def _count(lines: Iterable[MetricRow], domain: str, name: str) -> float:
     return next((line.known.value for line in lines if line.domain == domain and line.metric == name), math.nan)
 
 
@@ -181,7 +181,7 @@ def _count(lines: Iterable[Line], domain: str, name: str) -> float:
 
 
 def _warnings(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
-    """Each sentence once, with the runs that it is about."""
+    """Each distinct sentence with the runs it concerns."""
     said: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         for warning in _run_warnings(run):
@@ -240,7 +240,7 @@ def _run_warnings(run: RunView) -> Iterable[tuple[str, str]]:
 
 
 def _comparability(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
-    """What stands in the way of reading across the columns."""
+    """What makes columns not comparable."""
     differing = []
     for task in dict.fromkeys(task for run in runs for task in run.tasks):
         own = [run.tasks[task] for run in runs if task in run.tasks]

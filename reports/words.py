@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them; the same on the page and on the terminal."""
+"""Formatting of numbers and names, the same on pages and on the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ visible = signs.visible
 
 
 def unit_of(metric: Metric) -> Unit:
-    """How a metric's values are written."""
+    """The unit in which a metric is shown."""
     name = metric.metric
     if metric.chance is not None or name == "acc" or name.startswith("acc_"):
         return "percent"
@@ -61,7 +61,7 @@ def number(value: float | None, unit: Unit, like: float | None = None) -> str:
 
 
 def score(metric: Metric | None) -> str:
-    """``58.1 ± 1.0``; the error only where it is known."""
+    """``58.1 ± 1.0``; with the error if known."""
     if metric is None:
         return MISSING
     unit = unit_of(metric)
@@ -70,7 +70,7 @@ def score(metric: Metric | None) -> str:
 
 
 def interval(metric: Metric | None) -> str:
-    """``[56.1, 60.1]``, or nothing where it is unknown."""
+    """``[56.1, 60.1]``, or an empty string if unknown."""
     if metric is None or metric.ci_low is None or metric.ci_high is None:
         return ""
     unit = unit_of(metric)
@@ -101,7 +101,7 @@ def amount(count: Any) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Seconds for people.
+    """A duration in words.
 
     >>> duration(4.26), duration(200), duration(7260)
     ('4.3 s', '3 min 20 s', '2 h 1 min')

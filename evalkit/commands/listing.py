@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from evalkit import registry
-from evalkit.checkpoints.revisions import Revision
+from evalkit.checkpoints.revisions import Gap, Revision
 from evalkit.commands.options import Bundle, Data, Debug, Every, Json, MaxPoints, Output, Split, Stage, TasksDir
 from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
 from evalkit.errors import UnknownName, UsageError
@@ -304,31 +304,7 @@ def list_checkpoints(
             ]
         )
         return
-    has_stages = any(revision.stage is not None for revision in found)
-    rows = []
-    for revision in found:
-        tokens = _count(revision.tokens) + (" (derived)" if revision.tokens_derived else "")
-        gap_note = f"{missing[revision.name].missing} missing before" if revision.name in missing else ""
-        mark = ["yes" if revision.name in chosen else ""] if selection.is_active else []
-        rows.append(
-            (
-                f"{model}@{revision.name}",
-                *([_stage(revision)] if has_stages else []),
-                _count(revision.step),
-                tokens,
-                gap_note,
-                *mark,
-            )
-        )
-    columns = [
-        "checkpoint",
-        *(["stage"] if has_stages else []),
-        "step",
-        "tokens",
-        "",
-        *(["chosen"] if selection.is_active else []),
-    ]
-    print_table(columns, rows, right=["step", "tokens"])
+    _print_checkpoints(model, found, missing, chosen if selection.is_active else None)
     if selection.is_active:
         say(f"{len(chosen):,} of {len(found):,} checkpoints would be scored.")
     for gap in missing.values():
@@ -336,6 +312,22 @@ def list_checkpoints(
             f"Gap: {gap.missing:,} checkpoint{'s' * (gap.missing > 1)} missing between {gap.before} and {gap.after} "
             f"(usually one every {gap.distance:,} steps)."
         )
+
+
+def _print_checkpoints(
+    model: str, revisions: Sequence[Revision], gaps: Mapping[str, Gap], chosen: Collection[str] | None
+) -> None:
+    """One row per revision; `gaps` by the revision after them; `chosen`: names to mark, None for no such column."""
+    has_stages = any(revision.stage is not None for revision in revisions)
+    rows = []
+    for revision in revisions:
+        tokens = _count(revision.tokens) + (" (derived)" if revision.tokens_derived else "")
+        gap_note = f"{gaps[revision.name].missing} missing before" if revision.name in gaps else ""
+        stage = [_stage(revision)] if has_stages else []
+        mark = [] if chosen is None else ["yes" if revision.name in chosen else ""]
+        rows.append((f"{model}@{revision.name}", *stage, _count(revision.step), tokens, gap_note, *mark))
+    stage_column, mark_column = ["stage"] if has_stages else [], [] if chosen is None else ["chosen"]
+    print_table(["checkpoint", *stage_column, "step", "tokens", "", *mark_column], rows, right=["step", "tokens"])
 
 
 def _stage(revision: Revision) -> str:

@@ -123,7 +123,11 @@ class Run:
     def _inside(self, folder: Path, name: Any) -> Path:
         """The Parquet file of a name that stands in ``run.json``. Raises `EvalkitError` for one outside of `folder`."""
         file = folder / f"{name}.parquet"
-        if Path(file.name) != Path(f"{name}.parquet") or not file.resolve().is_relative_to(
+        try:
+            target = file.resolve()
+        except (OSError, ValueError):  # a loop of links, or letters that no file system takes
+            target = Path()
+        if Path(file.name) != Path(f"{name}.parquet") or not target.is_relative_to(
             folder.parent.resolve() / folder.name
         ):
             raise EvalkitError(

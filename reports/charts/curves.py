@@ -17,13 +17,13 @@ from evalkit.records import Metric
 from evalkit.reports import words
 from evalkit.reports.charts import theme
 from evalkit.reports.runs import RunView
-from evalkit.reports.story import base_of, training
-from evalkit.reports.view import Line, Report
+from evalkit.reports.story import base_of, training_info
+from evalkit.reports.view import MetricRow, Report
 
 Scale = Literal["log", "linear"]
 SCALES: tuple[Scale, ...] = ("log", "linear")
 FEWEST = 3
-"""Checkpoints of one model that make a curve."""
+"""Minimum number of checkpoints of one model for a curve."""
 MOST_PANELS = 36
 """Small multiples that a page draws; the tables hold the rest."""
 WIDTH, HEIGHT = 236, 132
@@ -36,10 +36,10 @@ class Point:
     column: int
     model: str
     segment: str
-    """Points of one model and segment are joined."""
+    """Points of the same model and segment are joined."""
     x: float
     tuned_from: int | None = None
-    """The column that it was tuned from: it stands after the break."""
+    """Column of the checkpoint it was tuned from; such a point is drawn after the axis break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Curves:
 
     axis: str
     scale: Scale
-    """The one that is shown first."""
+    """The scale shown first."""
     groups: dict[str, list[Panel]] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     left_out: int = 0
@@ -68,12 +68,12 @@ class Curves:
 
 def points_of(report: Report) -> tuple[list[Point], str]:
     """The checkpoints that have a place on the axis, and the axis's title; none where no model has `FEWEST`."""
-    plain = [run for run in report.runs if not training(run)]
+    plain = [run for run in report.runs if not training_info(run)]
     key = "tokens" if any(run.part("checkpoint").get("tokens") for run in plain) else "step"
     points = [
         Point(column, _model(run), _segment(run), float(x))
         for column, run in enumerate(report.runs)
-        if not training(run) and isinstance(x := run.part("checkpoint").get(key), (int, float))
+        if not training_info(run) and isinstance(x := run.part("checkpoint").get(key), (int, float))
     ]
     counts: dict[str, set[float]] = {}
     for point in points:
@@ -81,14 +81,14 @@ def points_of(report: Report) -> tuple[list[Point], str]:
     if not any(len(places) >= FEWEST for places in counts.values()):
         return [], ""
     for column, run in enumerate(report.runs):
-        base = base_of(report.runs, column) if training(run) else None
+        base = base_of(report.runs, column) if training_info(run) else None
         if base is not None and any(point.column == base for point in points):
             points.append(Point(column, _model(report.runs[base]), f"tuned {column}", math.inf, base))
     return points, "tokens seen" if key == "tokens" else "training steps"
 
 
 def curves(report: Report) -> Curves | None:
-    """The page's curves; None where there is nothing to draw."""
+    """The page's curves; None if there is nothing to draw."""
     points, axis = points_of(report)
     if not points:
         return None
@@ -108,7 +108,7 @@ def curves(report: Report) -> Curves | None:
     return Curves(axis, best_scale(points), groups, models, max(0, len(lines) - MOST_PANELS), min(xs) <= 0, stages)
 
 
-def curve_lines(report: Report) -> list[Line]:
+def curve_lines(report: Report) -> list[MetricRow]:
     """What is drawn: each task's primary metric, and each source's macro bits per byte."""
     lines = [line for unit in report.primary.values() for line in unit] + _sources(report)
     return list({(line.task, line.source, line.metric): line for line in lines}.values())
@@ -136,7 +136,7 @@ def curve_charts(report: Report) -> Iterator[tuple[str, Any]]:
         yield name.lower().replace(" ", "-"), alt.concat(*charts, columns=3).properties(title=title)
 
 
-def panel(line: Line, points: Sequence[Point], models: Sequence[str], scale: Scale, title: str) -> Any:
+def panel(line: MetricRow, points: Sequence[Point], models: Sequence[str], scale: Scale, title: str) -> Any:
     """One small multiple as an Altair chart."""
     import altair as alt
 
@@ -194,8 +194,8 @@ _AMOUNT = "replace(replace(format(datum.value, '~s'), 'G', 'B'), 'k', 'k')"
 """84G is 84 B to the people who train models."""
 
 
-def _rows(line: Line, points: Sequence[Point], scale: Scale, factor: int) -> list[dict[str, Any]]:
-    """The points of one line; what has no value, or no place on a log axis, is a gap."""
+def _rows(line: MetricRow, points: Sequence[Point], scale: Scale, factor: int) -> list[dict[str, Any]]:
+    """The points of one curve; a missing value, or one that a log axis cannot show, is a gap."""
     known = [point.x for point in points if math.isfinite(point.x) and (scale == "linear" or point.x > 0)]
     low, high = min(known, default=1.0), max(known, default=1.0)
     after = high * max(1.25, (high / low) ** 0.14) if scale == "log" else high + 0.14 * max(high - low, 1.0)
@@ -253,18 +253,18 @@ def _segment(run: RunView) -> str:
     return ", ".join(parts)
 
 
-def _sources(report: Report) -> list[Line]:
+def _sources(report: Report) -> list[MetricRow]:
     """Each source's macro bits per byte."""
     return [line for line in report.lines if line.metric == "macro_bits_per_byte" and not line.domain]
 
 
-def _title(line: Line) -> str:
+def _title(line: MetricRow) -> str:
     if line.unit == "percent" or not line.source or line.source in line.task:
         return line.task
     return f"{line.task} · {line.source}"
 
 
-def _group(line: Line) -> str:
+def _group(line: MetricRow) -> str:
     return (
         "Questions" if line.unit == "percent" else "Texts" if line.unit in ("bits", "perplexity") else "Other metrics"
     )

@@ -1,6 +1,6 @@
 """Intervals beside names, for papers: scores of each task, paired differences, before and after, domains by checkpoints.
 
-Pages draw the same as table rows (`evalkit.reports.whisker`, `evalkit.reports.changes`), which can be sorted and copied.
+Pages draw the same as table rows (`evalkit.reports.inline_svg`, `evalkit.reports.changes`), which can be sorted and copied.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 from evalkit.reports.changes import Change
 from evalkit.reports.charts import theme
 from evalkit.reports.scores import column_title, wide_columns
-from evalkit.reports.view import Line, Report
+from evalkit.reports.view import MetricRow, Report
 from evalkit.reports.words import visible
 
 ROW = 18
-"""Points of height that a row takes."""
+"""Height of a row, in points."""
 MOST_RUNS = 8
 MOST_DOMAINS = 60
 
@@ -64,8 +64,8 @@ def forest_chart(changes: Sequence[Change], title: str) -> Any:
     return alt.layer(zero, whiskers, dots).properties(width=320, height=ROW * len(rows), title=visible(title))
 
 
-def scores_chart(report: Report, lines: Sequence[Line], title: str) -> Any:
-    """Scores with their intervals, a row a task, a colour a checkpoint."""
+def scores_chart(report: Report, lines: Sequence[MetricRow], title: str) -> Any:
+    """Scores with their intervals, one row per task, one colour per checkpoint."""
     import altair as alt
 
     factor = 100 if lines[0].unit == "percent" else 1
@@ -106,11 +106,11 @@ def scores_chart(report: Report, lines: Sequence[Line], title: str) -> Any:
     return alt.layer(whiskers, dots).properties(width=320, height=height, title=visible(title))
 
 
-def domains_chart(report: Report, lines: Sequence[Line], reference: int) -> Any:
-    """Differences from the reference checkpoint, a row a domain: those that moved most."""
+def domains_chart(report: Report, lines: Sequence[MetricRow], reference: int) -> Any:
+    """Differences from the reference checkpoint, one row per domain: those that moved most."""
     import altair as alt
 
-    def difference(line: Line, column: int) -> float | None:
+    def difference(line: MetricRow, column: int) -> float | None:
         first, second = line.cells[reference], line.cells[column]
         if first is None or second is None or not math.isfinite(first.value + second.value):
             return None

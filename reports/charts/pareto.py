@@ -16,8 +16,8 @@ from evalkit.reports.view import Report
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """A checkpoint's place."""
+class CheckpointPoint:
+    """A checkpoint in the plot."""
 
     column: int
     label: str
@@ -29,7 +29,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Pareto:
-    """One score's drawing."""
+    """The plot of one score."""
 
     title: str
     higher: bool
@@ -39,7 +39,7 @@ class Pareto:
 
 
 def compute_of(run: RunView) -> float | None:
-    """Parameters × tokens seen in training; None where either is unknown."""
+    """Parameters × tokens seen in training; None if either is unknown."""
     checkpoint = run.part("checkpoint")
     parameters, tokens = checkpoint.get("parameters"), checkpoint.get("tokens")
     if not isinstance(parameters, (int, float)) or not isinstance(tokens, (int, float)) or not parameters * tokens > 0:
@@ -48,7 +48,7 @@ def compute_of(run: RunView) -> float | None:
 
 
 def front(points: Sequence[tuple[float, float]], *, higher: bool) -> list[bool]:
-    """Which of (compute, score) no other beats: at least as good for no more compute, and better in one of both.
+    """Which (compute, score) points are Pareto-optimal: no other point scores at least as well with no more compute and is better in one of the two.
 
     >>> front([(1, 0.3), (2, 0.5), (3, 0.4), (3, 0.6)], higher=True)
     [True, True, False, True]
@@ -63,8 +63,8 @@ def front(points: Sequence[tuple[float, float]], *, higher: bool) -> list[bool]:
     return [not beaten(point) for point in points]
 
 
-def placed_scores(report: Report) -> list[tuple[str, bool, tuple[Spent, ...], tuple[str, ...]]]:
-    """A kind of score each: title, whether higher is better, checkpoints in order of compute, and those without a place.
+def placed_scores(report: Report) -> list[tuple[str, bool, tuple[CheckpointPoint, ...], tuple[str, ...]]]:
+    """One entry per kind of score: title, whether higher is better, checkpoints ordered by compute, and checkpoints without known compute.
 
     The mean of the questions' primary accuracies, and macro bits per byte of the texts. Fewer than three make no front.
     """
@@ -78,24 +78,26 @@ def placed_scores(report: Report) -> list[tuple[str, bool, tuple[Spent, ...], tu
             if compute is None:
                 unplaced.append(run.label)
             else:
-                placed.append(Spent(column, run.label, compute, score))
+                placed.append(CheckpointPoint(column, run.label, compute, score))
         if len(placed) < 3:
             continue
         marks = front([(point.compute, point.score) for point in placed], higher=higher)
-        points = [Spent(p.column, p.label, p.compute, p.score, mark) for p, mark in zip(placed, marks, strict=True)]
+        points = [
+            CheckpointPoint(p.column, p.label, p.compute, p.score, mark) for p, mark in zip(placed, marks, strict=True)
+        ]
         made.append((title, higher, tuple(sorted(points, key=lambda point: point.compute)), tuple(unplaced)))
     return made
 
 
 def paretos(report: Report) -> list[Pareto]:
-    """The drawings of `placed_scores`."""
+    """The plots of `placed_scores`."""
     return [
         Pareto(title, higher, theme.drawing(pareto_chart(points, title), f"{title} against compute"), unplaced)
         for title, higher, points, unplaced in placed_scores(report)
     ]
 
 
-def pareto_chart(points: Sequence[Spent], title: str) -> Any:
+def pareto_chart(points: Sequence[CheckpointPoint], title: str) -> Any:
     """The chart as Altair: the front filled and joined by steps, the others hollow."""
     import altair as alt
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INK, QUIET, LINE, FAINT, BOX = "#1c1e21", "#5d646d", "#d9dce0", "#eef0f2", "#ffffff"
 SERIES = ("#0b5cad", "#c2410c", "#0f766e", "#9d174d", "#6b5b00", "#5b21b6", "#3f4852", "#166534")
-"""Told apart by people who see red and green alike, at 4.5 : 1 and more on both backgrounds."""
+"""Distinguishable with red-green colour blindness; contrast of at least 4.5 : 1 on both backgrounds."""
 BETTER, WORSE = "#0b5cad", "#a84300"
 VARIABLES: Mapping[str, str] = {
     INK: "var(--ink)",

@@ -18,7 +18,7 @@ Z = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One number of one row."""
+    """One number in a row."""
 
     value: float
     n: int
@@ -26,14 +26,14 @@ class Cell:
     low: float | None = None
     high: float | None = None
     reasons: tuple[str, ...] = ()
-    """Why it does not compare with the rest of its column; such a cell is shown and takes no part in best, rank or front."""
+    """Why it is not comparable with the rest of its column; such a cell is shown but excluded from best, rank and Pareto front."""
     marks: tuple[str, ...] = ()
-    """What else is to be known of it, in words."""
+    """Further remarks, in words."""
     limited: bool = False
     run: str = ""
-    """The run folder that it comes from, seen from the leaderboard's folder."""
+    """Path of its run folder, relative to the leaderboard's folder."""
     chosen: str = ""
-    """Of a score over forms: which tasks it was made of, where there was a choice."""
+    """For a score over several forms: the tasks that were used, if there was a choice."""
     best: bool = False
     tied: bool = False
     """Not the best, and within the noise of the best (unpaired, 95 %)."""
@@ -65,7 +65,7 @@ class Column:
     """The protocol that its cells share (`protocols.asked`)."""
 
     def better(self, a: float, b: float) -> bool:
-        """Whether a is better than b."""
+        """Whether `a` is better than `b`."""
         return a > b if self.higher_is_better else a < b
 
 
@@ -122,7 +122,7 @@ class Row:
 
     @property
     def compute(self) -> float | None:
-        """Parameters × training tokens, where both are known."""
+        """Parameters × training tokens, if both are known."""
         return float(self.parameters) * self.tokens if self.parameters and self.tokens else None
 
 

@@ -1,4 +1,4 @@
-"""From folders to a leaderboard: read, line up, place baselines, average, rank."""
+"""Builds a leaderboard from folders: read, align, place baselines, average, rank."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIZES = (
 def build(folders: Sequence[Path | str], options: LeaderboardOptions | None = None) -> Board:
     """The leaderboard of every run at or below the folders.
 
-    Raises `UsageError` where there is no run with scores, and for choices that do not exist.
+    Raises `UsageError` if there is no run with scores.
     """
     chosen = options or LeaderboardOptions()
     paths = [Path(folder) for folder in folders]
@@ -132,8 +132,8 @@ def _group(row: Row, group_by: str) -> str:
 def _with_baselines(
     columns: Sequence[Column], baselines: Iterable[published.Baseline], group_by: str
 ) -> tuple[list[Column], list[Row], list[str]]:
-    """The columns with a cell a baseline at their end; baselines without any cell are left out."""
-    placed = [published.place(baseline, columns) for baseline in baselines]
+    """The columns with one cell per baseline appended; baselines without any cell are left out."""
+    placed = [published.place_baseline(baseline, columns) for baseline in baselines]
     unplaced = [sentence for one in placed for sentence in one.unplaced]
     shown = [one for one in placed if one.cells]
     rows = []
@@ -161,7 +161,7 @@ def _id(*parts: str) -> str:
 
 
 def _seen_from(path: Path, folders: Sequence[Path]) -> str:
-    """A run's folder as the leaderboard names it: never a path of the machine that it was made on."""
+    """A run's folder as the leaderboard shows it: never an absolute path."""
     for folder in folders:
         if path == folder:
             return path.name
@@ -181,7 +181,7 @@ def _title(columns: Sequence[Column], scores: Sequence[Score]) -> str:
 
 
 def _ordered(board: Board) -> Board:
-    """Rows by group, then by the first score (or column) that they have, best first."""
+    """Rows by group, then by their first available score (or column), best first."""
     sorting = [score.column for score in board.scores] or list(board.columns)
 
     def place(i: int) -> tuple[Any, ...]:

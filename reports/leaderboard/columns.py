@@ -1,4 +1,4 @@
-"""Runs lined up by task and protocol: a column a task, one more for each other way in which it was asked."""
+"""Runs aligned by task and protocol: one column per task, and another for each further protocol."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Found:
 
 @dataclass(slots=True)
 class _Group:
-    """What will be a column."""
+    """A column in the making."""
 
     task: str
     metric: str

@@ -29,7 +29,7 @@ class ScoredRun:
     """Without the lines of single domains."""
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """A group of ``run.json``; empty where it is missing."""
+        """A section of ``run.json``; empty if missing."""
         value = self.info.get(name)
         return value if isinstance(value, Mapping) else {}
 

@@ -110,7 +110,7 @@ def read_baselines(choices: Sequence[str]) -> list[Baseline]:
     return list({(one.name, one.source): one for one in chosen}.values())
 
 
-def place(baseline: Baseline, columns: Sequence[Column]) -> Placed:
+def place_baseline(baseline: Baseline, columns: Sequence[Column]) -> Placed:
     """Put each number into the columns that it compares with."""
     cells: dict[str, Cell] = {}
     unplaced = []

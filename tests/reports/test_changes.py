@@ -18,9 +18,9 @@ from evalkit.reports.charts.curves import best_scale, points_of
 from evalkit.reports.charts.loss import loss_points
 from evalkit.reports.charts.pareto import front
 from evalkit.reports.figures import figures, parse_formats, write_figures
-from evalkit.reports.story import tell
+from evalkit.reports.inline_svg import sparkline_of
+from evalkit.reports.story import kind_of
 from evalkit.reports.view import load_report
-from evalkit.reports.whisker import spark
 from tests.made import report_runs as runs
 from tests.made import simulated_sweeps as simulated
 from tests.made.pages import Page
@@ -90,15 +90,15 @@ def test_stories_are_told_by_what_the_runs_are(stories: dict[str, list[Path]]) -
     """Two are a pair in the order given, three of a model a sweep in the order of training, others models, one tuned."""
     sweep = stories["sweep"]
     pair = load_report([sweep[3], sweep[1]])
-    assert tell(pair.runs).kind == "pair"
+    assert kind_of(pair.runs).kind == "pair"
     assert [run.path for run in pair.runs] == [sweep[3], sweep[1]]
     shuffled = load_report([sweep[4], sweep[0], sweep[2]])
     assert [run.path for run in shuffled.runs] == [sweep[0], sweep[2], sweep[4]]
-    assert tell(shuffled.runs).pairs == ((1, 2), (0, 2))
+    assert kind_of(shuffled.runs).pairs == ((1, 2), (0, 2))
     base, tuned = stories["tuned"]
-    story = tell(load_report([tuned, base]).runs)
+    story = kind_of(load_report([tuned, base]).runs)
     assert (story.kind, story.pairs) == ("tuned", ((1, 0),))
-    assert tell(load_report([base, *stories["models"][:2]]).runs).kind == "models"
+    assert kind_of(load_report([base, *stories["models"][:2]]).runs).kind == "models"
 
 
 def test_a_tuned_checkpoint_stands_after_a_break(sweep: list[Path], tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_losses_are_read_as_lists_and_mappings() -> None:
 
 def test_a_sparkline_keeps_its_gaps() -> None:
     """A missing checkpoint lifts the pen; one value draws nothing."""
-    assert str(spark([1.0])) == ""
-    (path,) = re.findall(r'path d="([^"]*)"', str(spark([1.0, 2.0, None, 3.0, 2.0])))
+    assert str(sparkline_of([1.0])) == ""
+    (path,) = re.findall(r'path d="([^"]*)"', str(sparkline_of([1.0, 2.0, None, 3.0, 2.0])))
     assert path.count("M") == 2
     assert path.count("L") == 2
 

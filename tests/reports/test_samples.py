@@ -13,7 +13,7 @@ import pytest
 
 from evalkit.errors import UsageError
 from evalkit.reports import write_report
-from evalkit.reports.samples import LEAST, gather, wanted
+from evalkit.reports.samples import LEAST, collect_samples, parse_sample_count
 from evalkit.reports.view import load_report
 from evalkit.results.reading import load_run
 from tests.made import simulated_sweeps as simulated
@@ -66,14 +66,14 @@ def test_the_choice_is_the_same_everywhere(pair: list[Path], page: Path, tmp_pat
 
 def test_numbers_of_samples() -> None:
     """A number, all, none; the default shrinks with many tasks; anything else is a sentence."""
-    assert wanted("all", 3).count > 10**6
-    assert wanted("none", 3).count == 0
-    assert wanted(7, 3).count == 7
-    assert wanted(None, 3).count == 20
-    assert wanted(None, 100).count == 8
-    assert wanted(None, 100_000).count == LEAST
+    assert parse_sample_count("all", 3).count > 10**6
+    assert parse_sample_count("none", 3).count == 0
+    assert parse_sample_count(7, 3).count == 7
+    assert parse_sample_count(None, 3).count == 20
+    assert parse_sample_count(None, 100).count == 8
+    assert parse_sample_count(None, 100_000).count == LEAST
     with pytest.raises(UsageError, match="not 'many'"):
-        wanted("many", 1)
+        parse_sample_count("many", 1)
 
 
 def test_none_keeps_every_text_out(pair: list[Path], tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_gated_texts_stay_out_unless_asked_for(tmp_path: Path) -> None:
     for about in info["tasks"].values():
         del about["gated"]  # a run of an older evalkit
     (run / "run.json").write_text(json.dumps(info))
-    assert gather(load_report([run]), [0]).withheld == ["paloma/c4_en"]
+    assert collect_samples(load_report([run]), [0]).withheld == ["paloma/c4_en"]
 
 
 def test_solved_examples_stand_once(page: Path) -> None:

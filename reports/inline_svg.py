@@ -1,4 +1,4 @@
-"""The little drawing beside a score: its interval as a line, the value as a dot, chance as a tick. Plain inline SVG.
+"""Small inline SVG drawings beside scores: an interval as a line, the value as a dot, chance as a tick; sparklines.
 
 Positions are SVG attributes and colours are classes, so the page needs no inline style and its Content-Security-Policy
 can forbid it.
@@ -20,7 +20,7 @@ WIDTH, HEIGHT, MARGIN = 140, 18, 6
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The axis that all drawings of one table share."""
+    """The axis shared by all drawings of a table."""
 
     low: float
     high: float
@@ -28,13 +28,13 @@ class Scale:
 
     @property
     def title(self) -> str:
-        """The ends of the axis, for the table's head."""
+        """The ends of the axis, for the table header."""
         if self.unit == "percent":
             return f"{100 * self.low:.0f} – {100 * self.high:.0f} %"
         return f"{number(self.low, self.unit)} – {number(self.high, self.unit)}"
 
     def x(self, value: float) -> float:
-        """A value's place in the drawing; outside the axis at its end."""
+        """A value's x coordinate, clamped to the axis."""
         span = self.high - self.low
         share = (value - self.low) / span if span > 0 else 0.5
         return round(MARGIN + min(1.0, max(0.0, share)) * (WIDTH - 2 * MARGIN), 2)
@@ -57,7 +57,7 @@ def scale_of(metrics: Iterable[Metric | None], unit: Unit) -> Scale:
 
 
 def whisker(metric: Metric | None, scale: Scale) -> Markup:
-    """The drawing of one score; nothing where there is none."""
+    """The drawing of one score; empty without a score."""
     if metric is None or not math.isfinite(metric.value):
         return Markup("")
     middle = HEIGHT / 2
@@ -90,12 +90,12 @@ SPARK_WIDTH, SPARK_HEIGHT = 96, 20
 
 
 def sparkline(metrics: Sequence[Metric | None]) -> Markup:
-    """A line through the columns' values, each drawing on its own scale, the last value as a dot; gaps stay gaps."""
+    """A line through the columns' values on its own scale, with the last value as a dot; missing values are gaps."""
     values = [None if metric is None or not math.isfinite(metric.value) else metric.value for metric in metrics]
-    return spark(values)
+    return sparkline_of(values)
 
 
-def spark(values: Sequence[float | None]) -> Markup:
+def sparkline_of(values: Sequence[float | None]) -> Markup:
     """A line through values in order; nothing of fewer than two. Decoration: the values stand beside it in the table."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
