@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.data import Bundle
-from evalkit.data.bundle import REQUESTS
+from evalkit.data.bundle import REQUESTS_FOLDER
 from evalkit.tasks.regimes import clean_olmes
 
 
@@ -178,7 +178,7 @@ def _documents(bundle: Bundle, variant: str) -> Iterator[dict[str, Any]]:
 
 def _variants(bundle: Bundle, prefix: str) -> list[str]:
     """The first variant of each task whose name starts with `prefix`, sorted by name."""
-    names = {name.split("/")[2] for name in bundle.names(f"{REQUESTS}/{prefix}")}
+    names = {name.split("/")[2] for name in bundle.names(f"{REQUESTS_FOLDER}/{prefix}")}
     return [f"{name}/{bundle.variants(name)[0]}" for name in sorted(names)]
 
 

@@ -15,7 +15,7 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.reports.runs import full_name, metric_of
 from evalkit.reports.words import UNIT_WORDS, metric_title, unit_of, visible
-from evalkit.results.layout import PART
+from evalkit.results.layout import PARTIAL_PREFIX
 from evalkit.results.reading import Run, load_run, read_metrics
 from evalkit.system.files import write_bytes
 
@@ -39,7 +39,12 @@ def eval_results(run: Run) -> tuple[list[EvalResult], list[str]]:
     for metric in (metric_of(record) for record in read_metrics(run.path) if record.get("primary")):
         name = full_name(metric)
         about = run.info["tasks"].get(name)
-        if metric.limited or (about or {}).get("limited") or metric.task.startswith(PART) or math.isnan(metric.value):
+        if (
+            metric.limited
+            or (about or {}).get("limited")
+            or metric.task.startswith(PARTIAL_PREFIX)
+            or math.isnan(metric.value)
+        ):
             left.append(name)
             continue
         data = _data_of(name, about or {}, metric)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from evalkit.records import Metric
-from evalkit.system import signs
+from evalkit.system import characters
 
 Unit = Literal["percent", "bits", "perplexity", "count", "number"]
 
 MISSING = "—"
-visible = signs.visible
+visible = characters.visible
 
 
 def unit_of(metric: Metric) -> Unit:

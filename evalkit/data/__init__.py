@@ -1,7 +1,7 @@
-"""Where documents come from: the offline bundle, the Hugging Face hub, or a person's own folder of files.
+"""Sources of documents: the offline bundle, the Hugging Face hub, or a user's folder of files.
 
-`open_source` chooses one of the three; `DataSet` names a data set in all of them. Nothing here imports ``datasets`` or
-``pyarrow`` before a file is read.
+`open_source` opens one of the three; a `DataSet` has its name in each of them. ``datasets`` and ``pyarrow`` are imported
+only when a file is read.
 """
 
 from evalkit.data.bundle import Bundle

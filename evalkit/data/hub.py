@@ -1,6 +1,7 @@
-"""Data sets of the Hugging Face hub, read with ``datasets``; failures are told in a sentence.
+"""Reads data sets from the Hugging Face hub with ``datasets``, and turns failures into plain messages.
 
-The hub is probed before, once a process and for at most three seconds (`evalkit.checkpoints.hub`): ``datasets`` alone takes 23 s to find out that it is not there.
+The hub is probed first, once per process and for at most three seconds (`evalkit.checkpoints.hub`): ``datasets`` by itself
+takes 23 s to notice that it is unreachable.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from evalkit.checkpoints import hub
 from evalkit.checkpoints.hub import TOKEN_ADVICE
 from evalkit.errors import DataUnavailable
 
-OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
 Row = dict[str, Any]
 
 
 def offline_requested() -> bool:
-    """Whether the person told Hugging Face's libraries to stay offline (they then read their own cache)."""
-    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
+    """Whether the user set Hugging Face's libraries to offline mode, in which they read only their cache."""
+    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE_VARIABLES)
 
 
 def reachable() -> bool:
-    """Whether the hub answers; asked once a process, together with models."""
+    """Whether the hub responds; probed once per process, shared with models."""
     return not offline_requested() and hub.reachable()
 
 
 def revision(repo: str) -> str | None:
-    """The commit of a data set on the hub; None offline, where the cached one is used."""
+    """The commit of a data set on the hub; None in offline mode, in which the cached one is used."""
     if offline_requested():
         return None
     from huggingface_hub import HfApi
@@ -37,11 +38,11 @@ def revision(repo: str) -> str | None:
     try:
         return HfApi().dataset_info(repo, timeout=30).sha
     except Exception as error:
-        raise _explained(error, repo) from error
+        raise _translated(error, repo) from error
 
 
 def load(repo: str, config: str | None, split: str, commit: str | None) -> list[Row]:
-    """All rows of a split, in the data set's order. No code of a repository is ever run."""
+    """All rows of a split, in the data set's order. Code from the repository is never run."""
     if not offline_requested() and not reachable():
         raise DataUnavailable(
             f"The Hugging Face hub cannot be reached, so {repo} cannot be read from it. Check the network or the proxy, "
@@ -53,13 +54,13 @@ def load(repo: str, config: str | None, split: str, commit: str | None) -> list[
         table = datasets.load_dataset(repo, config, split=split, revision=commit)
         return [dict(row) for row in table]
     except Exception as error:
-        raise _explained(error, repo, split) from error
+        raise _translated(error, repo, split) from error
 
 
 def files(repo: str, patterns: list[str], advice: str) -> Path:
-    """The folder in the hub's own cache that holds a data set's files of these patterns, fetched where they are not there.
+    """Download a data set's files that match `patterns`, unless cached; returns their folder in the hub's cache.
 
-    `advice` ends every error: how to get access, or to give the files.
+    `advice` ends every error message: how to get access, or how to provide the files.
     """
     online = reachable()
     if not online and not offline_requested():
@@ -69,8 +70,8 @@ def files(repo: str, patterns: list[str], advice: str) -> Path:
     try:
         return Path(snapshot_download(repo, repo_type="dataset", allow_patterns=patterns, local_files_only=not online))
     except Exception as error:
-        kinds = {type(one).__name__ for one in _chain(error)}
-        if "GatedRepoError" in kinds or "RepositoryNotFoundError" in kinds:
+        error_names = {type(cause).__name__ for cause in _exception_chain(error)}
+        if "GatedRepoError" in error_names or "RepositoryNotFoundError" in error_names:
             raise DataUnavailable(f"The hub does not let you read {repo}. {advice}") from error
         if not online:
             raise DataUnavailable(f"{repo} is not on this machine, and HF_HUB_OFFLINE is set. {advice}") from error
@@ -80,26 +81,26 @@ def files(repo: str, patterns: list[str], advice: str) -> Path:
         ) from error
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    """An exception and those that caused it."""
+def _exception_chain(error: BaseException) -> list[BaseException]:
+    """An exception followed by those that caused it."""
     chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
     return chain
 
 
-def _explained(error: Exception, repo: str, split: str = "") -> DataUnavailable:
-    """A library's exception as a sentence that says what to do."""
-    kinds = {type(one).__name__ for one in _chain(error)}
+def _translated(error: Exception, repo: str, split: str = "") -> DataUnavailable:
+    """Translate a library's exception into an error that says what to do."""
+    error_names = {type(cause).__name__ for cause in _exception_chain(error)}
     text = " ".join(str(error).split())
-    if "GatedRepoError" in kinds or "is a gated dataset" in text:
+    if "GatedRepoError" in error_names or "is a gated dataset" in text:
         return DataUnavailable(
             f"{repo} is gated: ask for access on https://huggingface.co/datasets/{repo}, "
             f"then {TOKEN_ADVICE}. Or give a folder with the files: --data-source DIR."
         )
-    if "RepositoryNotFoundError" in kinds or "DatasetNotFoundError" in kinds:
+    if "RepositoryNotFoundError" in error_names or "DatasetNotFoundError" in error_names:
         return DataUnavailable(f"The hub has no data set {repo}, or it is private: {TOKEN_ADVICE}.")
     if split and "split" in text.lower():
         return DataUnavailable(f"{repo} on the hub has no split '{split}' ({text[:160]}).")

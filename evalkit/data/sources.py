@@ -1,4 +1,4 @@
-"""One data set, three places: `DataSet` names it in each of them, `open_source` chooses the place."""
+"""The three sources of data sets: `DataSet` has a data set's name in each of them, `open_source` opens one."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A data set's names."""
+    """A data set's name in each source."""
 
     repo: str
-    """On the hub, and in a person's folder: ``allenai/ai2_arc``."""
+    """On the hub and in a user's folder: ``allenai/ai2_arc``."""
     config: str | None = None
     bundle: str = ""
-    """In the bundle's tables: ``ai2_arc/ARC-Easy``; empty where it has none."""
+    """In the bundle's tables: ``ai2_arc/ARC-Easy``; empty if it is not there."""
     unwrap: Mapping[str, Callable[[Bundle], list[Row]]] = field(default_factory=dict)
-    """Splits that the bundle holds in another shape: functions that bring them into the data set's own."""
+    """For splits that the bundle stores in a different format: functions that convert them to the data set's rows."""
 
     def __str__(self) -> str:
         return f"{self.repo} ({self.config})" if self.config else self.repo
 
 
 class Source(Protocol):
-    """A place that rows come from."""
+    """A source of rows."""
 
     name: str
     """``bundle``, ``hub`` or ``folder``."""
 
     def rows(self, data: DataSet, split: str) -> list[Row]:
-        """All rows of a split in the data set's order; `DataUnavailable` says why not."""
+        """All rows of a split in the data set's order. Raises `DataUnavailable`."""
 
     def describe(self, data: DataSet, split: str) -> dict[str, Any]:
-        """What was read, for the protocol: source, name, and a revision or a sha256."""
+        """What was read, for the protocol: source, name, and a revision or sha256."""
 
 
 class BundleSource:
@@ -54,10 +54,10 @@ class BundleSource:
     def rows(self, data: DataSet, split: str) -> list[Row]:
         if split in data.unwrap:
             return data.unwrap[split](self.bundle)
-        has = sorted({*(self.bundle.splits(data.bundle) if data.bundle else ()), *data.unwrap})
-        if split not in has:
+        available = sorted({*(self.bundle.splits(data.bundle) if data.bundle else ()), *data.unwrap})
+        if split not in available:
             raise DataUnavailable(
-                f"The offline bundle has no {split} split of {data} (it has {', '.join(has) or 'nothing of it'}). "
+                f"The offline bundle has no {split} split of {data} (it has {', '.join(available) or 'nothing of it'}). "
                 "Take --data-source hub, or a folder with the files."
             )
         return self.bundle.arrow(data.bundle, split)
@@ -87,7 +87,7 @@ class HubSource:
 
 
 class FolderSource:
-    """A person's own folder (`evalkit.data.folder` says what it looks like)."""
+    """A user's folder, with the layout described in `evalkit.data.folder`."""
 
     name = "folder"
 
@@ -102,18 +102,18 @@ class FolderSource:
         return {"source": self.name, "name": data.repo, "config": data.config, "sha256": folder.sha256_of(files)}
 
 
-_hub = HubSource()
+_HUB_SOURCE = HubSource()
 
 
 def open_source(choice: str | None = None, bundle: Path | None = None) -> Source:
-    """The source that was chosen: ``bundle``, ``hub``, a folder's path; None: the hub where it answers, else the bundle.
+    """Open a source: ``bundle``, ``hub`` or a folder's path; for None the hub if it responds, else the bundle.
 
-    `bundle`: a file given with ``--bundle``, which also chooses the bundle where nothing else is said.
+    `bundle`: a file given with ``--bundle``, which also selects the bundle if `choice` is None.
     """
     if choice == "bundle" or (choice is None and (bundle is not None or not hub.reachable())):
         return BundleSource(Bundle.open(bundle))
     if choice is None or choice == "hub":
-        return _hub
+        return _HUB_SOURCE
     path = Path(choice).expanduser()
     if not path.is_dir():
         raise UsageError(f"There is no data source '{choice}': it is 'bundle', 'hub', or an existing folder.")

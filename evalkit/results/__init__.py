@@ -1,1 +1,1 @@
-"""Run folders: written, read, and shown in a notebook."""
+"""Writes run folders, reads them, and displays them in notebooks."""

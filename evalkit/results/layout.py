@@ -1,4 +1,4 @@
-"""Where the files of a run stand: ``<output>/<model>/<suite>[~what is not default]/<revision>/``, and what they are called."""
+"""Paths of a run's files: ``<output>/<model>/<suite>[~non-default options]/<revision>/``, and the names in it."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ from evalkit.task import TaskName
 
 SCHEMA_VERSION = 1
 TEXTS = "texts"
-"""The aggregation of suites of texts: metrics over all their domains."""
-PART = "part of "
+"""The aggregation of text suites: metrics over all their domains."""
+PARTIAL_PREFIX = "part of "
 
 
 def safe_name(name: str) -> str:
-    """A name as one folder's name: hub names as ``org--name``, signs that file systems dislike as ``_``."""
+    """A name as a single folder name: hub names become ``org--name``, characters that file systems reject become ``_``."""
     text = re.sub(r"[^\w.,+=@~-]", "_", name.strip().strip("/").replace("/", "--"))
     return text if text.strip(".") else "_" + text
 
 
 def run_folder(output: Path, model: str, suite: str, variation: Sequence[str], revision: str) -> Path:
-    """Where a run stands. `suite` is `display_suite_name`; `variation` is what is not default, in words: ``limit10``, ``vllm``,
+    """The folder of a run. `suite` is its `display_suite_name`; `variation` its non-default options: ``limit10``, ``vllm``,
     ``bf16``."""
-    if suite.startswith(PART):
-        suite = PART.replace(" ", "-") + suite.removeprefix(PART)
+    if suite.startswith(PARTIAL_PREFIX):
+        suite = PARTIAL_PREFIX.replace(" ", "-") + suite.removeprefix(PARTIAL_PREFIX)
     suite = safe_name(suite) + ("~" + ",".join(safe_name(part) for part in variation) if variation else "")
     return output / safe_name(model) / suite / safe_name(revision or "main")
 
 
 def display_suite_name(suite: str, aggregation: str, limited: bool) -> str:
-    """A suite's name as a run may bear it: a suite of texts that was not read whole is ``part of`` it.
+    """The suite name under which a run is reported: ``part of`` it for a text suite that was not scored completely.
 
-    Paloma's guideline G3 (arXiv 2312.10523): less than the whole, undamaged sample is no result of Paloma. The rule holds for
-    every suite of texts, and for all that names a run: its folder, ``run.json``, ``metrics.json``, tables and reports.
+    Paloma's guideline G3 (arXiv 2312.10523): scores on less than the complete, undamaged sample are not results on Paloma.
+    The rule applies to every text suite, and wherever a run is named: its folder, ``run.json``, ``metrics.json``, tables and
+    reports.
     """
-    return f"{PART}{suite}" if limited and aggregation == TEXTS and not suite.startswith(PART) else suite
+    return (
+        f"{PARTIAL_PREFIX}{suite}"
+        if limited and aggregation == TEXTS and not suite.startswith(PARTIAL_PREFIX)
+        else suite
+    )
 
 
 def task_file(folder: Path, name: TaskName) -> Path:
-    """Where the rows of a task stand."""
+    """The Parquet file with a task's rows."""
     return folder / "documents" / f"{name.file_name}.parquet"

@@ -1,7 +1,6 @@
-"""What runs and comparisons look like in a notebook: small tables, escaped, in the colours of the notebook's own theme.
+"""Notebook display of runs and comparisons: small, escaped tables in the colours of the notebook's own theme.
 
-No style sheet and no script (Jupyter removes both from notebooks that are not trusted): attributes on elements alone, and
-no colour but the reader's.
+Only style attributes are used: Jupyter strips style sheets and scripts from untrusted notebooks. No colours are set.
 """
 
 from __future__ import annotations
@@ -13,135 +12,145 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError
-from evalkit.system.signs import visible
+from evalkit.system.characters import visible
 
 if TYPE_CHECKING:
     from evalkit.comparison.compare import Comparison
     from evalkit.results.reading import Run
 
-MOST = 40
-"""Lines of a table; the rest is counted."""
+MAX_ROWS = 40
+"""Maximum number of table rows; only the number of the remaining ones is given."""
 _LEFT, _RIGHT = "text-align:left", "text-align:right;font-variant-numeric:tabular-nums"
 
 
 def run_html(run: Run) -> str:
-    """A run: what was scored, its primary metrics with error and interval, and what has to be said of it."""
+    """A run: what was scored, its primary metrics with standard errors and intervals, and its warnings."""
     checkpoint = run.info.get("checkpoint", {})
-    facts = [str(run.suite), run.status, _amount(checkpoint.get("parameters"), "parameters")]
-    facts.append(_amount(checkpoint.get("tokens"), "tokens seen"))
-    lines: list[tuple[str, ...]] = []
+    facts = [str(run.suite), run.status, _quantity(checkpoint.get("parameters"), "parameters")]
+    facts.append(_quantity(checkpoint.get("tokens"), "tokens seen"))
+    rows: list[tuple[str, ...]] = []
     try:
         records = [record for record in run.metric_records() if record.get("primary")]
-        lines = [_metric(record) for record in records]
+        rows = [_metric_cells(record) for record in records]
     except (EvalkitError, KeyError, TypeError, ValueError):
         facts.append("no metrics yet")
-    heads = ("task", "metric", "score", "95 % interval", "chance", "n", "")
+    header = ("task", "metric", "score", "95 % interval", "chance", "n", "")
     warnings = [str(warning) for warning in run.info.get("warnings") or []]
-    return _box(run.model, facts, _table(heads, lines, "llrrrrl"), warnings[:5], where=run.path)
+    return _section(run.model, facts, _table(header, rows, "llrrrrl"), warnings[:5], path=run.path)
 
 
 def runs_html(runs: Sequence[Run]) -> str:
-    """Several runs: a line each, a column a task's primary metric where they are few."""
-    values: list[dict[str, str]] = []
+    """Several runs: one row per run, with columns for the primary metrics of at most eight tasks."""
+    scores_by_run: list[dict[str, str]] = []
     for run in runs:
         try:
             records = [record for record in run.metric_records() if record.get("primary")]
-            values.append({f"{_task(record)} {_title(record)}": _score(record) for record in records})
+            scores_by_run.append(
+                {f"{_full_task_name(record)} {_metric_title(record)}": _format_score(record) for record in records}
+            )
         except (EvalkitError, KeyError, TypeError, ValueError):
-            values.append({})
-    names = list(dict.fromkeys(name for one in values for name in one))
-    shown = names[:8]
-    heads = ("model", "suite", "status", *shown)
-    lines = [
-        (run.model, run.suite, run.status, *(one.get(name, "—") for name in shown))
-        for run, one in zip(runs, values, strict=True)
+            scores_by_run.append({})
+    titles = list(dict.fromkeys(title for scores in scores_by_run for title in scores))
+    shown_titles = titles[:8]
+    header = ("model", "suite", "status", *shown_titles)
+    rows = [
+        (run.model, run.suite, run.status, *(scores.get(title, "—") for title in shown_titles))
+        for run, scores in zip(runs, scores_by_run, strict=True)
     ]
     facts = [f"{len(runs)} run{'' if len(runs) == 1 else 's'}"]
-    if len(names) > len(shown):
-        facts.append(f"{len(names) - len(shown)} more tasks in runs[i].metrics")
-    return _box("", facts, _table(heads, lines, "lll" + "r" * len(shown)), [])
+    if len(titles) > len(shown_titles):
+        facts.append(f"{len(titles) - len(shown_titles)} more tasks in runs[i].metrics")
+    return _section("", facts, _table(header, rows, "lll" + "r" * len(shown_titles)), [])
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """A comparison: its verdict, a line a task, and the marks."""
+    """A comparison: its verdict, one row per task, and the marks."""
     table = comparison.table
-    lines = table[table["primary"] & (table["level"] != "domain")] if len(table) else table
+    changes = table[table["primary"] & (table["level"] != "domain")] if len(table) else table
     rows = []
-    for _, line in lines.iterrows():
-        percent = str(line["metric"]).startswith("acc") or line["metric"] == "mean_of_primary"
-        change = "—" if not line["comparable"] else f"{_number(line['difference'], percent, sign=True)}"
-        interval = f"[{_number(line['ci_low'], percent, sign=True)}, {_number(line['ci_high'], percent, sign=True)}]"
-        resolved = "" if not line["comparable"] else "resolved" if line["resolved"] else "not resolved"
+    for _, change in changes.iterrows():
+        is_percentage = str(change["metric"]).startswith("acc") or change["metric"] == "mean_of_primary"
+        difference = (
+            "—" if not change["comparable"] else f"{_format_number(change['difference'], is_percentage, sign=True)}"
+        )
+        interval = f"[{_format_number(change['ci_low'], is_percentage, sign=True)}, {_format_number(change['ci_high'], is_percentage, sign=True)}]"
+        resolved = "" if not change["comparable"] else "resolved" if change["resolved"] else "not resolved"
         rows.append(
             (
-                str(line["run"]),
-                str(line["source"] or line["task"]) if line["level"] == "source" else str(line["task"]),
-                str(line["metric"]),
-                _number(line["value_a"], percent),
-                _number(line["value_b"], percent),
-                change,
-                interval if line["comparable"] and not math.isnan(line["ci_low"]) else "",
-                str(line["reason"]) if not line["comparable"] else resolved,
+                str(change["run"]),
+                str(change["source"] or change["task"]) if change["level"] == "source" else str(change["task"]),
+                str(change["metric"]),
+                _format_number(change["value_a"], is_percentage),
+                _format_number(change["value_b"], is_percentage),
+                difference,
+                interval if change["comparable"] and not math.isnan(change["ci_low"]) else "",
+                str(change["reason"]) if not change["comparable"] else resolved,
             )
         )
-    heads = ("run", "task", "metric", comparison.labels[comparison.baseline], "value", "change", "95 % interval", "")
+    header = ("run", "task", "metric", comparison.labels[comparison.baseline], "value", "change", "95 % interval", "")
     facts = [f"against {comparison.labels[comparison.baseline]}"]
-    verdict = "".join(f"<p>{_text(sentence)}</p>" for sentence in comparison.verdict())
-    return _box("Comparison", facts, verdict + _table(heads, rows, "lllrrrrl"), comparison.marks)
+    verdict = "".join(f"<p>{_escape(sentence)}</p>" for sentence in comparison.verdict())
+    return _section("Comparison", facts, verdict + _table(header, rows, "lllrrrrl"), comparison.marks)
 
 
 # --------------------------------------------------------------------------------------------------------------- pieces
 
 
-def _box(title: str, facts: Iterable[str], body: str, notes: Sequence[str], where: Path | None = None) -> str:
-    head = f"<strong>{_text(title)}</strong> " if title else ""
-    told = " · ".join(_text(fact) for fact in facts if fact)
-    place = (
-        f'<div style="opacity:.75;font-size:90%"><code>{_text(str(where))}</code></div>' if where is not None else ""
+def _section(title: str, facts: Iterable[str], body: str, notes: Sequence[str], path: Path | None = None) -> str:
+    title_html = f"<strong>{_escape(title)}</strong> " if title else ""
+    facts_html = " · ".join(_escape(fact) for fact in facts if fact)
+    path_html = (
+        f'<div style="opacity:.75;font-size:90%"><code>{_escape(str(path))}</code></div>' if path is not None else ""
     )
-    lines = "".join(f"<li>{_text(note)}</li>" for note in notes)
-    listed = f'<ul style="opacity:.85;margin:.3em 0">{lines}</ul>' if lines else ""
-    return f'<div>{head}<span style="opacity:.75">{told}</span>{body}{listed}{place}</div>'
+    items = "".join(f"<li>{_escape(note)}</li>" for note in notes)
+    notes_html = f'<ul style="opacity:.85;margin:.3em 0">{items}</ul>' if items else ""
+    return f'<div>{title_html}<span style="opacity:.75">{facts_html}</span>{body}{notes_html}{path_html}</div>'
 
 
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], sides: str) -> str:
-    if not lines:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> str:
+    if not rows:
         return ""
-    styles = [_LEFT if side == "l" else _RIGHT for side in sides]
-    head = "".join(
-        f'<th scope="col" style="{style}">{_text(name)}</th>' for name, style in zip(heads, styles, strict=True)
+    styles = [_LEFT if align == "l" else _RIGHT for align in alignment]
+    header_html = "".join(
+        f'<th scope="col" style="{style}">{_escape(name)}</th>' for name, style in zip(header, styles, strict=True)
     )
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{s}">{_text(cell)}</td>' for cell, s in zip(line, styles, strict=True)) + "</tr>"
-        for line in lines[:MOST]
+    body_html = "".join(
+        "<tr>"
+        + "".join(f'<td style="{style}">{_escape(cell)}</td>' for cell, style in zip(row, styles, strict=True))
+        + "</tr>"
+        for row in rows[:MAX_ROWS]
     )
-    more = f"<p>and {len(lines) - MOST} more</p>" if len(lines) > MOST else ""
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    remainder = f"<p>and {len(rows) - MAX_ROWS} more</p>" if len(rows) > MAX_ROWS else ""
+    return f"<table><thead><tr>{header_html}</tr></thead><tbody>{body_html}</tbody></table>{remainder}"
 
 
-def _text(text: str) -> str:
+def _escape(text: str) -> str:
     return html.escape(visible(text))
 
 
-def _metric(record: dict[str, Any]) -> tuple[str, ...]:
-    percent = _percent(record)
+def _metric_cells(record: dict[str, Any]) -> tuple[str, ...]:
+    is_percentage = _is_percentage(record)
     low, high, chance = record.get("ci_low"), record.get("ci_high"), record.get("chance")
-    interval = "" if low is None or high is None else f"[{_number(low, percent)}, {_number(high, percent)}]"
-    marks = "limited" if record.get("limited") else ""
-    unit = " %" if percent else ""
+    interval = (
+        ""
+        if low is None or high is None
+        else f"[{_format_number(low, is_percentage)}, {_format_number(high, is_percentage)}]"
+    )
+    mark = "limited" if record.get("limited") else ""
+    unit = " %" if is_percentage else ""
     return (
-        _task(record),
-        _title(record) + unit,
-        _score(record),
+        _full_task_name(record),
+        _metric_title(record) + unit,
+        _format_score(record),
         interval,
-        "" if chance is None else _number(chance, percent),
+        "" if chance is None else _format_number(chance, is_percentage),
         f"{int(record.get('n') or 0):,}",
-        marks,
+        mark,
     )
 
 
-def _task(record: dict[str, Any]) -> str:
-    """A task's full name, from the columns of a metric."""
+def _full_task_name(record: dict[str, Any]) -> str:
+    """A task's full name, from the fields of a metric."""
     from evalkit.task import TaskName
 
     task = str(record["task"])
@@ -150,35 +159,35 @@ def _task(record: dict[str, Any]) -> str:
     return str(TaskName(task, str(record.get("form") or ""), str(record.get("regime") or "")))
 
 
-def _title(record: dict[str, Any]) -> str:
-    """A metric's name in words; those of accuracies are the field's own."""
+def _metric_title(record: dict[str, Any]) -> str:
+    """A metric's name in words; names of accuracies stay as they are."""
     name = str(record["metric"])
     return name if name.startswith("acc") else name.replace("_", " ")
 
 
-def _score(record: dict[str, Any]) -> str:
-    text = _number(record.get("value"), _percent(record))
+def _format_score(record: dict[str, Any]) -> str:
+    text = _format_number(record.get("value"), _is_percentage(record))
     error = record.get("stderr")
-    return text if error is None else f"{text} ± {_number(error, _percent(record))}"
+    return text if error is None else f"{text} ± {_format_number(error, _is_percentage(record))}"
 
 
-def _percent(record: dict[str, Any]) -> bool:
+def _is_percentage(record: dict[str, Any]) -> bool:
     return record.get("chance") is not None or str(record["metric"]).startswith("acc")
 
 
-def _number(value: Any, percent: bool, *, sign: bool = False) -> str:
-    """A share in percent with one decimal, anything else with three; a dash for what is not known."""
+def _format_number(value: Any, is_percentage: bool, *, sign: bool = False) -> str:
+    """A percentage with one decimal, anything else with three; a dash for unknown values."""
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         return "—"
-    number = 100 * value if percent else value
-    decimals = 1 if percent else 3
-    return f"{number:+.{decimals}f}" if sign else f"{number:.{decimals}f}"
+    scaled = 100 * value if is_percentage else value
+    decimals = 1 if is_percentage else 3
+    return f"{scaled:+.{decimals}f}" if sign else f"{scaled:.{decimals}f}"
 
 
-def _amount(value: Any, word: str) -> str:
+def _quantity(value: Any, noun: str) -> str:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return ""
-    for size, sign in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {sign} {word}"
-    return f"{value:g} {word}"
+    for scale, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:.3g} {letter} {noun}"
+    return f"{value:g} {noun}"

@@ -1,4 +1,4 @@
-"""Metrics from stored rows, without a model: of a task, of a suite, of a whole run."""
+"""Computes metrics from stored rows, without a model: for a task, a suite or a whole run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evalkit.task import Row, TaskOptions
 
 
 def options_to_json(options: TaskOptions) -> dict[str, Any]:
-    """Task options as they stand in ``run.json``; what was not chosen is left out."""
+    """Task options as stored in ``run.json``; unset ones are left out."""
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in ((name, getattr(options, name)) for name in TaskOptions.__dataclass_fields__)
@@ -29,33 +29,33 @@ def options_to_json(options: TaskOptions) -> dict[str, Any]:
 
 def options_from_json(values: Mapping[str, Any]) -> TaskOptions:
     """The inverse of `options_to_json`."""
-    known = {name: value for name, value in values.items() if name in TaskOptions.__dataclass_fields__}
+    fields = {name: value for name, value in values.items() if name in TaskOptions.__dataclass_fields__}
     for name in ("data", "bundle"):
-        if name in known:
-            known[name] = Path(known[name])
-    return TaskOptions(**known)
+        if name in fields:
+            fields[name] = Path(fields[name])
+    return TaskOptions(**fields)
 
 
 def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights | None = None) -> list[Metric]:
-    """Metrics from the stored rows of a run, without a model; also written to ``metrics.json`` where `write`.
+    """Recompute metrics from the stored rows of a run, without a model; writes them to ``metrics.json`` if `write`.
 
-    `weights` of domains take the place of the run's own, and are written to ``run.json`` too.
+    Domain `weights` replace the run's own, also in ``run.json``.
 
-    Raises `EvalkitError` for rows that are missing or damaged, `UnknownName` for a task that is not registered
-    (load its ``--tasks-dir`` first).
+    Raises `EvalkitError` if rows are missing or damaged, and `UnknownName` if a task is not registered (load its
+    ``--tasks-dir`` first).
     """
     run = load_run(path)
     metrics: list[Metric] = []
-    made: list[tuple[Any, list[Row], bool]] = []
-    for name, about in run.info["tasks"].items():
-        task = make_task(name, options_from_json(about.get("options", {})))
-        made.append((task, run.rows(name), bool(about.get("limited"))))
-        metrics += task_metrics(*made[-1])
+    tasks_and_rows: list[tuple[Any, list[Row], bool]] = []
+    for name, task_info in run.info["tasks"].items():
+        task = make_task(name, options_from_json(task_info.get("options", {})))
+        tasks_and_rows.append((task, run.rows(name), bool(task_info.get("limited"))))
+        metrics += task_metrics(*tasks_and_rows[-1])
     aggregation = str(run.info.get("aggregation", ""))
     if weights is not None and aggregation != TEXTS:
         raise UsageError(f"{run.path} is no run of a suite of texts, and --domain-weights is for those alone.")
     weights = weights if weights is not None else run.info.get("domain_weights")
-    metrics += suite_metrics(run.suite, aggregation, made, weights)
+    metrics += suite_metrics(run.suite, aggregation, tasks_and_rows, weights)
     if write:
         with folder_lock(run.path):
             write_metrics(run.path, metrics)
@@ -65,34 +65,34 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
 
 
 def task_metrics(task: Any, rows: Sequence[Row], limited: bool) -> list[Metric]:
-    """A task's metrics, marked where it is limited."""
+    """A task's metrics, marked as limited if it is."""
     return [replace(metric, limited=True) if limited else metric for metric in task.metrics(rows)]
 
 
 def suite_metrics(
     suite: str,
     aggregation: str,
-    made: Sequence[tuple[Any, Sequence[Row], bool]],
+    tasks_and_rows: Sequence[tuple[Any, Sequence[Row], bool]],
     weights: Weights | None = None,
 ) -> list[Metric]:
-    """What stands over the tasks of a suite whose aggregation is ``texts``, under the suite's name; else nothing.
+    """Metrics over all tasks of a text suite (aggregation ``texts``), under the suite's name; empty for other suites.
 
-    `made`: tasks, their rows, and whether they are limited. Where one is, the name says that this is a part.
-    `weights` of domains add what is reweighted.
+    `tasks_and_rows`: tasks, their rows, and whether they are limited; if one is, the suite's name starts with ``part of``.
+    Domain `weights` add reweighted metrics.
     """
-    texts = [(task, rows) for task, rows, _ in made if task.kind == "text" and rows]
-    if aggregation != TEXTS or not texts:
+    text_tasks = [(task, rows) for task, rows, _ in tasks_and_rows if task.kind == "text" and rows]
+    if aggregation != TEXTS or not text_tasks:
         return []
     from evalkit.statistics.metrics import suite_text_metrics
 
-    limited = any(flag for _, _, flag in made)
+    limited = any(is_limited for _, _, is_limited in tasks_and_rows)
     base = Metric(display_suite_name(suite, aggregation, limited), "", math.nan, 0, limited=limited)
-    shared = None
+    shares = None
     if weights:
-        groups = {(str(row["source"]), str(row["domain"])) for _, rows in texts for row in rows}
-        for task, _, _ in made:  # domains that should be there and are not: what is reweighted is then unscored
-            groups |= {(task.source_name(), domain) for domain in task.expected_domains() or ()}
-        shared = normalized_weights(weights, sorted(groups))
+        sources_and_domains = {(str(row["source"]), str(row["domain"])) for _, rows in text_tasks for row in rows}
+        for task, _, _ in tasks_and_rows:  # if an expected domain is missing, the reweighted metrics are unscored
+            sources_and_domains |= {(task.source_name(), domain) for domain in task.expected_domains() or ()}
+        shares = normalized_weights(weights, sorted(sources_and_domains))
     return suite_text_metrics(
-        [(task.name.base, rows, task.is_ordinary) for task, rows in texts], base=base, shares=shared
+        [(task.name.base, rows, task.is_ordinary) for task, rows in text_tasks], base=base, shares=shares
     )

@@ -1,4 +1,4 @@
-"""Rows and prompts as Parquet files, and back, without losing a bit."""
+"""Stores rows and prompts as Parquet files, losslessly, and reads them back."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ PROMPT_SCHEMA = pa.schema(
         ("continuation", pa.string()),
     ]
 )
-"""One line a prompt: the document's row index and id, the prompt's position in it, and its strings."""
+"""One row per prompt: the document's row index and id, the prompt's position in the document, and its strings."""
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write ``documents/<task>.parquet`` atomically. Floats keep their bits: sums float64, log-probabilities float32."""
+    """Write ``documents/<task>.parquet`` atomically. Floats are stored exactly: sums as float64, log-probabilities as
+    float32."""
     names: dict[str, None] = {}
     for row in rows:
         names.update(dict.fromkeys(row))
@@ -56,9 +57,9 @@ def _column(name: str, values: list[Any]) -> pa.Array:
 
 
 def read_table(path: Path, *, without: Sequence[str] = ()) -> pa.Table:
-    """Read a Parquet file of a run, all columns but those named in `without`.
+    """Read a Parquet file of a run, except the columns in `without`.
 
-    Raises `EvalkitError` naming a file that is missing or damaged.
+    Raises `EvalkitError` naming the file if it is missing or damaged.
     """
     if not path.is_file():
         raise EvalkitError(f"{path} is missing. Run the same 'evalkit run' command again: it is made from the journal.")
@@ -73,7 +74,7 @@ def read_table(path: Path, *, without: Sequence[str] = ()) -> pa.Table:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows as the task made them; what a row did not have is absent again."""
+    """The rows as the task returned them: fields that a row did not have are absent again, not None."""
     return [
         {name: value for name, value in row.items() if value is not None or name == "native_id"}
         for row in read_table(path).to_pylist()
@@ -81,25 +82,25 @@ def read_rows(path: Path) -> list[Row]:
 
 
 class PromptFile:
-    """Writes ``<output>/prompts/<protocol>.parquet`` little by little; it appears whole, at `close`."""
+    """Writes ``<output>/prompts/<protocol>.parquet`` incrementally; the complete file appears at `close`."""
 
-    GROUP = 4096
+    ROW_GROUP_SIZE = 4096
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._replacing = replacing(path)
         self._temporary = self._replacing.__enter__()
         self._writer = pq.ParquetWriter(self._temporary, PROMPT_SCHEMA, compression=COMPRESSION)
-        self._lines: list[dict[str, Any]] = []
+        self._pending_rows: list[dict[str, Any]] = []
 
     def add(self, document: Document, prompts: Iterable[Prompt]) -> None:
-        """Note one document's prompts."""
-        native = None if document.native_id is None else str(document.native_id)
+        """Add one document's prompts."""
+        native_id = None if document.native_id is None else str(document.native_id)
         for position, prompt in enumerate(prompts):
-            self._lines.append(
+            self._pending_rows.append(
                 {
                     "index": document.index,
-                    "native_id": native,
+                    "native_id": native_id,
                     "prompt": position,
                     "option": prompt.option,
                     "unconditional": prompt.unconditional,
@@ -108,16 +109,16 @@ class PromptFile:
                     "continuation": _text(prompt.continuation),
                 }
             )
-        if len(self._lines) >= self.GROUP:
+        if len(self._pending_rows) >= self.ROW_GROUP_SIZE:
             self._flush()
 
     def _flush(self) -> None:
-        if self._lines:
-            self._writer.write_table(pa.Table.from_pylist(self._lines, schema=PROMPT_SCHEMA))
-            self._lines = []
+        if self._pending_rows:
+            self._writer.write_table(pa.Table.from_pylist(self._pending_rows, schema=PROMPT_SCHEMA))
+            self._pending_rows = []
 
     def close(self) -> None:
-        """Write what is left and put the file in its place."""
+        """Write the remaining rows and move the file into place."""
         try:
             self._flush()
             self._writer.close()
@@ -127,7 +128,7 @@ class PromptFile:
         self._replacing.__exit__(None, None, None)
 
     def abandon(self, error: BaseException) -> None:
-        """Remove the unfinished file."""
+        """Delete the unfinished file."""
         self._replacing.__exit__(type(error), error, error.__traceback__)
 
 
@@ -136,7 +137,7 @@ def _text(text: str) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """A value as strict JSON: NaN and infinities become null, numpy's numbers plain ones."""
+    """A value as strict JSON: NaN and infinities become None, numpy scalars become Python numbers."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -150,17 +151,17 @@ def jsonable(value: Any) -> Any:
     return str(value)
 
 
-class Prompts:
-    """The prompt files of a plan: each protocol's once, skipped where it is there already, none where `folder` is None.
+class PromptStore:
+    """Writes the prompt files of a plan: one per protocol unless it exists already; none if `folder` is None.
 
-    A context manager: files appear when it ends well.
+    A context manager: the files appear if it ends without an exception.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._files: dict[str, PromptFile | None] = {}
 
-    def __enter__(self) -> Prompts:
+    def __enter__(self) -> PromptStore:
         return self
 
     def add(self, planned: PlannedTask, document: Document, prompts: Sequence[Prompt]) -> None:

@@ -1,4 +1,4 @@
-"""Run folders, written: every file is whole at any time, and a lock keeps the files of two processes from mixing."""
+"""Writes run folders: every file is replaced atomically, and a lock keeps the files of two processes from mixing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evalkit.system.files import write_bytes, write_json, writing
 
 
 def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
-    """Write ``metrics.json``: a JSON list, one record a line; NaN as null."""
+    """Write ``metrics.json``: a JSON list with one record per line; NaN becomes null."""
     from evalkit.results.tables import jsonable
 
     lines = [json.dumps(jsonable(asdict(metric)), ensure_ascii=False, allow_nan=False) for metric in metrics]
@@ -29,13 +29,13 @@ def write_info(folder: Path, info: Mapping[str, Any]) -> None:
 
 
 def write_training(folder: Path, training: Mapping[str, Any]) -> None:
-    """Write ``training.json`` into the run folder of a model that evalkit trained: how it came about, for its report.
+    """Write ``training.json`` into the run folder of a model that evalkit trained: how it was trained, for its report.
 
     Keys: ``name``, ``base`` (``name, fingerprint``), ``recipe`` (every field, resolved), ``place``, ``data`` (a list of ``name,
     dataset, identity, rows, used, held_out, dropped, reasons, tokens, learned_tokens``), ``lengths``, ``template`` (Jinja,
     verbatim) and ``template_name``, ``contamination`` (``checked, rule, suites, tasks, paragraphs, removed``),
     ``chat_template_applied``, ``loss`` (a list of ``[step, loss, learning_rate, tokens_per_second]``), ``evals`` (scores
-    during training: ``step, suite, task, metric, domain, value, ci_low, ci_high`` …), ``hyper`` (what a reader wants to see
+    during training: ``step, suite, task, metric, domain, value, ci_low, ci_high`` …), ``hyper`` (the hyperparameters to show
     first), ``steps, seconds, tokens``.
     """
     from evalkit.results.tables import jsonable
@@ -44,7 +44,7 @@ def write_training(folder: Path, training: Mapping[str, Any]) -> None:
 
 
 def replace_link(folder: Path) -> None:
-    """Remove a symbolic link that stands in place of a folder: what is behind it belongs to somebody else."""
+    """Remove a symbolic link in place of a folder, so that nothing is written to its target, which is not ours."""
     if folder.is_symlink():
         with writing(folder.parent):
             folder.unlink()
@@ -52,9 +52,9 @@ def replace_link(folder: Path) -> None:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder while its files are changed together, where the file system can lock; else go on without.
+    """Lock a run folder while several of its files change; continues without a lock if the file system has none.
 
-    Every single file is whole at any time even without it; this keeps the files of two processes from mixing.
+    Each file is replaced atomically anyway; the lock keeps the files of two processes from mixing.
     """
     import fcntl
 

@@ -8,7 +8,7 @@ from typing import Any
 from evalkit.encoding.encoding import Encoder, max_length_of
 from evalkit.options import RunOptions
 from evalkit.progress import Progress
-from evalkit.results.tables import Prompts
+from evalkit.results.tables import PromptStore
 from evalkit.scoring.plan import ScoringPlan, make_plan
 from evalkit.scoring.targets import Target
 from evalkit.task import TaskBase, TaskOptions
@@ -37,7 +37,7 @@ class PlanCache:
                 prefix=options.prefix_token,
                 chat=options.apply_chat_template,
             )
-            with Prompts(None if options.dry_run else options.output / "prompts") as prompts:
+            with PromptStore(None if options.dry_run else options.output / "prompts") as prompts:
                 self._plan = make_plan(
                     self._tasks, encoder, save_tokens=options.save_tokens, sink=prompts.add, note=self._progress.note
                 )

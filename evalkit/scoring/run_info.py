@@ -20,12 +20,12 @@ from evalkit.scoring.journal import Journal
 from evalkit.scoring.plan import PlannedTask, ScoringPlan, data_origin
 from evalkit.scoring.settings import RunSettings
 from evalkit.system import environment
-from evalkit.system.files import sweep, writing
+from evalkit.system.files import remove_stale_files, writing
 from evalkit.system.processes import this_process
 from evalkit.task import Row, TaskName
 
-OF_THE_SCORING = ("timings", "command", "versions", "hardware", "process")
-"""Keys of ``run.json`` that tell of the run that scored."""
+SCORING_KEYS = ("timings", "command", "versions", "hardware", "process")
+"""Keys of ``run.json`` that describe how and when the scores were computed."""
 
 
 def build_run_info(
@@ -151,12 +151,12 @@ def _paloma_guidelines(
 
 
 def prepare_folder(folder: Path, info: dict[str, Any], *, accumulates: bool) -> None:
-    """Prepare a folder that may hold an earlier run, which stays whole until this one is finished.
+    """Prepare a folder that may hold an earlier run, which stays intact until this one has finished.
 
-    If the folder `accumulates` tasks (``--task`` runs) and holds an unfinished run, tasks that an even earlier one finished
+    If the folder `accumulates` tasks (``--task`` runs) and holds an unfinished run, tasks finished by a still earlier run
     with the same identity stay, listed as ``done_tasks``.
     """
-    sweep(folder)
+    remove_stale_files(folder)
     previous = previous_info(folder)
     if previous is None or previous["status"] == "done":
         return
@@ -164,8 +164,8 @@ def prepare_folder(folder: Path, info: dict[str, Any], *, accumulates: bool) -> 
         info["done_tasks"] = previous.get("done_tasks", {})
 
 
-def refuse_newer(folder: Path) -> None:
-    """Raise `EvalkitError` for a folder whose run a newer version of evalkit wrote: it would be replaced."""
+def reject_newer_run(folder: Path) -> None:
+    """Raise `EvalkitError` if a newer version of evalkit wrote the folder's run, which would otherwise be replaced."""
     try:
         version = json.loads((folder / "run.json").read_text(encoding="utf-8"))["schema_version"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -177,16 +177,16 @@ def refuse_newer(folder: Path) -> None:
         )
 
 
-def keep_scored_facts(info: dict[str, Any], previous: Mapping[str, Any] | None) -> None:
-    """A run that scored nothing keeps when, how fast and on what the same scores were made.
+def keep_scoring_facts(info: dict[str, Any], previous: Mapping[str, Any] | None) -> None:
+    """For a run that scored nothing, keep the earlier run's `SCORING_KEYS` (timings, hardware …) for the same scores.
 
-    `previous`: the ``run.json`` in the folder. Nothing is kept of other weights, another engine or other questions.
+    `previous`: the ``run.json`` in the folder; ignored if its weights, engine or protocols differ.
     """
     if previous is None or previous["status"] != "done" or previous.get("identity_hash") != info["identity_hash"]:
         return
     earlier = {name: task_info.get("protocol_hash") for name, task_info in previous["tasks"].items()}
     if all(earlier.get(name) == task_info["protocol_hash"] for name, task_info in info["tasks"].items()):
-        info.update({key: previous[key] for key in OF_THE_SCORING if key in previous})
+        info.update({key: previous[key] for key in SCORING_KEYS if key in previous})
 
 
 def remove_stale_documents(folder: Path, info: Mapping[str, Any]) -> None:

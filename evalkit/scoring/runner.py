@@ -30,10 +30,10 @@ from evalkit.scoring.run_info import (
     build_run_info,
     iso_time,
     keep_earlier_tasks,
-    keep_scored_facts,
+    keep_scoring_facts,
     prepare_folder,
     previous_info,
-    refuse_newer,
+    reject_newer_run,
     remove_stale_documents,
     warn_if_truncated,
 )
@@ -147,7 +147,7 @@ class _CheckpointScorer:
         if self.settings.options.dry_run:
             return self._runs("planned")
         for folder in self.folders:
-            refuse_newer(folder)
+            reject_newer_run(folder)
         try:
             for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
                 prepare_folder(folder, info, accumulates=group.suite == TASKS_SUITE)
@@ -304,7 +304,7 @@ class _CheckpointScorer:
         for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
             metrics: list[Metric] = []
             with folder_lock(folder):
-                refuse_newer(folder)
+                reject_newer_run(folder)
                 replace_link(folder / "documents")
                 for index in group.task_indices:
                     planned = self.plan.tasks[index]
@@ -322,7 +322,7 @@ class _CheckpointScorer:
                 info["warnings"] += [note for note in self.engine.notes if note not in info["warnings"]]
                 final = {**info, **self._changing_info("done")}
                 if self.counts.scored == 0:
-                    keep_scored_facts(final, previous_info(folder))
+                    keep_scoring_facts(final, previous_info(folder))
                 write_info(folder, final)
                 remove_stale_documents(folder, final)
 

@@ -1,1 +1,1 @@
-"""Files, processes, places and signs: what the operating system and the terminal ask for."""
+"""Helpers close to the operating system: files, processes, folders of user data, unsafe characters."""

@@ -1,4 +1,4 @@
-"""What a run was made with: versions of packages and the machine, for ``run.json``."""
+"""The environment of a run, for ``run.json``: package versions and hardware."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what moves numbers; what is not installed is left out."""
-    found = {"python": platform.python_version()}
+    """Installed versions of the packages that affect scores; missing packages are left out."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory, and the accelerators that torch sees where it is loaded already."""
-    found: dict[str, Any] = {
+    """Processor, cores and memory, and the accelerators visible to torch if it is already loaded."""
+    facts: dict[str, Any] = {
         "system": platform.system(),
         "machine": platform.machine(),
         "processor": _processor(),
@@ -50,11 +50,11 @@ def hardware() -> dict[str, Any]:
     }
     torch = sys.modules.get("torch")
     if torch is not None:
-        found["threads"] = torch.get_num_threads()
+        facts["threads"] = torch.get_num_threads()
         if torch.cuda.is_available():
-            found["accelerators"] = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-            found["cuda"] = torch.version.cuda
-    return found
+            facts["accelerators"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+            facts["cuda"] = torch.version.cuda
+    return facts
 
 
 def _processor() -> str:

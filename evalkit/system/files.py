@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and a full disk is one plain sentence."""
+"""Writes files atomically, and turns errors such as a full disk into plain messages."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 
-TEMPORARY = ".evalkit-tmp-"
-"""Files that start so are being written; one that is left behind by a killed process is swept after `STALE_SECONDS`."""
+TEMPORARY_PREFIX = ".evalkit-tmp-"
+"""Prefix of files being written; one left behind by a killed process is removed after `STALE_SECONDS`."""
 STALE_SECONDS = 24 * 3600
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_PERMISSION_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_error(path: Path, error: OSError) -> EvalkitError:
-    """The sentence for an operating-system error met while writing `path`."""
-    if error.errno in _FULL:
+    """The `EvalkitError` for an operating-system error while writing `path`."""
+    if error.errno in _DISK_FULL_ERRORS:
         return EvalkitError(
             f"The disk is full: {path} cannot be written. Free some space or choose another --output, "
             "and run the same command again; what was scored so far is kept."
         )
-    if error.errno in _FORBIDDEN:
+    if error.errno in _PERMISSION_ERRORS:
         return EvalkitError(f"{path} may not be written ({error.strerror}). Choose another folder with --output.")
     return EvalkitError(f"{path} cannot be written: {error.strerror or error}.")
 
@@ -45,11 +45,11 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A unique temporary path beside `path`, moved over it when the block ends well and removed when it does not.
+    """Yield a unique temporary path next to `path`, which replaces it if the block succeeds and is removed otherwise.
 
-    Any number of processes may do this at once: the last one wins, and every reader sees a whole file.
+    Any number of processes may do this concurrently: the last one wins, and readers always see a complete file.
     """
-    temporary = path.parent / f"{TEMPORARY}{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file atomically. Raises `EvalkitError` where it cannot be written."""
+    """Write a file atomically. Raises `EvalkitError` if it cannot be written."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -73,14 +73,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces. What hashes are made of."""
+    """Canonical JSON for hashing: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
-def sweep(folder: Path) -> None:
-    """Remove temporary files that a killed process left behind long ago."""
+def remove_stale_files(folder: Path) -> None:
+    """Remove temporary files that killed processes left behind more than `STALE_SECONDS` ago."""
     with contextlib.suppress(OSError):
-        for leftover in folder.rglob(f"{TEMPORARY}*"):
+        for leftover in folder.rglob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
                 if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                     leftover.unlink()

@@ -1,4 +1,4 @@
-"""Where evalkit keeps a person's things: the registry of models, and what can be fetched again."""
+"""The folders for user data (registered models) and for caches."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """The folder of what a person made (registered models): ``$EVALKIT_HOME``, else the platform's data folder."""
-    if chosen := os.environ.get("EVALKIT_HOME"):
-        return Path(chosen).expanduser()
+    """The folder for user data such as registered models: ``$EVALKIT_HOME``, else the platform's data folder."""
+    if folder := os.environ.get("EVALKIT_HOME"):
+        return Path(folder).expanduser()
     import platformdirs
 
     return platformdirs.user_data_path("evalkit", appauthor=False)
 
 
 def cache() -> Path:
-    """The folder of what can be fetched again: ``$EVALKIT_HOME/cache``, else the platform's cache folder."""
+    """The folder for what can be downloaded or computed again: ``$EVALKIT_HOME/cache``, else the platform's cache folder."""
     if os.environ.get("EVALKIT_HOME"):
         return home() / "cache"
     import platformdirs

@@ -1,4 +1,4 @@
-"""Whether the process that wrote something still lives: a killed one cannot say that it has ended."""
+"""Identifies processes and tells whether one still runs, since a killed process cannot record that it ended."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 
 def this_process() -> dict[str, Any]:
-    """What identifies this process: its host, its number, and where the system tells it when it began."""
+    """Identifies this process: its host, its pid and, if the system reports it, when it began."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
 
 
 def is_gone(process: Mapping[str, Any]) -> bool:
-    """Whether a process that `this_process` described has ended. False where that cannot be known (another host)."""
+    """Whether a process that `this_process` described has ended. False if that cannot be known (another host)."""
     pid = process.get("pid")
     if process.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0 or os.name != "posix":
         return False
@@ -23,17 +23,17 @@ def is_gone(process: Mapping[str, Any]) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it lives and is somebody else's
+    except OSError:  # it is running under another user
         pass
     began, now = process.get("began"), _began(pid)
-    return began is not None and now is not None and began != now  # numbers are given again
+    return began is not None and now is not None and began != now  # pids are reused
 
 
 def _began(pid: int) -> str | None:
-    """The boot and the clock tick at which a process began, as Linux tells them; None elsewhere."""
+    """The boot id and the clock tick at which a process began, as reported by Linux; None elsewhere."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return f"{boot} {stat.rpartition(')')[2].split()[19]}"  # field 22, counted behind the name in brackets
+        return f"{boot} {stat.rpartition(')')[2].split()[19]}"  # field 22; the name in parentheses may contain spaces
     except (OSError, IndexError):
         return None

@@ -16,7 +16,7 @@ from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.runs import full_name
 from evalkit.reports.words import unit_of
-from evalkit.results.layout import PART
+from evalkit.results.layout import PARTIAL_PREFIX
 
 
 @dataclass(slots=True)
@@ -77,7 +77,9 @@ def task_columns(
 
 def suite_metric(run: ScoredRun, metrics: Sequence[str]) -> Metric | None:
     """What a run of texts says over its whole suite (`evalkit.statistics.metrics.suite_text_metrics`); None where it says nothing."""
-    own = [metric for metric in run.metrics if metric.task in (run.suite, PART + run.suite) and not metric.source]
+    own = [
+        metric for metric in run.metrics if metric.task in (run.suite, PARTIAL_PREFIX + run.suite) and not metric.source
+    ]
     own = [metric for metric in own if full_name(metric) not in run.tasks]
     for name in metrics:
         for metric in own:

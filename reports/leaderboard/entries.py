@@ -15,7 +15,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.runs import metric_of
-from evalkit.results.layout import PART
+from evalkit.results.layout import PARTIAL_PREFIX
 from evalkit.results.reading import find_runs, load_run, read_metrics, status_of
 
 
@@ -36,7 +36,7 @@ class ScoredRun:
     @property
     def suite(self) -> str:
         """The suite's name, also where only a part of it was asked."""
-        return str(self.info.get("suite") or "").removeprefix(PART)
+        return str(self.info.get("suite") or "").removeprefix(PARTIAL_PREFIX)
 
     @property
     def tasks(self) -> Mapping[str, Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing
 from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.words import unit_of
-from evalkit.results.layout import PART, TEXTS
+from evalkit.results.layout import PARTIAL_PREFIX, TEXTS
 from evalkit.statistics.estimates import seed_of
 
 BETTER_FORM = "mc_or_rc"
@@ -193,7 +193,11 @@ def _text_cells(
             metric = suite_metric(run, metrics) if run.suite == recipe.suite else None
             if metric is None or cells[row] is not None:
                 continue
-            reasons = [f"a part of {recipe.suite}"] if metric.task.startswith(PART) or wanted - set(run.tasks) else []
+            reasons = (
+                [f"a part of {recipe.suite}"]
+                if metric.task.startswith(PARTIAL_PREFIX) or wanted - set(run.tasks)
+                else []
+            )
             marks: list[str] = []
             for task, columns in recipe.parts:
                 cell = columns[0].cells[row]

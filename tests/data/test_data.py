@@ -180,7 +180,7 @@ def test_two_processes_fetch_once(small: Small) -> None:
         worker.join(30)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert len(small.calls()) == 1
-    assert fetch.is_whole(fetch.bundle_path())
+    assert fetch.is_intact(fetch.bundle_path())
 
 
 def test_a_killed_download_leaves_no_trace(small: Small) -> None:
@@ -373,7 +373,7 @@ def endpoint() -> Iterator[str]:
 
 def python(code: str, **environment: str) -> str:
     """What a fresh interpreter prints: the hub's address is read once, when its library is imported."""
-    inherited = {name: value for name, value in os.environ.items() if name not in hub.OFFLINE}
+    inherited = {name: value for name, value in os.environ.items() if name not in hub.OFFLINE_VARIABLES}
     inherited = {name: value for name, value in inherited.items() if not name.lower().endswith("_proxy")}
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**inherited, **environment}, check=False
@@ -486,5 +486,7 @@ def test_what_datasets_raises_is_explained(monkeypatch: pytest.MonkeyPatch) -> N
 def test_errno_of_a_full_disk_is_told_apart() -> None:
     """A full disk and a full quota have their sentence; another error keeps the system's words."""
     for number in (errno.ENOSPC, errno.EDQUOT):
-        assert "is full" in fetch._explain(OSError(number, "x"), Path("/a"))
-    assert "Permission denied" in fetch._explain(PermissionError(errno.EACCES, "Permission denied"), Path("/a"))
+        assert "is full" in fetch._explain_os_error(OSError(number, "x"), Path("/a"))
+    assert "Permission denied" in fetch._explain_os_error(
+        PermissionError(errno.EACCES, "Permission denied"), Path("/a")
+    )

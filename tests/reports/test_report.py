@@ -296,6 +296,6 @@ def test_docstring_examples() -> None:
     import doctest
 
     from evalkit.reports import words
-    from evalkit.system import signs
+    from evalkit.system import characters
 
-    assert doctest.testmod(words).failed == doctest.testmod(signs).failed == 0
+    assert doctest.testmod(words).failed == doctest.testmod(characters).failed == 0

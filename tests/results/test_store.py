@@ -21,7 +21,7 @@ from evalkit.results.layout import run_folder, safe_name
 from evalkit.results.reading import Run, find_runs, load_run, read_metrics
 from evalkit.results.recompute import options_from_json, options_to_json
 from evalkit.results.tables import jsonable, read_rows, write_rows
-from evalkit.system.files import TEMPORARY, replacing
+from evalkit.system.files import TEMPORARY_PREFIX, replacing
 from evalkit.task import TaskOptions
 from tests.made.byte_checkpoints import byte_tokenizer, make_checkpoint
 
@@ -215,7 +215,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert file.read_text() == "old"
-    assert not list(tmp_path.glob(f"{TEMPORARY}*"))
+    assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
 
 
 def test_json_has_no_nan() -> None:
