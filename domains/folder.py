@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.domains.layout import TextSource, clean_name, find_source, find_sources, split_name
-from evalkit.domains.texts import TextTask
+from evalkit.domains.texts import MAX_LENGTH, TextTask
 from evalkit.errors import DataUnavailable, UnknownName, UsageError
 from evalkit.registry import SuiteEntry, folder_suites, task
 from evalkit.task import TaskName, TaskOptions
@@ -60,6 +60,7 @@ class FolderTask(TextTask):
         super().__init__(name, options)
         if options.split is not None and split_name(options.split) is None:
             raise UsageError(f"Texts have the splits 'train', 'val' and 'test', not '{options.split}'.")
+        self.max_length = options.max_length or MAX_LENGTH
 
     def open_source(self) -> TextSource:
         if self.options.data is None or not self.source_name():

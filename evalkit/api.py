@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit import registry
 from evalkit.engines.base import Engine, EngineSettings
-from evalkit.engines.choice import DEFAULT as DEFAULT_ENGINE
 from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringError, SomeFailed, UsageError
 from evalkit.options import RunOptions, with_options
 from evalkit.progress import Progress, Silent
@@ -108,8 +106,6 @@ class _Sweep:
             live=live,
         )
         self.samples: list[cross_check.Sample] = []
-        variation = options.variation(choice.engine, DEFAULT_ENGINE)
-        groups = [dataclasses.replace(group, variation=variation) for group in groups]
         if options.domain_weights is not None:
             groups = with_domain_weights(groups, tasks, read_weights(options.domain_weights))
         self.groups = groups

@@ -198,7 +198,7 @@ class ScoringOptions(Options):
         "strict|catwalk",
     )
     prefix_token: PrefixPolicy = option_field("eos", HOW, "The token that stands before a text.", "eos|bos")
-    max_length: int | None = option_field(None, HOW, "Positions to use, in place of the model's own number.", "N", ge=1)
+    max_length: int | None = option_field(None, HOW, "Positions to use, at most as many as the model has.", "N", ge=1)
     apply_chat_template: bool = option_field(
         False,
         HOW,
@@ -252,6 +252,7 @@ class ScoringOptions(Options):
             data_source=self.data_source,
             data=self.data,
             bundle=self.bundle,
+            max_length=self.max_length,
         )
 
     def scores_alike(self, settings: Mapping[str, Any]) -> bool:

@@ -40,6 +40,8 @@ class TaskOptions:
     """Folder with the user's own copy of the data set (``--data``)."""
     bundle: Path | None = None
     """The user's own copy of the bundle file (``--bundle``)."""
+    max_length: int | None = None
+    """Positions to use (``--max-length``), for tasks whose own `TaskBase.max_length` is no published one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,8 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
         description = (
             f"{KEY_NAMES.get(key, key.replace('_', ' '))}: {_short(task_b.get(key))} against {_short(task_a.get(key))}"
         )
-        if key in EXTENT_KEYS:
-            continue
+        if key in EXTENT_KEYS or (key == "max_length" and key in encoder_a and key in encoder_b):
+            continue  # the encoder's is the length that counted
         if key in ("data", "data_source"):
             data = f"data from {_origin(task_b.get(key))} against {_origin(task_a.get(key))}"
         elif key == "files":

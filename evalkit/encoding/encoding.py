@@ -26,16 +26,17 @@ FALLBACK_MAX_LENGTH = 2048
 def max_length_of(config: dict[str, Any], tokenizer: Tokenizer | None = None, requested: int | None = None) -> int:
     """Maximum context length in tokens: the user's value, else the config's, else the tokenizer's, else 2,048.
 
-    The config's keys are tried in lm-eval's order: ``text_config`` first, then ``n_positions``,
-    ``max_position_embeddings``, ``n_ctx``.
+    The user's value is limited to the config's: learned positions end there, and others were not trained beyond. The
+    config's keys are tried in lm-eval's order: ``text_config`` first, then ``n_positions``, ``max_position_embeddings``,
+    ``n_ctx``.
     """
-    if requested is not None:
-        return requested
     for part in (config.get("text_config") or {}, config):
         for name in ("n_positions", "max_position_embeddings", "n_ctx"):
             value = part.get(name)
             if isinstance(value, int) and value > 0:
-                return value
+                return value if requested is None else min(value, requested)
+    if requested is not None:
+        return requested
     limit = getattr(tokenizer.inner, "model_max_length", None) if tokenizer is not None else None
     return int(limit) if limit is not None and limit < UNLIMITED else FALLBACK_MAX_LENGTH
 

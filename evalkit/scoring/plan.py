@@ -16,7 +16,7 @@ from typing import Any
 from evalkit.encoding.encoding import Encoder
 from evalkit.engines.base import Engine
 from evalkit.errors import ScoringError
-from evalkit.records import Batch, Document, Prompt, Request
+from evalkit.records import Batch, Document, Encoding, Prompt, Request
 from evalkit.scoring.request_table import RequestTable
 from evalkit.system.files import canonical_json
 from evalkit.task import TaskBase, TaskOptions
@@ -52,12 +52,19 @@ class PlannedTask:
     """Number of tokens cut per prompt."""
     kept: bytearray = field(default_factory=bytearray)
     """Whether to keep each prompt's per-token log-probabilities."""
+    encodings: set[Encoding] = field(default_factory=set)
+    """The encoding rules of its prompts."""
     requests: array[int] = field(default_factory=lambda: array("i"))
     """Positions in the plan's request table, one per window."""
 
     @property
     def name(self) -> str:
         return str(self.task.name)
+
+    @property
+    def max_length(self) -> int:
+        """The context length that counted for its requests."""
+        return int(self.protocol["encoder"]["max_length"])
 
 
 @dataclass(slots=True)
@@ -262,6 +269,7 @@ def _encode(
     encoded_prompts = iter(encoded)
     for document, document_prompts, kept in zip(documents, prompts_by_document, keep, strict=True):
         planned.prompts.append(len(document_prompts))
+        planned.encodings.update(prompt.encoding for prompt in document_prompts)
         if sink is not None and kept:
             sink(planned, document, document_prompts)
         for _ in document_prompts:

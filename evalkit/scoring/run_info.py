@@ -17,6 +17,7 @@ from evalkit.results.layout import SCHEMA_VERSION
 from evalkit.results.reading import load_run, read_metrics
 from evalkit.results.recompute import options_to_json
 from evalkit.scoring.journal import Journal
+from evalkit.scoring.options_used import options_used, unused_warnings
 from evalkit.scoring.plan import PlannedTask, ScoringPlan, data_origin
 from evalkit.scoring.settings import RunSettings
 from evalkit.system import environment
@@ -50,7 +51,8 @@ def build_run_info(
     for planned in tasks:
         warnings += planned.task.warnings()
     warnings += engine_notes
-    if encoder.chat:
+    warnings += unused_warnings(settings.options, tasks)
+    if options_used(settings.options, tasks).apply_chat_template:
         warnings.append("Questions are asked in the checkpoint's chat template; runs without it do not compare.")
     if not checkpoint.fingerprint:
         warnings.append("A live model has no fingerprint: its scores are not in the journal.")

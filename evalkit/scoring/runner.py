@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.engines.base import Engine, StreamingEngine
+from evalkit.engines.choice import DEFAULT as DEFAULT_ENGINE
 from evalkit.errors import EvalkitError, OutOfMemory, RequestRefused, ScoringError
 from evalkit.records import Batch, Checkpoint, Metric, Request, Scores
 from evalkit.results.layout import display_suite_name, run_folder, task_file
@@ -24,6 +25,7 @@ from evalkit.results.tables import write_rows
 from evalkit.results.writing import folder_lock, replace_link, write_info, write_metrics
 from evalkit.scoring import speed
 from evalkit.scoring.journal import BadScore, Journal
+from evalkit.scoring.options_used import options_used
 from evalkit.scoring.plan import ScoringPlan, Segment
 from evalkit.scoring.rows import ScoreReader, TokenStrings
 from evalkit.scoring.run_info import (
@@ -109,11 +111,12 @@ class _CheckpointScorer:
         self.started = time.time()
         self.scoring_seconds = 0.0
         self.infos: list[dict[str, Any]] = []
+        self.variations = [self._variation(group) for group in groups]
         self.folders = [
             run_folder(
-                settings.options.output, checkpoint.model, self._suite_name(group), group.variation, checkpoint.revision
+                settings.options.output, checkpoint.model, self._suite_name(group), variation, checkpoint.revision
             )
-            for group in groups
+            for group, variation in zip(groups, self.variations, strict=True)
         ]
         self.expected_seconds: float | None = None
         self._rate_key: dict[str, Any] | None = None
@@ -123,6 +126,11 @@ class _CheckpointScorer:
         """The suite name under which the group's run is reported."""
         limited = any(self.plan.tasks[index].task.limited for index in group.task_indices)
         return display_suite_name(group.suite, group.aggregation, limited)
+
+    def _variation(self, group: Group) -> tuple[str, ...]:
+        """The non-default options that the group's tasks follow, as they appear in the folder's name."""
+        options = options_used(self.settings.options, [self.plan.tasks[index] for index in group.task_indices])
+        return options.variation(self.settings.engine_choice.engine, DEFAULT_ENGINE)
 
     def run(self) -> list[Run]:
         self._count_batches()
@@ -134,11 +142,11 @@ class _CheckpointScorer:
                 self.journal,
                 suite=self._suite_name(group),
                 aggregation=group.aggregation,
-                variation=group.variation,
+                variation=variation,
                 settings=self.settings,
                 engine_notes=self.engine.notes,
             )
-            for group in self.groups
+            for group, variation in zip(self.groups, self.variations, strict=True)
         ]
         for group, info in zip(self.groups, self.infos, strict=True):
             if group.weights is not None:

@@ -19,8 +19,6 @@ class Group:
     suite: str
     task_indices: tuple[int, ...]
     """Indices of the suite's tasks in the plan."""
-    variation: tuple[str, ...] = ()
-    """The non-default options, as they appear in the folder's name."""
     aggregation: str = "macro"
     weights: Weights | None = None
     """Domain weights, for a text suite."""

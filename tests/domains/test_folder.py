@@ -20,6 +20,7 @@ from evalkit.results.reading import Run, read_metrics
 from evalkit.results.recompute import recompute_metrics
 from evalkit.task import TaskOptions
 from tests.made import paloma_release as release
+from tests.made.byte_checkpoints import make_checkpoint
 from tests.made.paloma_release import line, write
 
 
@@ -219,3 +220,34 @@ def test_a_registered_suite_wins_over_a_folder_of_its_name(alone: Path) -> None:
     write(alone / "paloma/s/a.jsonl", [line("x", id=1)])
     assert suite_entry("paloma") is registry.suites.get("paloma")
     assert suite_entry("./paloma").name == "texts-paloma"
+
+
+@pytest.mark.parametrize(
+    ("asked", "windows", "folder"),
+    [(None, 3, "texts-corpus~fake"), (4096, 2, "texts-corpus~length4096,fake"), (9999, 1, "texts-corpus~fake")],
+)
+def test_windows_are_as_long_as_asked(alone: Path, asked: int | None, windows: int, folder: str) -> None:
+    """5,000 tokens in windows of 2,048 (by default), 4,096, and the model's 6,000; the folder's name tells what was used."""
+    model = make_checkpoint(alone / "tiny", max_position_embeddings=6000)
+    write(alone / "corpus/a/b.jsonl", [line("x" * 5000, id=1)])
+    run = score(model, suite=str(alone / "corpus"), max_length=asked)
+    assert run.rows("texts/a")[0]["windows"] == windows
+    assert run.path == Path("results/tiny") / folder / "main"
+    warned = [warning for warning in run.info["warnings"] if "--max-length" in warning]
+    model_limit = "--max-length 9,999 is not used for texts/a: at most 6,000 positions, the model's positions."
+    assert warned == ([model_limit] if asked == 9999 else [])
+    stored = read_metrics(run.path)
+    recompute_metrics(run.path)
+    assert read_metrics(run.path) == stored
+
+
+def test_length_counts_only_for_texts_of_several_windows(alone: Path) -> None:
+    """Two runs with other lengths compare where every text is one window, and else not."""
+    model = make_checkpoint(alone / "tiny", max_position_embeddings=6000)
+    write(alone / "corpus/short/b.jsonl", [line("x" * 50, id=1), line("y" * 60, id=2)])
+    write(alone / "corpus/long/b.jsonl", [line("x" * 3000, id=1), line("y" * 3000, id=2)])
+    a, b = (score(model, suite=str(alone / "corpus"), max_length=length) for length in (None, 4096))
+    table = evalkit.compare_runs([a.path, b.path]).table
+    reasons = dict(zip(table["task"], table["reason"], strict=True))
+    assert not reasons["texts/short"]
+    assert reasons["texts/long"].startswith("maximum length: 4096 against 2048, and 2 of 2 texts are longer")

@@ -196,6 +196,8 @@ def test_max_length_order(olmo_like: Tokenizer) -> None:
     """The user's value, then text_config, then the config's names in lm-eval's order, the tokenizer's, 2,048."""
     config = {"text_config": {"max_position_embeddings": 7}, "n_positions": 5, "max_position_embeddings": 6}
     assert max_length_of(config, None, 3) == 3
+    assert max_length_of(config, None, 9) == 7, "no more positions than the model has"
+    assert max_length_of({}, None, 9000) == 9000
     assert max_length_of(config) == 7
     assert max_length_of({"n_ctx": 4, "max_position_embeddings": 6, "n_positions": 5}) == 5
     assert max_length_of({"n_ctx": 4}) == 4

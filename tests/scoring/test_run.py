@@ -183,3 +183,27 @@ def test_run_json_says_what_was_run(checkpoint: Path) -> None:
     assert set(info["guidelines"]) == {"G1", "G2", "G3", "G4", "G5"}
     for about in info["tasks"].values():
         assert (Path("results/prompts") / f"{about['protocol_hash']}.parquet").is_file()
+
+
+def test_options_that_change_nothing_are_not_in_the_folders_name(checkpoint: Path) -> None:
+    """Questions take no windows and no prefix, texts no chat template, and a task's own limit stays."""
+    (questions,) = fake(checkpoint, task="test_sums", window="catwalk", prefix_token="bos", max_length=64)  # noqa: S106
+    assert questions.path == Path("results/tiny/tasks~length64,fake/main")
+    assert [warning.partition(" changes")[0] for warning in questions.info["warnings"]] == [
+        "--window",
+        "--prefix-token",
+    ]
+    (texts,) = fake(checkpoint, task="test_texts", window="catwalk", max_length=32)
+    assert texts.path == Path("results/tiny/tasks~catwalk,length32,fake/main")
+    assert texts.info["tasks"]["test_texts"]["protocol"]["encoder"]["max_length"] == 32
+
+
+def test_a_length_beyond_a_tasks_own_is_told(tmp_path: Path) -> None:
+    """With 128 positions the invented texts keep windows of 64; the questions of the suite take what is asked."""
+    model = make_checkpoint(tmp_path / "long", max_position_embeddings=128)
+    (both,) = fake(model, suite="test_both", max_length=100)
+    assert both.path == Path("results/long/test_both~length100,fake/main")
+    told = "--max-length 100 is not used for test_texts: at most 64 positions, their own limit."
+    assert told in both.info["warnings"]
+    (texts,) = fake(model, task="test_texts", max_length=100)
+    assert texts.path == Path("results/long/tasks~fake/main")
