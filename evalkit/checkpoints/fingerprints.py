@@ -7,7 +7,6 @@ are read completely). ``verify`` reads everything.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import struct
@@ -15,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalkit.checkpoints.metadata import ADVICE, parse_header
 from evalkit.errors import CheckpointError
+from evalkit.system.documents import Invalid
 from evalkit.system.files import canonical_json
 
 BLOCKS = 64
@@ -42,29 +43,20 @@ def read_header(file: Path) -> dict[str, Any]:
             length_bytes = stream.read(8)
             length = struct.unpack("<Q", length_bytes)[0] if len(length_bytes) == 8 else MAX_HEADER_BYTES + 1
             if length > MAX_HEADER_BYTES:
-                raise CheckpointError(
-                    f"{file} is no safetensors file, or is damaged. Copy or download the checkpoint again."
-                )
+                raise CheckpointError(f"{file} is no safetensors file, or is damaged. {ADVICE}")
             raw = stream.read(length)
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
+    if len(raw) < length:
+        raise CheckpointError(f"{file} is cut short: it has {size:,} bytes and should have more. {ADVICE}")
     try:
-        header = json.loads(raw) if len(raw) == length else None
-        end = max(
-            (entry["data_offsets"][1] for name, entry in (header or {}).items() if name != "__metadata__"), default=0
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        header, end = None, 0
-    if header is None and size >= 8 + length:
-        raise CheckpointError(f"{file} is no safetensors file, or is damaged. Copy or download the checkpoint again.")
-    expected_size = 8 + length + end
-    if header is None or size < expected_size:
-        raise CheckpointError(
-            f"{file} is cut short: it has {size:,} bytes and should have {'more' if header is None else f'{expected_size:,}'}. "
-            "Copy or download the checkpoint again."
-        )
-    header.pop("__metadata__", None)
-    return dict(header)
+        header = parse_header(raw)
+    except Invalid as error:
+        raise CheckpointError(f"{file}{error}. {ADVICE}") from None
+    expected_size = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if size < expected_size:
+        raise CheckpointError(f"{file} is cut short: it has {size:,} bytes and should have {expected_size:,}. {ADVICE}")
+    return header
 
 
 def count_parameters(headers: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any
 from evalkit import registry
 from evalkit.checkpoints import hub
 from evalkit.checkpoints.fingerprints import count_parameters, fingerprint, read_header
+from evalkit.checkpoints.metadata import read_adapter_config, read_model_config, read_shard_names
 from evalkit.checkpoints.registered import user_models
 from evalkit.checkpoints.revisions import TOKENS_PER_STEP, Revision, Selection, parse_revision, select_revisions
 from evalkit.errors import CheckpointError, UnknownName, UsageError
@@ -271,14 +271,13 @@ def _find_adapter_tokenizer(folder: Path, source: ModelSource, tokenizer: str | 
 def _base_checkpoint(adapter: Path, trust: bool) -> Checkpoint:
     """The checkpoint on which an adapter was trained, according to its config."""
     file = adapter / "adapter_config.json"
-    try:
-        adapter_config = json.loads(file.read_text(encoding="utf-8"))
-        name, revision = str(adapter_config["base_model_name_or_path"] or ""), adapter_config.get("revision")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    adapter_config = read_adapter_config(file)
+    name, revision = adapter_config.base_model_name_or_path, adapter_config.revision
+    if not name:
         raise CheckpointError(
             f"{file} does not say what the adapter was trained on (base_model_name_or_path). Give the base with --model and the "
             f"adapter with --adapter {adapter}."
-        ) from error
+        )
     if name.startswith(("/", ".", "~")) and not Path(name).expanduser().is_dir():
         raise CheckpointError(
             f"The adapter in {adapter} was trained on {name}, which is not there. Put it back, or give the base with "
@@ -317,12 +316,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} is no checkpoint: it has no config.json. Give a folder as transformers' save_pretrained writes it."
         )
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: it is no valid JSON.") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{file} cannot be read: it is no JSON object.")
+    config = read_model_config(file)
     native = config.get("model_type") == "hf_olmo" or "OLMoForCausalLM" in (config.get("architectures") or [])
     if native:
         raise CheckpointError(
@@ -362,10 +356,7 @@ def weight_files(folder: Path, *, trust: bool = False) -> list[Path]:
     if single.is_file():
         return [single]
     if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{index} is damaged. Copy or download the checkpoint again.") from error
+        names = read_shard_names(index)
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise CheckpointError(

@@ -7,13 +7,14 @@ and nothing in it has changed for `QUIET_SECONDS`.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 from evalkit.checkpoints.fingerprints import read_header
+from evalkit.checkpoints.metadata import read_shard_names
 from evalkit.checkpoints.revisions import parse_revision
-from evalkit.errors import CheckpointError
+from evalkit.errors import CheckpointError, UsageError
+from evalkit.system.documents import read_json
 from evalkit.system.files import write_json
 
 FINISHED_MARKER = "evalkit-finished.json"
@@ -31,9 +32,10 @@ def mark_finished(folder: Path, step: int) -> None:
 def marked_step(folder: Path) -> int | None:
     """The step of a checkpoint marked as complete; None without a marker."""
     try:
-        return int(json.loads((folder / FINISHED_MARKER).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+        step = read_json(folder / FINISHED_MARKER)["step"]
+    except (UsageError, KeyError, TypeError):
         return None
+    return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
 
 
 def finished_checkpoints(training: Path) -> list[tuple[int, Path]]:
@@ -82,10 +84,9 @@ def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = 
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError):
+            missing = [shard for shard in read_shard_names(index) if not (folder / shard).is_file()]
+        except CheckpointError:
             return f"{index.name} is not whole yet"
-        missing = sorted(shard for shard in shards if not (folder / shard).is_file())
         if missing:
             return f"the shard {missing[0]} is not there yet"
     elif not (folder / "model.safetensors").is_file() and not (folder / ADAPTER_WEIGHTS).is_file():
@@ -95,8 +96,8 @@ def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = 
     state = folder / "trainer_state.json"
     if state.is_file():
         try:
-            json.loads(state.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return "trainer_state.json is not whole yet"
+            read_json(state)
+        except UsageError:
+            return f"{state.name} is not whole yet"
     age = time.time() - newest
     return "" if age >= quiet else f"it changed {max(age, 0):.0f} seconds ago"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
+from evalkit.checkpoints.metadata import read_adapter_config
 from evalkit.engines.base import EngineSettings
 from evalkit.errors import CheckpointError
 from evalkit.records import Checkpoint
@@ -16,11 +16,10 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 def lora_rank(adapter: Path) -> int:
     """The smallest ``max_lora_rank`` that fits an adapter. Raises `CheckpointError` if it is unreadable or too large."""
-    try:
-        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        largest = max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"The adapter in {adapter} cannot be read: {error}.") from error
+    config = read_adapter_config(adapter / "adapter_config.json")
+    if config.r is None:
+        raise CheckpointError(f"{adapter / 'adapter_config.json'} does not say the adapter's rank (r).")
+    largest = max([config.r, *(config.rank_pattern or {}).values()])
     rank = next((size for size in LORA_RANKS if size >= largest), None)
     if rank is None:
         raise CheckpointError(f"The adapter in {adapter} has rank {largest}, and vLLM takes {LORA_RANKS[-1]} at most.")
