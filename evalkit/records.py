@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-Encoding = Literal["joint", "separate", "rolling", "rolling_lm_eval"]
-"""How strings are tokenized: ``joint`` (lm-eval, OLMES), ``separate`` (Catwalk), ``rolling`` (whole texts, as domains are
-scored), ``rolling_lm_eval`` (whole texts exactly as in lm-eval, including special tokens and windows)."""
+Encoding = Literal["joint", "separate", "whole", "rolling", "rolling_lm_eval"]
+"""How strings are tokenized: ``joint`` (lm-eval, OLMES), ``separate`` (Catwalk), ``whole`` (one text, split by characters, as
+training labels answers), ``rolling`` (whole texts, as domains are scored), ``rolling_lm_eval`` (whole texts as in lm-eval,
+including special tokens and windows)."""
 
 Window = Literal["strict", "catwalk"]
 """How texts longer than the context are split into windows: see `evalkit.encoding.encoding`."""

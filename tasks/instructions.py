@@ -2,7 +2,7 @@
 
 Training writes them as JSON lines, rendered with its template, to evalkit's home folder, so that any model can be scored
 on them. An instruction is a text of which the answers with their end tokens are scored; a preference pair is a question
-with two options. Answers are encoded separately from their context, as when a model generates.
+with two options. Context and answer are encoded as one text, so the tokens that are scored are those that training labels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from evalkit.system.home import home
 from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 
 INSTRUCTIONS, PREFERENCES = "instructions", "preferences"
-VERSION = 1
+VERSION = 2
 
 
 def held_out_file(family: str, name: str) -> Path:
@@ -111,7 +111,7 @@ class _HeldOutTask(TaskBase):
             "split": "held_out",
             "documents": len(documents),
             "limit": len(documents) if self.limited else None,
-            "encoding": "separate",
+            "encoding": "whole",
             "primary": self.primary,
             "data": {"source": "training", "name": self.part, "sha256": sha256},
         }
@@ -135,7 +135,7 @@ class Instructions(_HeldOutTask):
     primary = "bits_per_byte"
 
     def prompts(self, document: Document) -> Sequence[Prompt]:
-        return [Prompt(context, answer, "separate") for context, answer in document.fields["turns"]]
+        return [Prompt(context, answer, "whole") for context, answer in document.fields["turns"]]
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
         turns, end = document.fields["turns"], document.fields["end"]
@@ -181,7 +181,7 @@ class Preferences(_HeldOutTask):
     def prompts(self, document: Document) -> Sequence[Prompt]:
         context = document.fields["question"]
         return [
-            Prompt(context, option, "separate", position) for position, option in enumerate(document.fields["options"])
+            Prompt(context, option, "whole", position) for position, option in enumerate(document.fields["options"])
         ]
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:

@@ -3,6 +3,10 @@
 Sources: lm-evaluation-harness 0.4.13 (``TemplateLM._encode_pair``, ``HFLM._loglikelihood_tokens``,
 ``utils.get_rolling_token_windows``) for `split_joint`, `truncate_left` and `windows_catwalk`; Catwalk for
 `split_separate`; the Paloma paper (arXiv 2312.10523) for `windows_strict`.
+
+In one case evalkit does not follow lm-eval: where a tokenizer appends a token by default (an end token, a separator), lm-eval's
+context ends in it and the first token of each answer is not scored. Here appended tokens are left out (`Tokenizer.encode`), so
+scores are those of the same tokenizer without them.
 """
 
 from __future__ import annotations
@@ -81,6 +85,13 @@ def split_separate(context: Ids, continuation: Ids, eos: int) -> tuple[Ids, Ids]
     return context or [eos], continuation
 
 
+def split_whole(context: Ids, continuation: Ids, prefix: int) -> tuple[Ids, Ids]:
+    """The split of one text by characters (`Tokenizer.encode_split`), as training labels it; an empty context becomes the
+    prefix token. SentencePiece's tokenizers put a space token before a continuation that is encoded separately, which a
+    model that goes on from the context neither saw in training nor writes."""
+    return (context, continuation) if context else split_empty_context(continuation, prefix)
+
+
 def split_empty_context(continuation: Ids, prefix: int) -> tuple[Ids, Ids]:
     """lm-eval's empty context: the prefix token, unless the continuation already starts with it."""
     if continuation and continuation[0] == prefix:
@@ -131,8 +142,8 @@ def apply_chat_template(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
 
     Follows lm-evaluation-harness 0.4.13 with ``--apply_chat_template`` and without ``--fewshot_as_multiturn``
     (``ConfigurableTask.construct_requests``): the delimiter between context and continuation, here the continuation's
-    leading whitespace, is dropped. The template contains its own special tokens, so both are encoded separately without
-    adding any. Texts and continuations without a context are returned unchanged.
+    leading whitespace, is dropped. The template contains its own special tokens, so none are added; both are encoded as one
+    text, so the answer's tokens are those that training labels. Texts and continuations without a context are returned unchanged.
     """
     if prompt.encoding not in ("joint", "separate") or not prompt.context:
         return prompt
@@ -140,7 +151,7 @@ def apply_chat_template(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
         prompt,
         context=tokenizer.format_user_message(prompt.context),
         continuation=prompt.continuation.lstrip() or prompt.continuation,
-        encoding="separate",
+        encoding="whole",
     )
 
 
@@ -213,6 +224,8 @@ class Encoder:
         elif prompt.encoding == "separate":
             tokenized.add(context, False)
             tokenized.add(continuation, False)
+        elif prompt.encoding == "whole":
+            tokenized.add_split(context, continuation)
         else:
             tokenized.add(
                 continuation, prompt.encoding == "rolling_lm_eval" and self._adds_special_tokens(continuation)
@@ -235,6 +248,8 @@ class Encoder:
             if self.tokenizer.eos_id is None:
                 raise UsageError("The tokenizer names no EOS token, which this regime puts before an empty context.")
             split = split_separate(tokenized[context, False], tokenized[continuation, False], self.tokenizer.eos_id)
+        elif prompt.encoding == "whole":
+            split = split_whole(*tokenized.split(context, continuation), lm_eval_prefix(self.tokenizer))
         elif context:
             full_text = context + continuation
             split = split_joint(
@@ -264,14 +279,18 @@ class Encoder:
 
 
 class _TokenizedStrings:
-    """Distinct strings and their token ids; tokenized in two batches, without and with special tokens."""
+    """Distinct strings and their token ids; tokenized in batches: without special tokens, with them, and pairs to be split."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: dict[tuple[str, bool], Ids] = {}
+        self._splits: dict[tuple[str, str], tuple[Ids, Ids]] = {}
 
     def add(self, text: str, special: bool) -> None:
         self._ids[text, special] = []
+
+    def add_split(self, context: str, continuation: str) -> None:
+        self._splits[context, continuation] = [], []
 
     def tokenize(self) -> None:
         for special in (False, True):
@@ -279,6 +298,11 @@ class _TokenizedStrings:
             if texts:
                 for text, ids in zip(texts, self._tokenizer.encode(texts, special=special), strict=True):
                     self._ids[text, special] = ids
+        if self._splits:
+            self._splits = dict(zip(self._splits, self._tokenizer.encode_split(list(self._splits)), strict=True))
+
+    def split(self, context: str, continuation: str) -> tuple[Ids, Ids]:
+        return self._splits[context, continuation]
 
     def __getitem__(self, key: tuple[str, bool]) -> Ids:
         return self._ids[key]

@@ -57,7 +57,9 @@ class Tokenizer:
         self.eos_id: int | None = tokenizer.eos_token_id
         if self.eos_id is None:
             self.eos_id = self._find_eos()
-        self.adds_bos = self._adds_bos()
+        self.prefix_ids, self.suffix_ids = self._added_by_default()
+        """The special tokens that the tokenizer by default puts before and after a text."""
+        self.adds_bos = bool(self.prefix_ids)
         self._hash: str | None = None
 
     @classmethod
@@ -101,10 +103,13 @@ class Tokenizer:
         vocabulary = self.inner.get_vocab()
         return next((vocabulary[token] for token in KNOWN_EOS if token in vocabulary), None)
 
-    def _adds_bos(self) -> bool:
-        """Whether the tokenizer by default prepends a special token; determined by trying, for parity with lm-eval."""
-        plain, special = self.encode(["a"], special=False)[0], self.encode(["a"], special=True)[0]
-        return len(special) > len(plain) and special[: len(special) - len(plain)] != plain[: len(special) - len(plain)]
+    def _added_by_default(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after a text, determined by trying, as lm-eval determines whether BOS is added."""
+        (plain,), (special,) = self._encode(["a"], False), self._encode(["a"], True)
+        surplus = len(special) - len(plain)
+        starts = [start for start in range(surplus + 1) if plain and special[start : start + len(plain)] == plain]
+        start = starts[0] if starts else max(surplus, 0)
+        return special[:start], special[start + len(plain) :]
 
     @property
     def chat_template(self) -> str | None:
@@ -134,7 +139,36 @@ class Tokenizer:
         return len(self.inner)
 
     def encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Token ids of each text, with or without the tokenizer's default special tokens."""
+        """Token ids of each text, with or without the special tokens that the tokenizer by default puts before a text.
+
+        Tokens that it appends (an end token, a separator) are left out: they would end the context before the answer.
+        """
+        if special and self.suffix_ids:
+            return [self.prefix_ids + ids for ids in self._encode(texts, False)]
+        return self._encode(texts, special)
+
+    def encode_split(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+        """Each context and continuation encoded as one text without special tokens, as ``(context ids, continuation ids)``.
+
+        A token with characters of both belongs to the continuation. Without offsets (slow tokenizers) the context ends
+        where the ids differ from those of the context alone.
+        """
+        texts = [context + continuation for context, continuation in pairs]
+        if self._fast is None:
+            return [
+                _split_at_difference(whole, context)
+                for whole, context in zip(
+                    self._encode(texts, False), self._encode([context for context, _ in pairs], False), strict=True
+                )
+            ]
+        split = []
+        for (context, _), encoding in zip(pairs, self._fast.encode_batch(texts, add_special_tokens=False), strict=True):
+            ids = encoding.ids
+            start = next((index for index, (_, end) in enumerate(encoding.offsets) if end > len(context)), len(ids))
+            split.append((ids[:start], ids[start:]))
+        return split
+
+    def _encode(self, texts: Sequence[str], special: bool) -> list[list[int]]:
         if self._fast is not None:
             return [encoding.ids for encoding in self._fast.encode_batch_fast(list(texts), add_special_tokens=special)]
         return [self.inner.encode(text, add_special_tokens=special) for text in texts]
@@ -155,6 +189,12 @@ class Tokenizer:
                 state = self._fast.to_str()
             else:
                 state = json.dumps(self.inner.get_vocab(), sort_keys=True)
-            special = json.dumps([self.bos_id, self.eos_id, self.adds_bos])
+            suffix = [self.suffix_ids] if self.suffix_ids else []
+            special = json.dumps([self.bos_id, self.eos_id, self.adds_bos, *suffix])
             self._hash = hashlib.sha256((state + special).encode()).hexdigest()[:16]
         return self._hash
+
+
+def _split_at_difference(whole: list[int], context: list[int]) -> tuple[list[int], list[int]]:
+    start = next((index for index, (a, b) in enumerate(zip(whole, context, strict=False)) if a != b), len(context))
+    return whole[:start], whole[start:]

@@ -153,6 +153,7 @@ def encoder_protocol(encoder: Encoder) -> dict[str, Any]:
     }
     if encoder.chat:
         protocol["chat_template"] = encoder.tokenizer.chat_template
+        protocol["chat_encoding"] = "whole"
     return protocol
 
 
@@ -160,7 +161,8 @@ def task_protocol(task: TaskBase, encoder: Encoder) -> tuple[dict[str, Any], str
     """Everything that determines a task's requests, and its hash (16 hex digits). Results compare only if these agree."""
     protocol = {"task": dict(task.protocol()), "encoder": encoder_protocol(encoder)}
     if ignores_chat_template(task):
-        protocol["encoder"].pop("chat_template", None)
+        for name in ("chat_template", "chat_encoding"):
+            protocol["encoder"].pop(name, None)
     if task.max_length is not None:
         protocol["encoder"]["max_length"] = min(encoder.max_length, task.max_length)
     return protocol, hashlib.sha256(canonical_json(protocol).encode()).hexdigest()[:16]

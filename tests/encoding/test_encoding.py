@@ -20,6 +20,7 @@ from evalkit.encoding.encoding import (
     split_empty_context,
     split_joint,
     split_separate,
+    split_whole,
     truncate_left,
     windows_catwalk,
     windows_strict,
@@ -27,7 +28,7 @@ from evalkit.encoding.encoding import (
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import CheckpointError, ScoringError, UsageError
 from evalkit.records import Prompt
-from tests.made.word_tokenizer import make_tokenizer
+from tests.made.word_tokenizer import LETTERS, make_sentencepiece, make_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,20 @@ def test_joint_encoding_equals_lm_evals(bos: bool) -> None:
         assert request.start == len(context)
 
 
+@pytest.mark.parametrize("bos", [False, True])
+@pytest.mark.parametrize("appends", ["<|endoftext|>", "<|padding|>", "<|padding|> <|endoftext|>"])
+def test_appended_tokens_are_left_out(bos: bool, appends: str) -> None:
+    """An end token or separators behind every text: all requests are those of the tokenizer that appends nothing."""
+    plain, appending = (Encoder(Tokenizer(make_tokenizer(bos=bos, appends=told)), 2048) for told in ("", appends))
+    prompts = [Prompt(context, continuation) for context, continuation in PAIRS]
+    prompts += [Prompt("", "the cat sat", "rolling_lm_eval"), Prompt("", "the cat sat", "rolling")]
+    prompts += [Prompt("the cat", " sat", "separate"), Prompt("the cat", " sat", "whole")]
+    assert appending.encode(prompts) == plain.encode(prompts)
+    assert appending.tokenizer.adds_bos is bos
+    assert appending.tokenizer.suffix_ids == [{"<|endoftext|>": 0, "<|padding|>": 1}[name] for name in appends.split()]
+    assert appending.tokenizer.hash != plain.tokenizer.hash
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 25))
 def test_catwalk_windows_equal_lm_evals(size: int, length: int) -> None:
@@ -142,6 +157,8 @@ def test_small_rules_by_hand() -> None:
     assert split_joint([1, 8, 9], [1, 2]) == ([1, 2], [9])  # a merge across the border, kept literally
     assert split_separate([], [5], 0) == ([0], [5])
     assert split_separate([4], [5], 0) == ([4], [5])
+    assert split_whole([4], [5], 0) == ([4], [5])
+    assert split_whole([], [5], 0) == ([0], [5])
     assert split_empty_context([5, 6], 0) == ([0], [5, 6])
     assert split_empty_context([0, 6], 0) == ([0], [6])
     assert truncate_left([1, 2, 3, 4], [5, 6], 3) == ([3, 4, 5, 6], 2, 2)
@@ -161,6 +178,39 @@ def test_separate_encoding(llama_like: Tokenizer) -> None:
     assert list(plain.requests[0].tokens) == context + inner.encode("sat", add_special_tokens=False)
     assert plain.requests[0].start == len(context)
     assert list(empty.requests[0].tokens) == [0, *inner.encode(" sat", add_special_tokens=False)]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "whole", "apart"),
+    [
+        ("normalizer", "<s> _ s a y \n|y e s </s>", "_ y e s </s>"),
+        ("always", "<s> _ s a y \n|y e s </s>", "_ y e s </s>"),
+        ("first", "<s> s a y \n|y e s </s>", "_ y e s </s>"),
+    ],
+)
+def test_one_text_split_by_characters(scheme: str, whole: str, apart: str) -> None:
+    """By hand, with SentencePiece's space tokens: none is put before the answer, unless it is encoded separately."""
+
+    def ids(tokens: str) -> list[int]:
+        return [LETTERS.index(token.replace("_", "\u2581")) for token in tokens.split(" ")]
+
+    encoder = Encoder(Tokenizer(make_sentencepiece(scheme)), 99)
+    one, other, empty = encoder.encode(
+        [Prompt("<s>say\n", "yes</s>", kind) for kind in ("whole", "separate")] + [Prompt("", "y", "whole")]
+    )
+    before, after = map(ids, whole.split("|"))
+    assert (list(one.requests[0].tokens), one.requests[0].start) == (before + after, len(before))
+    assert list(other.requests[0].tokens)[other.requests[0].start :] == ids(apart)
+    assert list(empty.requests[0].tokens) == ids("<s> _ y")
+
+
+def test_a_token_of_both_belongs_to_the_continuation() -> None:
+    """``sat`` is one token: split inside, it is scored, with and without offsets."""
+    tokenizer = Tokenizer(make_tokenizer())
+    whole = tokenizer.encode(["the cat sat"], special=False)[0]
+    for _ in range(2):
+        assert tokenizer.encode_split([("the cat s", "at")]) == [(whole[:2], whole[2:])]
+        tokenizer._fast = None  # as with slow tokenizers
 
 
 def test_texts_and_their_prefix(llama_like: Tokenizer) -> None:

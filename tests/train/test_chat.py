@@ -42,7 +42,7 @@ def chat(tmp_path: Path) -> Tokenizer:
 def test_a_question_in_the_template(chat: Tokenizer) -> None:
     """By hand: the context is one user's message, the answer follows the generation prompt without its space."""
     made = apply_chat_template(Prompt("Why?", " Because", "joint", 2), chat)
-    assert (made.context, made.continuation, made.encoding, made.option) == (CHAT, "Because", "separate", 2)
+    assert (made.context, made.continuation, made.encoding, made.option) == (CHAT, "Because", "whole", 2)
     (one,) = Encoder(chat, 512, chat=True).encode([Prompt("Why?", " Because")])
     (request,) = one.requests
     context, answer = chat.encode([CHAT, "Because"], special=False)

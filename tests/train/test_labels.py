@@ -8,9 +8,13 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from evalkit.data import Bundle
+from evalkit.encoding.encoding import Encoder
+from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import UsageError
+from evalkit.records import Prompt
 from evalkit.train.labels import IGNORED, label_all
 from evalkit.train.templates import Template
+from tests.made.word_tokenizer import make_sentencepiece, make_tokenizer
 
 Messages = list[dict[str, str]]
 
@@ -101,6 +105,29 @@ def test_labelled_text_is_the_answers(name: str, template: tuple[Template, Any])
     assert one.crossing == 0
     assert one.full_length == len(one.input_ids) == len(one.labels)
     assert all(label in (IGNORED, token) for token, label in zip(one.input_ids, one.labels, strict=True))
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+@pytest.mark.parametrize("scheme", ["normalizer", "always", "first", "bytes"])
+def test_held_out_answers_are_scored_as_they_are_trained(name: str, scheme: str, tokenizer: Any) -> None:
+    """The tokens that the task scores, answer by answer, are the labelled ones, and so is what stands before them."""
+    inner = tokenizer if scheme == "bytes" else make_sentencepiece(scheme)
+    made = Template("tulu", inner)
+    (labelled,) = label_all([made.render(CONVERSATIONS[name])], inner)
+    prompts = [Prompt(context, answer, "whole") for context, answer in made.turns(CONVERSATIONS[name])]
+    requests = [one.requests[0] for one in Encoder(Tokenizer(inner), 10_000).encode(prompts)]
+    scored = [token for request in requests for token in request.tokens[request.start :]]
+    assert scored == [label for label in labelled.labels if label != IGNORED]
+    for request in requests:
+        assert list(request.tokens) == labelled.input_ids[: len(request.tokens)]
+
+
+def test_appended_tokens_are_not_labelled() -> None:
+    """A tokenizer that appends its end token: rows and labels are those of the one that appends nothing."""
+    rows = []
+    for inner in (make_tokenizer(), make_tokenizer(appends="<|endoftext|>")):
+        rows += label_all([Template("tulu", inner).render(CONVERSATIONS["several turns"])], inner)
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.parametrize("length", [8, 13, 21, 34])
