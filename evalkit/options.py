@@ -13,10 +13,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from evalkit.errors import UsageError
 from evalkit.records import PrefixPolicy, Window
+from evalkit.system.documents import Written
 from evalkit.task import TaskOptions
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -70,10 +71,10 @@ def option_field(
     )
 
 
-class Options(BaseModel):
+class Options(Written):
     """A frozen record of options, validated from what the user wrote."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True)
 
     @classmethod
     def make(cls, fields: Mapping[str, Any], *, command: str, where: str = "", given: Collection[str] = ()) -> Self:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from evalkit.reports.html import file
 from evalkit.reports.view import Report
+from evalkit.system.documents import read_yaml
+
+DEFINITIONS = Path(__file__).resolve().parent / "definitions.yaml"
 
 
 def definitions(report: Report) -> dict[str, Any]:
     """Of ``definitions.yaml`` what this report shows."""
-    import yaml
-
-    every: Mapping[str, Any] = yaml.safe_load(file("definitions.yaml"))
+    every: Mapping[str, Any] = read_yaml(DEFINITIONS)
     shown: dict[str, str] = {}
     visible = [line for line in report.lines if not line.domain or line.metric in ("bits_per_byte", "token_perplexity")]
     for line in visible:

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from evalkit.errors import EvalkitError, UsageError
+from evalkit.system.documents import first_fault
 from evalkit.system.files import write_bytes, write_json
 from evalkit.train.recipe import DataItem, Recipe, make_recipe
 
@@ -117,8 +120,8 @@ def _axis_values(key: str, value: Any) -> list[tuple[str, Any]]:
         mixture = item if isinstance(item, list) else [item]
         try:
             labels = [DataItem.model_validate(part).label for part in mixture]
-        except ValueError as error:
-            raise UsageError(f"{item!r} is no data set: {' '.join(str(error).split())[:160]}.") from None
+        except ValidationError as error:
+            raise UsageError(f"{str(item)[:80]!r} is no data set: {first_fault(error)}.") from None
         choices.append(("+".join(labels), mixture))
     return choices
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from evalkit.errors import UnknownName, UsageError
+from evalkit.system.documents import Written
 from evalkit.system.files import canonical_json
 
 Method = Literal["sft", "lora", "qlora", "dpo", "dpo-lora"]
@@ -31,10 +32,10 @@ FIELDS_OUTSIDE_HASH = {
 """Fields that do not affect the weights: a run can be resumed when they differ."""
 
 
-class DataItem(BaseModel):
+class DataItem(Written):
     """One data set of a mixture. As a string: ``DATASET[,split=S][,config=C][,count=N][,weight=W][,revision=R]``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     dataset: str = Field(
         description="A hub repository, a .jsonl or .parquet file, a folder of them, or a built-in set."
@@ -84,10 +85,10 @@ WHAT, HOW, LORA, DPO, MACHINE, SCORE = (
 )  # fmt: skip
 
 
-class Recipe(BaseModel):
+class Recipe(Written):
     """One fine-tuning run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True)
 
     description: str = ""
     sources: list[str] = Field(default_factory=list)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from evalkit.errors import UnknownName, UsageError
+from evalkit.system.documents import read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 RECIPE_FILE = "recipe.yaml"
@@ -66,14 +65,7 @@ def recipe_of_run(path: str | Path) -> tuple[dict[str, Any], str]:
 
 def read_fields(path: Path) -> dict[str, Any]:
     """The fields of a recipe file. Raises `UsageError` with file and line if it is not valid YAML."""
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The recipe {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{line} is not YAML: {getattr(error, 'problem', None) or error}.") from None
+    fields = read_yaml(path, what="The recipe")
     if not isinstance(fields, dict):
         raise UsageError(f"{path} is no recipe: it holds fields, one a line, as in 'model: olmo-tiny'.")
     return {str(key).replace("-", "_"): value for key, value in fields.items()}

@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
 from evalkit import registry
 from evalkit.errors import UnknownName, UsageError
 from evalkit.registry import ModelEntry
+from evalkit.system.documents import checked, read_json
 from evalkit.system.files import write_json, writing
 from evalkit.system.home import home
 
 SCHEMA_VERSION = 1
 NAME_PATTERN = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
+
+
+ADVICE = "Mend it, or move it away and register your models again."
+
+
+class _Extra(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    tokens_per_step: StrictInt | None = Field(None, gt=0)
+    training: dict[str, Any] | None = None
+
+
+class _Model(BaseModel):
+    source: StrictStr
+    tokenizer: StrictStr | None = None
+    default_revision: StrictStr | None = None
+    description: StrictStr = ""
+    extra: _Extra | None = None
+
+
+class _ModelsFile(BaseModel):
+    models: dict[str, _Model]
 
 
 def models_file() -> Path:
@@ -28,27 +52,21 @@ def models_file() -> Path:
 def user_models() -> dict[str, ModelEntry]:
     """The user's models by name. Raises `UsageError` naming the file if it is damaged."""
     file = models_file()
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not file.exists():
         return {}
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror or error}.") from error
-    try:
-        return {
-            name: ModelEntry(
-                name,
-                str(fields["source"]),
-                tokenizer=fields.get("tokenizer"),
-                default_revision=fields.get("default_revision"),
-                description=fields.get("description", ""),
-                where=str(file),
-                extra=fields.get("extra", {}),
-            )
-            for name, fields in json.loads(text)["models"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file} is damaged. Mend it, or move it away and register your models again.") from error
+    stored = checked(_ModelsFile, read_json(file, advice=ADVICE), file, advice=ADVICE)
+    return {
+        name: ModelEntry(
+            name,
+            model.source,
+            tokenizer=model.tokenizer,
+            default_revision=model.default_revision,
+            description=model.description,
+            where=str(file),
+            extra=model.extra.model_dump(exclude_none=True) if model.extra else {},
+        )
+        for name, model in stored.models.items()
+    }
 
 
 def add_model(

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from evalkit.errors import UsageError
 from evalkit.options import RunOptions
+from evalkit.system.documents import read_yaml
 
 
 def read(file: Path | None, given: Mapping[str, Any]) -> RunOptions:
@@ -24,16 +23,7 @@ def read(file: Path | None, given: Mapping[str, Any]) -> RunOptions:
 
 
 def _load(file: Path) -> dict[Any, Any]:
-    try:
-        written = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"The file {file} of --config does not exist.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The file {file} of --config cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{file}{line} is not YAML: {getattr(error, 'problem', None) or error}.") from None
+    written = read_yaml(file, what="The --config file")
     if written is None:
         return {}
     if not isinstance(written, dict):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import UnknownName, UsageError
+from evalkit.system.documents import read_yaml
 
 Weights = Mapping[str, float | Mapping[str, float]]
 """Source to its weight, or to the weights of its domains; as in the file and in ``run.json``."""
@@ -29,18 +30,7 @@ def read_weights(source: Path | str | Mapping[str, Any]) -> dict[str, Any]:
     """Read weights from a file, or validate those given as a mapping. Raises `UsageError`."""
     if isinstance(source, Mapping):
         return _validated(source, "The weights of domains")
-    import yaml
-
-    path = Path(source)
-    try:
-        parsed = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} of --domain-weights cannot be read: {error.strerror or error}.") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"{path} of --domain-weights is neither YAML nor JSON: {' '.join(str(error).split())[:150]}."
-        ) from None
-    return _validated(parsed, str(path))
+    return _validated(read_yaml(Path(source), what="The --domain-weights file"), str(source))
 
 
 def _validated(parsed: Any, where: str) -> dict[str, Any]:

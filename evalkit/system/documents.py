@@ -15,14 +15,13 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from evalkit.errors import EvalkitError, UsageError
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    ModelT = TypeVar("ModelT", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_YAML_BYTES = 1 << 20
 """The YAML parser is written in Python: a megabyte takes it seconds."""
@@ -44,6 +43,20 @@ _RESOLVED_OTHERWISE = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", 
 
 class Invalid(ValueError):
     """A text that is not valid; the message ends the sentence "FILE …"."""
+
+
+class Written(BaseModel):
+    """Fields that a person wrote: numbers are finite, and true and false are none (pydantic takes them for 1 and 0)."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
+            raise ValueError("it takes neither true nor false")
+        return value
 
 
 def read_json(
@@ -70,25 +83,33 @@ def checked(
     path: Path,
     *,
     what: str = "",
+    part: str = "",
     raises: type[EvalkitError] = UsageError,
     advice: str = "",
 ) -> ModelT:
-    """`value`, which was read from `path`, as a pydantic model. Raises `raises` naming the file and the first wrong field."""
-    from pydantic import ValidationError
+    """`value`, which was read from `path` (or is a `part` of that), as a pydantic model.
 
+    Raises `raises` with a sentence that names the file and the first wrong field; see `read_json`.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise raises(_sentence(f"{what} {path}", f": {first_fault(error)}", advice)) from None
+        raise raises(
+            _sentence(f"{what} {path}{f', {part}' if part else ''}", f": {first_fault(error)}", advice)
+        ) from None
 
 
-def first_fault(error: Any) -> str:
+def first_fault(error: ValidationError) -> str:
     """The first of a pydantic error's faults: ``tasks.0.name should be a valid string``."""
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])[:120]
     message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return f"there is no field {where}"
     if first["type"] == "missing":
         return f"{where} is missing"
+    if first["type"] in ("model_type", "dict_type"):
+        return f"{where or 'it'} should be a mapping of names to values"
     if message.startswith("Input "):
         return f"{where or 'it'} {message.removeprefix('Input ')}"
     return f"{where}: {message}" if where else message

@@ -10,24 +10,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from evalkit.errors import UnknownName, UsageError
 from evalkit.reports.leaderboard import protocols
 from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.statistics.estimates import wilson_interval
+from evalkit.system.documents import Written, checked, read_yaml
 from evalkit.task import TaskName
 
 SHIPPED = Path(__file__).resolve().parent.parent / "published.yaml"
 NONE = "none"
 
 
-class Result(BaseModel):
+class Result(Written):
     """One published number."""
 
-    model_config = ConfigDict(extra="forbid")
     task: str
     value: float
     metric: str
@@ -63,10 +62,9 @@ class Result(BaseModel):
         return Cell(value, n, marks=("published without an error",))
 
 
-class Baseline(BaseModel):
+class Baseline(Written):
     """A published row."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str
     model: str
     source: str
@@ -154,25 +152,16 @@ def _with_reason(cell: Cell, reason: str) -> Cell:
 
 
 def _read(path: Path) -> list[Baseline]:
-    import yaml
-
-    try:
-        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a YAML file: {' '.join(str(error).split())[:200]}") from error
+    found = read_yaml(path, what="The file of baselines")
     if not isinstance(found, list):
         raise UsageError(f"{path} is no list of baselines; docs/leaderboards.md shows what one looks like.")
     baselines = []
     for number, item in enumerate(found, 1):
         if isinstance(item, dict) and isinstance(item.get("results"), list):
-            common = item.pop("common", None) or {}
-            item["results"] = [{**common, **one} if isinstance(one, dict) else one for one in item["results"]]
-        try:
-            baselines.append(Baseline.model_validate(item))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{path}, baseline {number}: {where or 'it'}: {first['msg']}.") from error
+            common = item.get("common") or {}
+            if not isinstance(common, dict):
+                raise UsageError(f"{path}, baseline {number}: 'common' holds fields of its results, one a line.")
+            results = [{**common, **one} if isinstance(one, dict) else one for one in item["results"]]
+            item = {**{key: value for key, value in item.items() if key != "common"}, "results": results}
+        baselines.append(checked(Baseline, item, path, part=f"baseline {number}"))
     return baselines

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evalkit.system.documents import read_yaml
+
 
 @dataclass(frozen=True, slots=True)
 class References:
@@ -28,7 +30,5 @@ def references(regime: str, task: str) -> References:
 
 @cache
 def _read(regime: str) -> dict[str, Any]:
-    import yaml
-
     path = Path(__file__).with_name(f"{regime}.yaml")
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return dict(read_yaml(path)) if path.is_file() else {}

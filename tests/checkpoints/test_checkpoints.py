@@ -164,8 +164,19 @@ def test_registered_models(tmp_path: Path, checkpoint: Path) -> None:
 def test_a_damaged_registry_is_named(checkpoint: Path) -> None:
     """A broken ``models.json`` is an error that says which file it is."""
     add_model("mine", checkpoint)
-    models_file().write_text("{")
-    with pytest.raises(UsageError, match=r"models\.json is damaged"):
+    for text, words in (
+        ("{", "not JSON"),
+        ("[]", "mapping"),
+        ('{"models": {"mine": 5}}', "models.mine"),
+        ('{"models": {"mine": {}}}', "models.mine.source is missing"),
+        ('{"models": {"mine": {"source": ["x"]}}}', "models.mine.source should be a valid string"),
+        ('{"models": {"mine": {"source": "x", "extra": {"tokens_per_step": true}}}}', "tokens_per_step"),
+    ):
+        models_file().write_text(text)
+        with pytest.raises(UsageError, match=rf"models\.json.*{words}.*register your models again"):
+            user_models()
+    models_file().write_bytes(b"\xfe")
+    with pytest.raises(UsageError, match=r"models\.json is not UTF-8"):
         resolve("mine")
     registry.models.remove("mine")  # the registry outlives this test's home
 

@@ -60,14 +60,14 @@ def test_a_header_that_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ([1], "it should be a valid dictionary"),
-        ({"text_config": "1"}, "text_config should be a valid dictionary"),
+        ([1], "it should be a mapping"),
+        ({"text_config": "1"}, "text_config should be a mapping"),
         ({"text_config": {"n_ctx": "x"}}, "text_config.n_ctx should be a valid integer"),
         ({"max_position_embeddings": True}, "max_position_embeddings should be a valid integer"),
         ({"tie_word_embeddings": "no"}, "tie_word_embeddings should be a valid boolean"),
         ({"architectures": 5}, "architectures should be a valid list"),
         ({"model_type": {}}, "model_type should be a valid string"),
-        ({"rope_scaling": "dynamic"}, "rope_scaling should be a valid dictionary"),
+        ({"rope_scaling": "dynamic"}, "rope_scaling should be a mapping"),
         ({"\ud800": None}, "an unpaired surrogate"),
     ],
 )
@@ -86,7 +86,7 @@ def test_config(tmp_path: Path, config: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("index", "words"),
     [
-        (1, "it should be a valid dictionary"),
+        (1, "it should be a mapping"),
         ({}, "weight_map is missing"),
         ({"weight_map": {}}, "weight_map"),
         ({"weight_map": {"a": 0}}, "weight_map.a should be a valid string"),

@@ -83,7 +83,7 @@ def test_no_other_mixture_takes_its_place(checkpoint: Path) -> None:
         ("s: 0", "at least one weight must be above 0"),
         ("[1, 2]", "weights are 'source: weight'"),
         ("", "weights are 'source: weight'"),
-        ("s: [", "neither YAML nor JSON"),
+        ("s: [", "is not YAML"),
         ("z: 1", r"no source 'z'"),
         ("s: {aa: 1}", r"no domain 'aa'\. Did you mean 'a'"),
     ],
@@ -100,7 +100,7 @@ def test_weights_need_a_suite_of_texts(checkpoint: Path) -> None:
     """Questions have no domains, a single source has no mixture, a missing file is named."""
     with pytest.raises(UsageError, match="needs a suite of texts"):
         evalkit.run(str(checkpoint), task="test_sums", engine="fake", domain_weights={"s": 1})
-    with pytest.raises(UsageError, match=r"nowhere\.yaml of --domain-weights cannot be read"):
+    with pytest.raises(UsageError, match=r"--domain-weights file nowhere\.yaml does not exist"):
         read_weights(Path("nowhere.yaml"))
     (run,) = evalkit.run(str(checkpoint), task="test_sums", engine="fake", report=False)
     with pytest.raises(UsageError, match="no run of a suite of texts"):

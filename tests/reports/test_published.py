@@ -107,7 +107,7 @@ def test_baselines_of_ones_own(tmp_path: Path) -> None:
     assert value(board, "paper", column(board, "arc_easy:rc::olmo1")) == 0.6
     with pytest.raises(UnknownName, match="baseline"):
         build([tmp_path / "runs"], Options(baselines=("GPT-2",)))
-    for text, message in (("a: 1", "no list"), ("- name: x", "baseline 1"), ("[", "not a YAML")):
+    for text, message in (("a: 1", "no list"), ("- name: x", "baseline 1"), ("[", "is not YAML")):
         file.write_text(text)
         with pytest.raises(UsageError, match=message):
             build([tmp_path / "runs"], Options(baselines=(str(file),)))

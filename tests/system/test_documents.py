@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, StrictInt
 
 from evalkit.errors import CheckpointError, UsageError
-from evalkit.system.documents import MAX_DEPTH, MAX_YAML_BYTES, checked, read_json, read_yaml
+from evalkit.system.documents import MAX_DEPTH, MAX_YAML_BYTES, Written, checked, read_json, read_yaml
 
 
 def _file(folder: Path, data: bytes | str, name: str = "file.yaml") -> Path:
@@ -137,7 +137,7 @@ class _Shape(BaseModel):
         ({}, "count is missing"),
         ({"count": True}, "count should be a valid integer"),
         ({"count": 1, "names": ["a", 2]}, "names.1 should be a valid string"),
-        (3, "it should be a valid dictionary or instance of _Shape"),
+        (3, "it should be a mapping of names to values"),
     ],
 )
 def test_wrong_shapes(tmp_path: Path, value: object, words: str) -> None:
@@ -146,3 +146,28 @@ def test_wrong_shapes(tmp_path: Path, value: object, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         checked(_Shape, value, file)
     assert str(caught.value) == f"{file}: {words}."
+
+
+class _Numbers(Written):
+    count: int | None = None
+    share: float = 0.5
+    on: bool = False
+    either: bool | int = 0
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"count": True}, "count: it takes neither true nor false"),
+        ({"share": False}, "share: it takes neither true nor false"),
+        ({"share": float("inf")}, "share should be a finite number"),
+        ({"other": 1}, "there is no field other"),
+    ],
+)
+def test_numbers_that_people_write(tmp_path: Path, value: object, words: str) -> None:
+    """``limit: true`` is not 1, and no number is infinite."""
+    with pytest.raises(UsageError) as caught:
+        checked(_Numbers, value, tmp_path / "f", what="The file", part="part 2")
+    assert str(caught.value) == f"The file {tmp_path / 'f'}, part 2: {words}."
+    kept = checked(_Numbers, {"count": "7", "share": 1, "on": True, "either": True}, tmp_path)
+    assert (kept.count, kept.share, kept.on, kept.either) == (7, 1.0, True, True)

@@ -49,7 +49,7 @@ def test_every_task_of_every_suite_exists() -> None:
 def test_a_suite_file_with_a_mistake(tmp_path: Path) -> None:
     """No YAML, no tasks, a key that nobody reads: a plain sentence each."""
     path = tmp_path / "mine.yaml"
-    for text, said in [("a: [", "not a YAML"), ("tasks: []", "needs 'tasks'"), ("tasks: [a]\nspilt: x", "'spilt'")]:
+    for text, said in [("a: [", "is not YAML"), ("tasks: []", "needs 'tasks'"), ("tasks: [a]\nspilt: x", "'spilt'")]:
         path.write_text(text)
         with pytest.raises(UsageError, match=said):
             read_suite(path)

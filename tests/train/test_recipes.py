@@ -90,7 +90,7 @@ def test_files_that_are_wrong(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no recipe file"):
         find_recipe(str(tmp_path / "none.yaml"))
     (tmp_path / "bad.yaml").write_text("model: [unclosed\ndata: x")
-    with pytest.raises(UsageError, match="line 2 is not YAML"):
+    with pytest.raises(UsageError, match="line 2, is not YAML"):
         find_recipe(str(tmp_path / "bad.yaml"))
     with pytest.raises(UnknownName, match="olmo-tiny-sft"):
         find_recipe("olmo-tiny-stf")
