@@ -98,7 +98,6 @@ class _Sweep:
         sizes = [target.checkpoint.parameters for target in targets if target.checkpoint.parameters]
         kinds = {task.kind for task, _ in tasks}
         choice = engine_choice.choose_engine(options.engine, kinds, max(sizes, default=None), options.device, live=live)
-        entry = registry.engines.get(choice.engine)
         self.cross_check_engine = engine_choice.cross_check_engine(
             options.cross_check,
             choice.engine,
@@ -111,10 +110,11 @@ class _Sweep:
         self.groups = groups
         self.settings = RunSettings(options, choice, command, progress)
         self.plans = PlanCache(tasks, options, progress)
-        self.engine: Engine = entry.factory(
+        self.engine: Engine = engine_choice.make_engine(
+            choice.engine,
             EngineSettings(
                 options.device, options.dtype, options.batch_tokens, dict(options.engine_args), options.max_length
-            )
+            ),
         )
 
     def score(self) -> None:

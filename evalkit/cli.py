@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 import typer.core
 
-from evalkit import __version__
+from evalkit import __version__, registry
 from evalkit.commands import compare, data, doctor, leaderboard, listing, models, report, run, show, train, watch
 from evalkit.commands.terminal import clean
 from evalkit.errors import EvalkitError
@@ -88,7 +88,14 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run_command(list(sys.argv[1:] if arguments is None else arguments))
+    finally:
+        for sentence in registry.plugin_problems:
+            print(f"Warning: {clean(sentence)}", file=sys.stderr, flush=True)
+
+
+def _run_command(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     if not debug:
         _silence_libraries()

@@ -39,6 +39,7 @@ def collect_facts() -> dict[str, Any]:
         "vllm": vllm(torch),
         "extras": {extra: all(version(name) for name in names) for extra, names in EXTRAS.items()},
         "engines": engines(torch),
+        "plugin_problems": plugin_problems(),
         "hub": hub(),
         "bundle": bundle(),
         "home": str(home()),
@@ -127,6 +128,14 @@ def engines(torch: dict[str, Any]) -> dict[str, str]:
         missing = [name for name in requirements.get(entry.name, ()) if importlib.util.find_spec(name) is None]
         status_by_engine[entry.name] = f"needs {', '.join(missing)}" if missing else "ready"
     return status_by_engine
+
+
+def plugin_problems() -> list[str]:
+    """What is wrong with installed plugins, in sentences."""
+    from evalkit import registry
+
+    registry.load_all()
+    return list(registry.plugin_problems)
 
 
 def hub() -> dict[str, Any]:

@@ -4,19 +4,23 @@ Built-ins and third parties both use the entry-point groups ``evalkit.tasks``, `
 ``evalkit.engines``: each entry point names a module (or a callable) that registers things when it is imported (or called).
 Files in ``--tasks-dir`` are imported the same way. A registering module must stay light: it must not import torch,
 transformers, pandas or datasets.
+
+A plugin that cannot be loaded, and a plugin's name that is taken, are warnings (`plugin_problems`): everything else stands.
+The same in a ``--tasks-dir``, which was asked for, or in a program of the user's is an error.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from evalkit.errors import UnknownName, UsageError
+from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.task import TaskBase, TaskName, TaskOptions
 
 if TYPE_CHECKING:
@@ -88,48 +92,115 @@ class ModelEntry:
 EntryT = TypeVar("EntryT", TaskEntry, SuiteEntry, EngineEntry, ModelEntry)
 
 
+plugin_problems: list[str] = []
+"""What is wrong with installed plugins, one sentence each. Commands print them, and `warnings.warn` tells programs."""
+_plugins_loading: list[str] = []
+"""The plugins being loaded now, innermost last."""
+
+
+def _report_problem(sentence: str) -> None:
+    plugin_problems.append(sentence)
+    warnings.warn(sentence, stacklevel=2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where something was registered: the file, and one execution of it."""
+
+    file: str
+    execution: object
+    interactive: bool
+
+    @classmethod
+    def of_caller(cls) -> _Place:
+        """The innermost frame outside this module."""
+        frame = sys._getframe(1)
+        while frame.f_globals is globals() and frame.f_back is not None:
+            frame = frame.f_back
+        module = frame.f_globals
+        execution = module.get("__spec__") or module  # a reload makes a new spec, a second run a new namespace
+        return cls(str(module.get("__file__", "")), execution, interactive="__file__" not in module)
+
+    def executes_again(self, earlier: _Place) -> bool:
+        """Whether this is the same file, imported again after a change, or a notebook's cell."""
+        return self.interactive or (self.file == earlier.file and self.execution is not earlier.execution)
+
+
 class Registry(Generic[EntryT]):
     """The named entries of one kind, loaded from their entry-point group on first use."""
 
     def __init__(self, kind: str, group: str, hint: str) -> None:
         self.kind, self.group, self.hint = kind, group, hint
         self._entries: dict[str, EntryT] = {}
-        self._loaded = False
+        self._places: dict[str, _Place] = {}
+        self._conflicts: dict[str, str] = {}
+        """Names that two plugins claim, each with the sentence that says so."""
+        self._points: list[EntryPoint] | None = None
+        """Entry points not yet loaded; None before they are looked up."""
 
     def add(self, entry: EntryT) -> EntryT:
-        """Register an entry. Raises `UsageError` naming both origins if the name is taken."""
-        existing = self._entries.get(entry.name)
-        if existing is not None and existing.where != entry.where:
-            raise UsageError(
-                f"The {self.kind} '{entry.name}' is registered twice: in {existing.where} and in {entry.where}. Rename one of them."
-            )
+        """Register an entry. A file that is executed again (a reload, a notebook) may replace its own.
+
+        Raises `UsageError` naming both places if the name is taken. While a plugin is loaded that is a warning, and using
+        the name raises.
+        """
+        existing, place = self._entries.get(entry.name), _Place.of_caller()
+        if existing is not None and existing != entry:
+            earlier = self._places[entry.name]
+            if existing.where != entry.where or not place.executes_again(earlier):
+                return self._reject(entry, existing, place, earlier)
+        if existing != entry or place.file == self._places[entry.name].file:
+            self._places[entry.name] = place
         self._entries[entry.name] = entry
         return entry
+
+    def _reject(self, entry: EntryT, existing: EntryT, place: _Place, earlier: _Place) -> EntryT:
+        """Raise, or note while a plugin is loaded, that a name is taken; returns the entry that stands."""
+        both = [existing.where, entry.where]
+        if both[0] == both[1]:
+            both = [f"{existing.where} ({earlier.file})", f"{entry.where} ({place.file})"]
+        sentence = (
+            f"The {self.kind} '{entry.name}' is registered twice: in {both[0]} and in {both[1]}. Rename one of them."
+        )
+        if not _plugins_loading:
+            raise UsageError(sentence)
+        self._conflicts[entry.name] = sentence
+        _report_problem(sentence)
+        return existing
 
     def remove(self, name: str) -> None:
         """Unregister a name (for tests and ``evalkit models rm``)."""
         self._entries.pop(name, None)
+        self._conflicts.pop(name, None)
 
     def load(self) -> None:
-        """Import the group's entry points, once."""
-        if self._loaded:
-            return
-        self._loaded = True
-        for point in sorted(entry_points(group=self.group), key=lambda point: point.name):
+        """Import the group's entry points, once. What is wrong with one goes to `plugin_problems`."""
+        if self._points is None:
+            self._points = sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value))
+        while self._points:
+            point = self._points.pop(0)
+            _plugins_loading.append(point.name)
             try:
                 loaded = point.load()
-            except UsageError:
+                if callable(loaded):
+                    loaded()
+            except (Exception, SystemExit) as error:
+                package = f" of the package '{point.dist.name}'" if point.dist is not None else ""
+                _report_problem(
+                    f"The plugin '{point.name}'{package} ({point.value}) cannot be loaded, so the {self.kind}s that it would "
+                    f"add are missing: {_reason(error)}."
+                )
+            except BaseException:  # interrupted: not loaded yet
+                self._points.insert(0, point)
                 raise
-            except Exception as error:
-                raise UsageError(
-                    f"The plugin '{point.name}' ({point.value}) cannot be loaded: {type(error).__name__}: {error}"
-                ) from error
-            if callable(loaded):
-                loaded()
+            finally:
+                _plugins_loading.pop()
 
     def get(self, name: str) -> EntryT:
-        """The entry with this name. Raises `UnknownName` with the nearest names."""
+        """The entry with this name. Raises `UnknownName` with the nearest names, and `UsageError` if plugins share it."""
         self.load()
+        if name in self._conflicts:
+            raise UsageError(self._conflicts[name])
         if name not in self._entries:
             raise UnknownName(self.kind, name, self._entries, self.hint)
         return self._entries[name]
@@ -168,6 +239,12 @@ engines: Registry[EngineEntry] = Registry("engine", "evalkit.engines", "'evalkit
 models: Registry[ModelEntry] = Registry("model", "evalkit.models", "'evalkit list models' shows all.")
 
 
+def load_all() -> None:
+    """Load the entry points of all four groups."""
+    for registry in (tasks, suites, engines, models):
+        registry.load()
+
+
 def task(
     name: str, *, variants: Mapping[str, tuple[str, ...]] | None = None, description: str = "", parts: bool = False
 ) -> Callable[[TaskFactory], TaskFactory]:
@@ -197,7 +274,14 @@ def engine(
 
 
 def _qualified_name(thing: Any) -> str:
-    return f"{thing.__module__}.{thing.__qualname__}"
+    named = thing if hasattr(thing, "__qualname__") else type(thing)  # a functools.partial, an object with __call__
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _reason(error: BaseException) -> str:
+    """An unforeseen exception in one line, without a full stop."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def task_family(base: str) -> TaskEntry:
@@ -240,7 +324,12 @@ def make_task(text: str, options: TaskOptions | None = None) -> TaskBase:
     missing = sorted(getattr(entry.factory, "__abstractmethods__", ()))
     if missing:
         raise UsageError(f"The task '{entry.name}' ({entry.where}) lacks {', '.join(missing)}.")
-    instance = entry.factory(name, options or TaskOptions())
+    try:
+        instance = entry.factory(name, options or TaskOptions())
+    except (EvalkitError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise UsageError(f"The task '{entry.name}' ({entry.where}) cannot be made: {_reason(error)}.") from error
     if not isinstance(instance, TaskBase):
         raise UsageError(f"The task '{entry.name}' ({entry.where}) does not derive from evalkit.task.TaskBase.")
     return instance
@@ -255,7 +344,7 @@ def load_tasks_dir(folder: Path) -> list[str]:
         raise UsageError(
             f"The tasks folder {folder} does not exist. --tasks-dir takes a folder with Python files that register tasks."
         )
-    tasks.load()
+    load_all()
     names = []
     for file in sorted(folder.glob("*.py")):
         if file.name.startswith("_"):
@@ -268,9 +357,10 @@ def load_tasks_dir(folder: Path) -> list[str]:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except UsageError:
-            raise
-        except Exception as error:
-            raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            del sys.modules[name]
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{file} cannot be imported: {_reason(error)}.") from error
         names.append(name)
     return names

@@ -26,15 +26,20 @@ DEFAULT_SUITE = "paloma-585"
 """The suite whose sources are shown by default."""
 
 
+def _registered(names: registry.Registry[registry.EntryT], tasks_dir: Path | None) -> list[registry.EntryT]:
+    """Everything that is registered, also by the files of a ``--tasks-dir``."""
+    if tasks_dir is not None:
+        registry.load_tasks_dir(tasks_dir)
+    return list(names)
+
+
 @app.command("tasks")
 def list_tasks(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
     """List every task with its regimes and forms.
 
     A task is asked for as NAME[:FORM][::REGIME]: arc_easy, arc_easy::olmes, arc_easy:mc::olmes.
     """
-    if tasks_dir is not None:
-        registry.load_tasks_dir(tasks_dir)
-    entries = list(registry.tasks)
+    entries = _registered(registry.tasks, tasks_dir)
     if as_json:
         print_json(
             [
@@ -64,9 +69,9 @@ def _variants(entry: registry.TaskEntry) -> str:
 
 
 @app.command("suites")
-def list_suites(as_json: Json = False, debug: Debug = False) -> None:
+def list_suites(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
     """List every suite with its tasks."""
-    entries = list(registry.suites)
+    entries = _registered(registry.suites, tasks_dir)
     if as_json:
         print_json(
             [
@@ -183,9 +188,9 @@ def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
 
 
 @app.command("engines")
-def list_engines(as_json: Json = False, debug: Debug = False) -> None:
+def list_engines(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
     """List every engine. 'evalkit doctor' says which of them this machine can run."""
-    entries = list(registry.engines)
+    entries = _registered(registry.engines, tasks_dir)
     if as_json:
         print_json([{"name": e.name, "description": e.description, "where": e.where} for e in entries])
         return
@@ -226,9 +231,9 @@ def _data(items: list[dict[str, Any]]) -> str:
 
 
 @app.command("models")
-def list_models(as_json: Json = False, debug: Debug = False) -> None:
+def list_models(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
     """List every registered model: those that ship with evalkit and those of 'evalkit models add'."""
-    entries = list(registry.models)
+    entries = _registered(registry.models, tasks_dir)
     if as_json:
         print_json(
             [

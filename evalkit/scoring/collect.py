@@ -67,5 +67,11 @@ def suite_options(entry: SuiteEntry, base: TaskOptions) -> TaskOptions:
     defaults = dict(entry.options)
     if entry.data_source is not None:
         defaults["data_source"] = entry.data_source
+    unknown = sorted(set(defaults) - set(TaskOptions.__dataclass_fields__))
+    if unknown:
+        raise UsageError(
+            f"The suite '{entry.name}' ({entry.where}) sets '{unknown[0]}', which no task takes. Tasks take "
+            f"{', '.join(TaskOptions.__dataclass_fields__)}."
+        )
     applicable = {name: value for name, value in defaults.items() if getattr(base, name, None) is None}
     return dataclasses.replace(base, **applicable)

@@ -8,9 +8,12 @@ from evalkit import registry
 from evalkit.engines.base import Engine, EngineSettings
 from evalkit.engines.choice import Choice
 from evalkit.engines.choice import choose_engine as choose_automatically
-from evalkit.errors import UsageError
+from evalkit.errors import EvalkitError, UsageError
 from evalkit.progress import Progress
 from evalkit.scoring import cross_check
+
+ENGINE_MEMBERS = sorted({*Engine.__annotations__, *(name for name in vars(Engine) if not name.startswith("_"))})
+"""Everything that an engine must have."""
 
 
 def _installed_vllm() -> str | None:
@@ -36,7 +39,23 @@ def cross_check_engine(count: int | None, engine: str, settings: EngineSettings,
         raise UsageError(f"--cross-check compares the engines transformers and vllm, and the run uses '{engine}'.")
     if live:
         raise UsageError("--cross-check needs checkpoints on disk, which both engines can load.")
-    return registry.engines.get(cross_check.OTHER_ENGINE[engine]).factory(settings)
+    return make_engine(cross_check.OTHER_ENGINE[engine], settings)
+
+
+def make_engine(name: str, settings: EngineSettings) -> Engine:
+    """Construct the engine with that name. Raises `UsageError` naming what a plugin's lacks."""
+    entry = registry.engines.get(name)
+    try:
+        engine = entry.factory(settings)
+    except (EvalkitError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+        raise UsageError(f"The engine '{name}' ({entry.where}) cannot be made: {reason}.") from error
+    missing = [member for member in ENGINE_MEMBERS if not hasattr(type(engine), member) and not hasattr(engine, member)]
+    if missing:
+        raise UsageError(f"The engine '{name}' ({entry.where}) lacks {', '.join(missing)}.")
+    return engine
 
 
 def cross_check_samples(samples: Sequence[cross_check.Sample], engine: Engine, progress: Progress) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,12 @@ def bundle_file(bundle: Bundle) -> Path:
 
 
 @pytest.fixture
-def my_tasks(tmp_path: Path) -> Path:
+def my_tasks(tmp_path: Path) -> Iterator[Path]:
     """A ``--tasks-dir`` with the task of docs/tasks.md."""
     folder = tmp_path / "my_tasks"
     folder.mkdir()
     (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "tasks.md").read_text(encoding="utf-8"), re.DOTALL)
     (folder / "capitals.py").write_text(block, encoding="utf-8")
     registry.tasks.remove("capitals")
-    return folder
+    yield folder
+    registry.tasks.remove("capitals")
