@@ -34,7 +34,7 @@ def inspect_data(recipe: Recipe, base: Checkpoint, count: int, note: Note) -> It
     template = Template(recipe.template, tokenizer)
     all_rows = [item.model_copy(update={"count": None, "weight": None}) for item in recipe.data]
     inspected_recipe = recipe.model_copy(update={"data": all_rows, "held_out": 0, "max_examples": None})
-    for part in gather(inspected_recipe, None, note=note, limit=max(count, 200)):
+    for part in gather(inspected_recipe, None, note=note, template=template, limit=max(count, 200)):
         for example in part.used[:count]:
             yield from _inspect_example(example, template, tokenizer, recipe)
 
@@ -42,11 +42,8 @@ def inspect_data(recipe: Recipe, base: Checkpoint, count: int, note: Note) -> It
 def _inspect_example(
     example: Example, template: Template, tokenizer: Any, recipe: Recipe
 ) -> Iterator[InspectedExample]:
-    versions = [("", example.messages)]
-    if example.rejected is not None:
-        rejected = (*example.messages[:-1], {"role": "assistant", "content": example.rejected})
-        versions = [(", the better answer", example.messages), (", the worse answer", rejected)]
-    for suffix, messages in versions:
+    suffixes = ("",) if example.rejected is None else (", the better answer", ", the worse answer")
+    for suffix, messages in zip(suffixes, example.conversations(), strict=True):
         (labelled,) = label_all([template.render(messages)], tokenizer, recipe.max_length)
         labels = labelled.labels
         if example.rejected is not None:  # only the last answer of a pair is compared

@@ -86,7 +86,7 @@ def prepare(recipe: Recipe, tokenizer: Any, folder: Path, index: ParagraphIndex 
     `UsageError` if nothing is left to train on.
     """
     template = Template(recipe.template, tokenizer)
-    parts = gather(recipe, index, note=note)
+    parts = gather(recipe, index, note=note, template=template)
     staging = folder.with_name(folder.name + ".making")
     with writing(folder):
         shutil.rmtree(staging, ignore_errors=True)
@@ -106,14 +106,24 @@ def prepare(recipe: Recipe, tokenizer: Any, folder: Path, index: ParagraphIndex 
     return Prepared(folder, card)
 
 
-def gather(recipe: Recipe, index: ParagraphIndex | None, *, note: Note, limit: int | None = None) -> list[Part]:
-    """The examples of every data set, chosen and counted. With `limit`, so many of each at most are read (for a look)."""
+def gather(
+    recipe: Recipe,
+    index: ParagraphIndex | None,
+    *,
+    note: Note,
+    template: Template | None = None,
+    limit: int | None = None,
+) -> list[Part]:
+    """The examples of every data set that `template` can render, chosen and counted. With `limit`, so many of each at most are
+    read (for a look)."""
     seen: set[bytes] = set()
     parts = []
     for item in recipe.data:
         note(f"Reading {item.dataset}")
         part = Part(item)
-        for example in read_examples(item, pairs=recipe.learns_from_pairs, statistics=part.statistics):
+        for example in read_examples(
+            item, pairs=recipe.learns_from_pairs, statistics=part.statistics, template=template
+        ):
             if recipe.deduplicate:
                 key = example.key
                 if key in seen:
@@ -243,8 +253,8 @@ def _pair_rows(examples: Sequence[Example], template: Template, tokenizer: Any, 
     """Prompt and both answers; only the last answer of a conversation is compared."""
     rendered = []
     for example in examples:
-        for answer in (example.messages[-1]["content"], example.rejected or ""):
-            one = template.render([*example.messages[:-1], {"role": "assistant", "content": answer}])
+        for messages in example.conversations():
+            one = template.render(messages)
             rendered.append(Rendered(one.text[: one.spans[-1][1]], one.spans[-1:]))
     labelled = label_all(rendered, tokenizer, None)
     for better, worse in zip(labelled[::2], labelled[1::2], strict=True):
@@ -290,8 +300,8 @@ def _write_held_out(
         turns = template.turns(example.messages)
         worse = None
         if example.rejected is not None:
-            answer = template.turns([*example.messages[:-1], {"role": "assistant", "content": example.rejected}])[-1][1]
-            turns, worse = [turns[-1]], answer
+            *_, rejected = example.conversations()
+            turns, worse = [turns[-1]], template.turns(rejected)[-1][1]
         if len(tokenizer.encode("".join(turns[-1]), add_special_tokens=False)) > limit:
             continue
         line: dict[str, Any] = {"id": example.id, "domain": example.source, "turns": turns, "end": template.end}
@@ -322,6 +332,7 @@ def _card(
                 "used": len(part.used) - part.dropped["no answer within the length"],
                 "held_out": len(part.held_out),
                 "dropped": {reason: count for reason, count in part.dropped.items() if count},
+                "left_out": describe_broken_rows(part.item, part.statistics),
                 "tokens": part.tokens,
                 "learned_tokens": part.learned,
             }

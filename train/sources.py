@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit.encoding.chat import TemplateRefused
 from evalkit.errors import DataUnavailable, UsageError
 from evalkit.train import builtin_sets
 from evalkit.train.recipe import DataItem
-from evalkit.train.templates import ROLES
+from evalkit.train.templates import ROLES, Template
 
 Message = dict[str, str]
 MAX_LIST_BYTES = 1 << 31
@@ -47,6 +48,12 @@ class Example:
         parts.append("" if self.rejected is None else " ".join(self.rejected.split()))
         return hashlib.blake2b("\1".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
+    def conversations(self) -> Iterator[tuple[Message, ...]]:
+        """The conversation with its answer, and of a pair also that with the rejected one."""
+        yield self.messages
+        if self.rejected is not None:
+            yield (*self.messages[:-1], {"role": "assistant", "content": self.rejected})
+
     def texts(self) -> Iterator[str]:
         for message in self.messages:
             yield message["content"]
@@ -67,26 +74,35 @@ class ReadStatistics:
     """The sha256 of the files, or the commit on the hub."""
 
 
-def read_examples(item: DataItem, *, pairs: bool, statistics: ReadStatistics) -> Iterator[Example]:
+def read_examples(
+    item: DataItem, *, pairs: bool, statistics: ReadStatistics, template: Template | None = None
+) -> Iterator[Example]:
     """The examples of a data set, in order; rows that could not be used are counted in `statistics`.
 
-    Raises `DataUnavailable` or `UsageError` if there is no such data set or none of its rows has a known format.
+    Raises `DataUnavailable` or `UsageError` if there is no such data set, or none of its rows has a known format and can be
+    rendered by `template`; and `EndlessTemplate`.
     """
     usable = 0
     for number, row in _rows(item, pairs, statistics):
         statistics.rows += 1
         try:
             example = to_example(row, pairs=pairs, source=item.label, number=number)
-        except ValueError as error:
-            statistics.broken[str(error)] += 1
-            statistics.first.setdefault(str(error), number)
+            if template is not None:
+                for messages in example.conversations():
+                    template.check(messages)
+        except (ValueError, TemplateRefused) as error:
+            refused = isinstance(error, TemplateRefused)
+            reason = f"the chat template refuses a conversation ({error})" if refused else str(error)
+            statistics.broken[reason] += 1
+            statistics.first.setdefault(reason, number)
             continue
         usable += 1
         yield example
     if not usable:
         reason = next(iter(statistics.broken), "it has no rows")
         expected = "chosen and rejected" if pairs else "messages, or prompt and completion"
-        raise UsageError(f"{item.dataset} has nothing to train on: {reason}. Rows need {expected}.")
+        advice = "Choose another --template" if reason.startswith("the chat template") else f"Rows need {expected}"
+        raise UsageError(f"{item.dataset} has nothing to train on: {reason}. {advice}.")
 
 
 def to_example(row: Any, *, pairs: bool, source: str = "", number: int = 0) -> Example:

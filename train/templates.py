@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evalkit.encoding.chat import ChatTemplate, Message, TemplateRefused, without_appended
 from evalkit.errors import UsageError
 
-Message = Mapping[str, str]
 Span = tuple[int, int]
 
 ROLES = ("system", "user", "assistant")
@@ -94,11 +94,12 @@ class Template:
             )
         self.start = tokenizer.bos_token or self.eos
         if name == TOKENIZER_TEMPLATE:
-            if not tokenizer.chat_template:
+            own = ChatTemplate.of(tokenizer, "the checkpoint")
+            if own is None:
                 raise UsageError(
                     "The checkpoint has no chat template of its own. Choose --template tulu, chatml or plain."
                 )
-            self.end = self.eos
+            self._own, self.end = own, self.eos
             return
         self.markers = TEMPLATES[name]
         self.end = self.markers.answer_end or self.eos
@@ -114,7 +115,7 @@ class Template:
     def jinja(self) -> str:
         """The Jinja source that transformers stores with a tokenizer."""
         if self.name == TOKENIZER_TEMPLATE:
-            return str(self._tokenizer.chat_template)
+            return self._own.source
         before, after = self.markers.before, self.markers.after
         after_answer = "{{- %s -}}" % _jinja_string(after["assistant"])  # noqa: UP031
         if not self.markers.closes_last_answer:
@@ -131,7 +132,10 @@ class Template:
         }
 
     def render(self, messages: Sequence[Message]) -> Rendered:
-        """The whole conversation with the spans of its answers, end tokens included."""
+        """The whole conversation with the spans of its answers, end tokens included.
+
+        Raises `TemplateRefused` if the checkpoint's own template cannot show it, and `EndlessTemplate`.
+        """
         if self.name == TOKENIZER_TEMPLATE:
             return self._render_tokenizer_template(messages)
         parts, spans, length = [self.start], [], len(self.start)
@@ -148,10 +152,15 @@ class Template:
             length += len(head) + len(content) + len(tail)
         return Rendered("".join(parts), tuple(spans))
 
+    def check(self, messages: Sequence[Message]) -> None:
+        """Raise as `render` does; costs nothing for the built-in templates, which render every conversation."""
+        if self.name == TOKENIZER_TEMPLATE:
+            self.render(messages)
+
     def prompt(self, messages: Sequence[Message]) -> str:
         """The prompt from which an answer is generated."""
         if self.name == TOKENIZER_TEMPLATE:
-            return self._apply_tokenizer_template(messages, True)
+            return self._own.render([(messages, True)])[0]
         if messages:
             text = self.render(messages).text
             if messages[-1]["role"] == "assistant" and not self.markers.closes_last_answer:
@@ -167,34 +176,17 @@ class Template:
 
     # The checkpoint's own template
 
-    def _apply_tokenizer_template(self, messages: Sequence[Message], generate: bool) -> str:
-        try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    [dict(message) for message in messages], tokenize=False, add_generation_prompt=generate
-                )
-            )
-        except Exception as error:  # errors of Jinja, and exceptions raised by the template
-            reason = " ".join(str(error).split())[:160]
-            raise UsageError(
-                f"The checkpoint's chat template refuses a conversation ({reason}). Choose another --template."
-            ) from error
-
     def _render_tokenizer_template(self, messages: Sequence[Message]) -> Rendered:
         """Find the spans by rendering the conversation up to each answer, without and with it."""
-        text = self._apply_tokenizer_template(messages, False)
+        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        parts = [part for index in answers for part in ((messages[:index], True), (messages[: index + 1], False))]
+        text, *rendered = self._own.render([(messages, False), *parts])
+        rendered = [without_appended(part, text, self.eos) for part in rendered]
         spans = []
-        for index, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            before = self._apply_tokenizer_template(messages[:index], True)
-            through = (
-                text if index == len(messages) - 1 else self._apply_tokenizer_template(messages[: index + 1], False)
-            )
+        for before, through in zip(rendered[::2], rendered[1::2], strict=True):
             if not (text.startswith(before) and text.startswith(through) and len(through) > len(before)):
-                raise UsageError(
-                    "The checkpoint's chat template shows earlier messages differently once others follow, so answers cannot "
-                    "be told from the rest. Choose --template tulu, chatml or plain."
+                raise TemplateRefused(
+                    "it shows earlier messages differently once others follow, so answers cannot be told from the rest"
                 )
             end = len(through)
             answer_end = max(

@@ -137,22 +137,31 @@ def windows_catwalk(ids: Ids, prefix: int, length: int) -> list[tuple[Ids, int]]
     return windows
 
 
-def apply_chat_template(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
-    """Format a question with the tokenizer's chat template: the context as a user message, the continuation as the answer.
+def apply_chat_template(prompts: Sequence[Prompt], tokenizer: Tokenizer) -> list[Prompt]:
+    """Format questions with the tokenizer's chat template: the context as a user message, the continuation as the answer.
 
     Follows lm-evaluation-harness 0.4.13 with ``--apply_chat_template`` and without ``--fewshot_as_multiturn``
     (``ConfigurableTask.construct_requests``): the delimiter between context and continuation, here the continuation's
     leading whitespace, is dropped. The template contains its own special tokens, so none are added; both are encoded as one
     text, so the answer's tokens are those that training labels. Texts and continuations without a context are returned unchanged.
     """
-    if prompt.encoding not in ("joint", "separate") or not prompt.context:
-        return prompt
-    return replace(
-        prompt,
-        context=tokenizer.format_user_message(prompt.context),
-        continuation=prompt.continuation.lstrip() or prompt.continuation,
-        encoding="whole",
+    contexts = list(
+        dict.fromkeys(
+            prompt.context for prompt in prompts if prompt.encoding in ("joint", "separate") and prompt.context
+        )
     )
+    formatted = dict(zip(contexts, tokenizer.format_user_messages(contexts) if contexts else [], strict=True))
+    return [
+        replace(
+            prompt,
+            context=formatted[prompt.context],
+            continuation=prompt.continuation.lstrip() or prompt.continuation,
+            encoding="whole",
+        )
+        if prompt.encoding in ("joint", "separate") and prompt.context
+        else prompt
+        for prompt in prompts
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +194,7 @@ class Encoder:
         self.prefix: PrefixPolicy = prefix
         self.chat = chat
         if chat:
-            tokenizer.format_user_message("")  # raises now if there is no template
+            tokenizer.format_user_messages([""])  # raises now if there is no template
 
     def encode(
         self,
@@ -201,7 +210,7 @@ class Encoder:
         """
         length = min(self.max_length, max_length or self.max_length)
         if self.chat and not skip_chat_template:
-            prompts = [apply_chat_template(prompt, self.tokenizer) for prompt in prompts]
+            prompts = apply_chat_template(prompts, self.tokenizer)
         tokenized = _TokenizedStrings(self.tokenizer)
         string_pairs = [self._collect_strings(prompt, tokenized) for prompt in prompts]
         tokenized.tokenize()

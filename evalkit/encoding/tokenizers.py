@@ -8,6 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evalkit.encoding.chat import (
+    ChatTemplate,
+    TemplateRefused,
+    default_template,
+    read_template_files,
+    without_appended,
+)
 from evalkit.errors import CheckpointError, UsageError
 
 KNOWN_EOS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
@@ -61,6 +68,7 @@ class Tokenizer:
         """The special tokens that the tokenizer by default puts before and after a text."""
         self.adds_bos = bool(self.prefix_ids)
         self._hash: str | None = None
+        self._chat: ChatTemplate | None = None
 
     @classmethod
     def load(cls, path: Path | str, *, trust_remote_code: bool = False) -> Tokenizer:
@@ -82,7 +90,9 @@ class Tokenizer:
                     f"There is no tokenizer in {path}. Name one with --tokenizer (a folder, a hub repository or a tokenizer.json)."
                 )
             if (path / "tokenizer.json").exists() and not (path / "tokenizer_config.json").exists():
-                return cls(PreTrainedTokenizerFast(tokenizer_file=str(path / "tokenizer.json")), path.name)
+                bare = PreTrainedTokenizerFast(tokenizer_file=str(path / "tokenizer.json"))
+                bare.chat_template = read_template_files(path) or None
+                return cls(bare, path.name)
             if _uses_generic_class(path):
                 return cls(PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=True), path.name)
             from transformers import AutoTokenizer  # takes seconds to import, with all model classes
@@ -113,25 +123,32 @@ class Tokenizer:
 
     @property
     def chat_template(self) -> str | None:
-        """The tokenizer's chat template (Jinja); None if it has none."""
-        template = getattr(self.inner, "chat_template", None)
-        return template if isinstance(template, str) and template else None
+        """The tokenizer's chat template (Jinja), of several the one called ``default``; None if it has none."""
+        return default_template(self.inner)
 
-    def format_user_message(self, text: str) -> str:
-        """Format `text` as a user message with the chat template, up to where the answer begins.
+    def format_user_messages(self, texts: Sequence[str]) -> list[str]:
+        """Format each text as a user message with the chat template, up to where the answer begins.
 
-        Raises `UsageError` if the tokenizer has no template or the template fails.
+        An end token that the template puts after every conversation is left out. Raises `UsageError` if the tokenizer has no
+        template, or the template fails or does not come to an end.
         """
-        if self.chat_template is None:
+        if self._chat is None or self._chat.source != self.chat_template:
+            self._chat = ChatTemplate.of(self.inner, f"the tokenizer {self.name}")
+        if self._chat is None:
             raise UsageError(
                 f"The tokenizer {self.name} has no chat template, so --apply-chat-template has nothing to apply."
             )
-        message = [{"role": "user", "content": text}]
+        asked = [[{"role": "user", "content": text}] for text in texts]
+        end = self.inner.eos_token
         try:
-            return str(self.inner.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-        except Exception as error:  # Jinja's own errors and those a template raises deliberately
-            reason = " ".join(str(error).split())[:160]
-            raise UsageError(f"The chat template of the tokenizer {self.name} cannot be applied ({reason}).") from error
+            formatted = self._chat.render([(messages, True) for messages in asked])
+            if end and any(text.rstrip().endswith(end) for text in formatted):
+                answer = {"role": "assistant", "content": "."}
+                answered = self._chat.render([([*messages, answer], False) for messages in asked])
+                formatted = [without_appended(*both, end) for both in zip(formatted, answered, strict=True)]
+        except TemplateRefused as error:
+            raise UsageError(f"The chat template of the tokenizer {self.name} cannot be applied ({error}).") from error
+        return formatted
 
     @property
     def vocabulary_size(self) -> int:

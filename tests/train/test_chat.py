@@ -41,7 +41,7 @@ def chat(tmp_path: Path) -> Tokenizer:
 
 def test_a_question_in_the_template(chat: Tokenizer) -> None:
     """By hand: the context is one user's message, the answer follows the generation prompt without its space."""
-    made = apply_chat_template(Prompt("Why?", " Because", "joint", 2), chat)
+    (made,) = apply_chat_template([Prompt("Why?", " Because", "joint", 2)], chat)
     assert (made.context, made.continuation, made.encoding, made.option) == (CHAT, "Because", "whole", 2)
     (one,) = Encoder(chat, 512, chat=True).encode([Prompt("Why?", " Because")])
     (request,) = one.requests
@@ -54,7 +54,7 @@ def test_a_question_in_the_template(chat: Tokenizer) -> None:
 def test_what_stays_as_it_is(chat: Tokenizer) -> None:
     """Texts, answers without a question, and prompts that hold a template already."""
     for prompt in (Prompt("", "a text", "rolling"), Prompt("", " answer", "joint")):
-        assert apply_chat_template(prompt, chat) is prompt
+        assert apply_chat_template([prompt], chat)[0] is prompt
     encoder, plain = Encoder(chat, 512, chat=True), Encoder(chat, 512)
     prompt = Prompt("Why?", " Because")
     assert encoder.encode([prompt], skip_chat_template=True) == plain.encode([prompt])

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from evalkit.domains.paragraphs import ParagraphIndex, segments
+from evalkit.encoding import chat
+from evalkit.encoding.chat import EndlessTemplate
 from evalkit.errors import DataUnavailable, UsageError
 from evalkit.registry import parse_task_name
 from evalkit.task import TaskOptions
@@ -20,7 +22,9 @@ from evalkit.train.labels import IGNORED
 from evalkit.train.prepare import gather, prepare
 from evalkit.train.recipe import DataItem, Recipe
 from evalkit.train.sources import ReadStatistics, read_examples, to_example
+from evalkit.train.templates import Template
 from tests.made.training_inputs import prepare_run, write_chats
+from tests.made.word_tokenizer import make_tokenizer
 
 Make = Callable[..., Recipe]
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -107,6 +111,53 @@ def test_bad_rows_are_counted(tmp_path: Path) -> None:
     assert dict(statistics.broken) == {"a row is no object": 1, "a conversation has no answer": 2}
     assert statistics.first == {"a row is no object": 2, "a conversation has no answer": 3}
     assert statistics.identity.startswith("sha256:")
+
+
+STRICT = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system message') }}{% endif %}"
+    "{% if messages[0].role != 'user' %}{{ raise_exception('the user begins') }}{% endif %}"
+    "{% for m in messages %}{{ m.content }}{{ eos_token if m.role == 'assistant' else '|' }}{% endfor %}"
+)
+
+
+def test_conversations_that_the_template_refuses(tmp_path: Path) -> None:
+    """Each is left out and counted with its reason and first row; the others are used. Of pairs both answers are checked."""
+    inner = make_tokenizer()
+    inner.chat_template = STRICT
+    template = Template("tokenizer", inner)
+    system, tool = {"role": "system", "content": "s"}, {"role": "tool", "content": "t"}
+    empty, called = {"role": "assistant", "content": ""}, {"role": "assistant", "content": None, "tool_calls": [{}]}
+    talks = [CHAT, CHAT[1:], [system, *CHAT], [*CHAT, tool], [CHAT[0], called], [*CHAT, CHAT[0], empty], CHAT]
+    file = tmp_path / "data.jsonl"
+    file.write_text("\n".join(json.dumps({"messages": messages}) for messages in talks))
+    statistics = ReadStatistics()
+    found = list(read_examples(DataItem(dataset=str(file)), pairs=False, statistics=statistics, template=template))
+    assert [example.id for example in found] == ["1", "6", "7"]
+    assert {reason[:64]: statistics.first[reason] for reason in statistics.broken} == {
+        "the chat template refuses a conversation (the user begins)": 2,
+        "the chat template refuses a conversation (no system message)": 3,
+        "a message has the role 'tool', which is none of system, user, as": 4,
+        "a message has no text": 5,
+    }
+    file.write_text(json.dumps({"prompt": [system], "chosen": "a", "rejected": "b"}))
+    with pytest.raises(UsageError, match=r"nothing to train on: .*\(no system message\)\. Choose another --template\."):
+        list(read_examples(DataItem(dataset=str(file)), pairs=True, statistics=ReadStatistics(), template=template))
+
+
+def test_an_endless_template_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no fault of a row: the first conversation says so, and the others are not tried."""
+    monkeypatch.setattr(chat, "SECONDS", 0.3)
+    inner = make_tokenizer()
+    inner.chat_template = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
+    file = write_chats(tmp_path / "data.jsonl", 40)
+    statistics = ReadStatistics()
+    with pytest.raises(EndlessTemplate, match="the checkpoint does not come to an end"):
+        list(
+            read_examples(
+                DataItem(dataset=str(file)), pairs=False, statistics=statistics, template=Template("tokenizer", inner)
+            )
+        )
+    assert statistics.rows == 1
 
 
 def test_parquet_and_folders(tmp_path: Path) -> None:

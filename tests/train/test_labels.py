@@ -8,6 +8,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from evalkit.data import Bundle
+from evalkit.encoding.chat import TemplateRefused
 from evalkit.encoding.encoding import Encoder
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import UsageError
@@ -168,9 +169,10 @@ def test_tulu_to_the_letter(tokenizer: Any) -> None:
 
 def test_the_checkpoints_own_template(chat_tokenizer: Any) -> None:
     """Spans are found in a template that nobody but its author knows; the text after the end token is not learned."""
-    chat_tokenizer.chat_template = OWN
+    chat_tokenizer.chat_template = {"tool_use": "tools", "default": OWN}
     try:
         made = Template("tokenizer", chat_tokenizer)
+        assert made.jinja == OWN  # which is what is saved with the trained model
         for name in ("several turns", "a system prompt", "consecutive turns"):
             messages = CONVERSATIONS[name]
             rendered = made.render(messages)
@@ -186,7 +188,7 @@ def test_a_template_that_rewrites_the_past_is_refused(chat_tokenizer: Any) -> No
         "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
     )
     try:
-        with pytest.raises(UsageError, match="shows earlier messages differently"):
+        with pytest.raises(TemplateRefused, match="shows earlier messages differently"):
             Template("tokenizer", chat_tokenizer).render(CONVERSATIONS["several turns"])
     finally:
         chat_tokenizer.chat_template = None
