@@ -279,14 +279,19 @@ class RunOptions(ScoringOptions, ModelSelection):
     samples: Text = option_field(
         None,
         RESULTS,
-        "How many documents a task the report shows, with prompts and tokens. Without it about 20, and none of a gated data "
-        "set.",
+        "How many documents a task the report shows, with prompts and tokens. Without it about 20, and no text of a gated "
+        "data set, which is then not stored either.",
         "N|all|none",
         shown="20",
     )
     report: bool = option_field(True, RESULTS, "Write report.html, for each run and for each sweep of revisions.")
     dry_run: bool = option_field(False, HOW, "Print what would be scored, without loading the model.")
     force: bool = option_field(False, HOW, "Score again what is already there.")
+
+    @property
+    def stores_gated_texts(self) -> bool:
+        """Whether ``--samples`` asks for documents by number, which includes those of gated data sets."""
+        return self.samples is not None and self.samples.strip().lower() not in ("none", "0")
 
     def settings(self) -> dict[str, Any]:
         """The ``settings`` of ``run.json``: model selection and scoring options as JSON values."""

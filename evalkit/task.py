@@ -94,7 +94,8 @@ class TaskBase(ABC):
     may_be_empty: bool = False
     """Whether having no documents is a warning rather than an error."""
     gated: bool = False
-    """Whether the data set's text must not be redistributed: reports contain none of it unless asked to."""
+    """Whether the data set's text must not be redistributed: results and reports contain none of it, nor token ids, unless
+    ``--samples`` asks for it."""
 
     @abstractmethod
     def protocol(self) -> Mapping[str, Any]:

@@ -104,7 +104,7 @@ def _contents(report: Report, values: Mapping[str, Any]) -> list[tuple[str, str]
         ("changes", "What changed", values["changes"]),
         ("domains", "Text domains", report.sources),
         ("pareto", "Compute", values["paretos"]),
-        ("samples", "Samples", values["samples"].tasks or values["samples"].withheld),
+        ("samples", "Samples", values["samples"].tasks or values["samples"].withheld or values["samples"].not_stored),
         ("tuning", "Fine-tuning", values["tunings"]),
         ("metrics", "All metrics", report.others),
         ("method", "Method", True),

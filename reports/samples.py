@@ -58,6 +58,8 @@ class Samples:
     """Token ids and strings; the strips hold positions in it."""
     withheld: list[str] = field(default_factory=list)
     """Gated tasks, whose text the page does not hold."""
+    not_stored: list[str] = field(default_factory=list)
+    """Gated tasks whose text was asked for and is not in the results."""
     _known: dict[tuple[int, str], int] = field(default_factory=dict)
 
     @property
@@ -112,6 +114,9 @@ def collect_samples(report: Report, columns: Sequence[int], samples: str | int |
             continue
         if gated(name, runs[-1].tasks[name]) and not ask.gated:
             found.withheld.append(name)
+            continue
+        if gated(name, runs[-1].tasks[name]) and not all(_stored(file, ("token_ids",)) for file in files):
+            found.not_stored.append(name)
             continue
         kind = str(runs[-1].tasks[name].get("kind"))
         if not all(_stored(file, NEEDED[kind == "text"]) for file in files):

@@ -183,6 +183,9 @@ def _show_document(folder: Path, doc: str, task: str | None, as_json: bool) -> N
 def _print_document(row: Mapping[str, Any], prompt_rows: list[dict[str, Any]]) -> None:
     console = stdout()
     options = [prompt for prompt in prompt_rows if not prompt["unconditional"]]
+    if options and "continuation" not in options[0]:
+        say("The texts of a gated data set are stored only if 'evalkit run --samples N' asks for them.")
+        options = []
     if options and options[0]["context"]:
         console.print(clean(options[0]["context"], lines=True), soft_wrap=True)
     if "sums" not in row:

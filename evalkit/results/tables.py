@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,16 @@ PROMPT_SCHEMA = pa.schema(
     ]
 )
 """One row per prompt: the document's row index and id, the prompt's position in the document, and its strings."""
+GATED_PROMPT_SCHEMA = pa.schema(
+    [
+        *[column for column in PROMPT_SCHEMA if column.name not in ("context", "continuation")],
+        ("context_sha256", pa.string()),
+        ("context_characters", pa.int32()),
+        ("continuation_sha256", pa.string()),
+        ("continuation_characters", pa.int32()),
+    ]
+)
+"""For a gated data set: what identifies the strings, in place of them."""
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -86,35 +97,38 @@ class PromptFile:
 
     ROW_GROUP_SIZE = 4096
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, schema: pa.Schema = PROMPT_SCHEMA) -> None:
+        self.path, self.schema = path, schema
         self._replacing = replacing(path)
         self._temporary = self._replacing.__enter__()
-        self._writer = pq.ParquetWriter(self._temporary, PROMPT_SCHEMA, compression=COMPRESSION)
+        self._writer = pq.ParquetWriter(self._temporary, schema, compression=COMPRESSION)
         self._pending_rows: list[dict[str, Any]] = []
 
     def add(self, document: Document, prompts: Iterable[Prompt]) -> None:
         """Add one document's prompts."""
         native_id = None if document.native_id is None else str(document.native_id)
         for position, prompt in enumerate(prompts):
-            self._pending_rows.append(
-                {
-                    "index": document.index,
-                    "native_id": native_id,
-                    "prompt": position,
-                    "option": prompt.option,
-                    "unconditional": prompt.unconditional,
-                    "encoding": prompt.encoding,
-                    "context": _text(prompt.context),
-                    "continuation": _text(prompt.continuation),
-                }
-            )
+            row = {
+                "index": document.index,
+                "native_id": native_id,
+                "prompt": position,
+                "option": prompt.option,
+                "unconditional": prompt.unconditional,
+                "encoding": prompt.encoding,
+            }
+            for name, text in (("context", _text(prompt.context)), ("continuation", _text(prompt.continuation))):
+                if self.schema is PROMPT_SCHEMA:
+                    row[name] = text
+                else:
+                    row[f"{name}_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+                    row[f"{name}_characters"] = len(text)
+            self._pending_rows.append(row)
         if len(self._pending_rows) >= self.ROW_GROUP_SIZE:
             self._flush()
 
     def _flush(self) -> None:
         if self._pending_rows:
-            self._writer.write_table(pa.Table.from_pylist(self._pending_rows, schema=PROMPT_SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(self._pending_rows, schema=self.schema))
             self._pending_rows = []
 
     def close(self) -> None:
@@ -130,6 +144,14 @@ class PromptFile:
     def abandon(self, error: BaseException) -> None:
         """Delete the unfinished file."""
         self._replacing.__exit__(type(error), error, error.__traceback__)
+
+
+def holds_texts(path: Path) -> bool:
+    """Whether a prompt file is there and has the prompts' strings."""
+    try:
+        return "continuation" in pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def _text(text: str) -> str:
@@ -154,11 +176,12 @@ def jsonable(value: Any) -> Any:
 class PromptStore:
     """Writes the prompt files of a plan: one per protocol unless it exists already; none if `folder` is None.
 
-    A context manager: the files appear if it ends without an exception.
+    Those of gated tasks have strings only with `gated_texts`, and are then written again if they exist without. A context
+    manager: the files appear if it ends without an exception.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, *, gated_texts: bool) -> None:
+        self.folder, self.gated_texts = folder, gated_texts
         self._files: dict[str, PromptFile | None] = {}
 
     def __enter__(self) -> PromptStore:
@@ -171,7 +194,10 @@ class PromptStore:
         name = planned.protocol_hash
         if name not in self._files:
             path = self.folder / f"{name}.parquet"
-            self._files[name] = None if path.is_file() else PromptFile(path)
+            without_texts = planned.task.gated and not self.gated_texts
+            exists = path.is_file() if without_texts or not planned.task.gated else holds_texts(path)
+            schema = GATED_PROMPT_SCHEMA if without_texts else PROMPT_SCHEMA
+            self._files[name] = None if exists else PromptFile(path, schema)
         file = self._files[name]
         if file is not None:
             file.add(document, prompts)

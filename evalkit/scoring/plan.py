@@ -299,7 +299,8 @@ def _raise_naming_document(
                 skip_chat_template=ignores_chat_template(planned.task),
             )
         except ScoringError as error:
-            raise ScoringError(f"{planned.name}, document {document.index}: {error}") from None
+            reason = str(error).partition(" (continuation ")[0] if planned.task.gated else str(error)
+            raise ScoringError(f"{planned.name}, document {document.index}: {reason}") from None
 
 
 def data_origin(protocol: Mapping[str, Any]) -> Any:

@@ -37,7 +37,8 @@ class PlanCache:
                 prefix=options.prefix_token,
                 chat=options.apply_chat_template,
             )
-            with PromptStore(None if options.dry_run else options.output / "prompts") as prompts:
+            folder = None if options.dry_run else options.output / "prompts"
+            with PromptStore(folder, gated_texts=options.stores_gated_texts) as prompts:
                 self._plan = make_plan(
                     self._tasks, encoder, save_tokens=options.save_tokens, sink=prompts.add, note=self._progress.note
                 )

@@ -65,6 +65,11 @@ def merge(parts: Sequence[Scores], token_ids: Sequence[np.ndarray], truncated: i
     )
 
 
+def without_text(row: Row) -> Row:
+    """The row of a gated data set as it is stored: token ids would be its text for everyone who has the tokenizer."""
+    return {name: value for name, value in row.items() if name != "token_ids"}
+
+
 class TokenStrings:
     """Adds ``token_strings`` to rows with ``token_ids``, so that readers need no tokenizer."""
 

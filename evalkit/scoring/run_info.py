@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError
+from evalkit.options import RunOptions
 from evalkit.records import Checkpoint, Metric
 from evalkit.results.layout import SCHEMA_VERSION
 from evalkit.results.reading import load_run, read_metrics
 from evalkit.results.recompute import options_to_json
+from evalkit.results.tables import holds_texts
 from evalkit.scoring.journal import Journal
 from evalkit.scoring.options_used import options_used, unused_warnings
 from evalkit.scoring.plan import PlannedTask, ScoringPlan, data_origin
@@ -52,6 +54,8 @@ def build_run_info(
         warnings += planned.task.warnings()
     warnings += engine_notes
     warnings += unused_warnings(settings.options, tasks)
+    if not settings.options.dry_run:
+        warnings += _gated_warnings(tasks, settings.options)
     if options_used(settings.options, tasks).apply_chat_template:
         warnings.append("Questions are asked in the checkpoint's chat template; runs without it do not compare.")
     if not checkpoint.fingerprint:
@@ -118,6 +122,25 @@ def _task_info(planned: PlannedTask) -> dict[str, Any]:
         "truncated_prompts": sum(1 for n_cut in planned.truncated if n_cut),
         "truncated_tokens": sum(planned.truncated),
     }
+
+
+def _gated_warnings(tasks: Sequence[PlannedTask], options: RunOptions) -> list[str]:
+    """Where the results hold texts that must not be redistributed: those asked for, and prompts of an earlier run."""
+    gated = [planned for planned in tasks if planned.task.gated]
+    prompts = {planned.name: options.output / "prompts" / f"{planned.protocol_hash}.parquet" for planned in gated}
+    names = ", ".join(prompts)
+    if gated and options.stores_gated_texts:
+        return [
+            f"Texts of {names} must not be redistributed, and --samples asked for them: they are in this run's documents/ and "
+            f"report, and in {options.output / 'prompts'}."
+        ]
+    earlier = [str(file) for file in prompts.values() if holds_texts(file)]
+    if earlier:
+        return [
+            f"Texts of {names} must not be redistributed, and an earlier run stored some: {', '.join(earlier)}. Remove these "
+            "before you pass the results on."
+        ]
+    return []
 
 
 def warn_if_truncated(info: dict[str, Any], planned: PlannedTask, rows: Sequence[Row]) -> None:

@@ -27,7 +27,7 @@ from evalkit.scoring import speed
 from evalkit.scoring.journal import BadScore, Journal
 from evalkit.scoring.options_used import options_used
 from evalkit.scoring.plan import ScoringPlan, Segment
-from evalkit.scoring.rows import ScoreReader, TokenStrings
+from evalkit.scoring.rows import ScoreReader, TokenStrings, without_text
 from evalkit.scoring.run_info import (
     build_run_info,
     iso_time,
@@ -317,7 +317,9 @@ class _CheckpointScorer:
                 for index in group.task_indices:
                     planned = self.plan.tasks[index]
                     task_rows = rows[id(planned)]
-                    write_rows(task_file(folder, planned.task.name), [strings.add(row) for row in task_rows])
+                    hidden = planned.task.gated and not self.settings.options.stores_gated_texts
+                    stored = [without_text(row) if hidden else strings.add(row) for row in task_rows]
+                    write_rows(task_file(folder, planned.task.name), stored)
                     metrics += task_metrics(planned.task, task_rows, planned.task.limited)
                     warn_if_truncated(info, planned, task_rows)
                 tasks = [self.plan.tasks[index] for index in group.task_indices]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import evalkit
 from evalkit.domains import manifest
 from evalkit.errors import DataUnavailable, EvalkitError, UnknownName, UsageError
 from evalkit.registry import make_task, suites
+from evalkit.reports import write_report
 from evalkit.results.reading import Run, read_metrics
 from evalkit.results.recompute import recompute_metrics
 from evalkit.task import TaskOptions
 from tests.made import paloma_release as release
+from tests.made.byte_checkpoints import byte_tokenizer
 
 SIXTEEN = [source for source in manifest.sources().values() if source.redistributable]
 
@@ -247,3 +251,50 @@ def test_documents_stream(alone: Path) -> None:
     assert next(documents).fields["text"] == "first"
     assert not any(isinstance(value, list) and value and hasattr(value[0], "text") for value in vars(task).values())
     assert sum(1 for _ in documents) == 200
+
+
+def stored_strings(folder: Path) -> str:
+    """Every string of every file below a folder, as far as a reader could tell text from it."""
+    found = []
+    for file in sorted(folder.rglob("*")):
+        if file.suffix == ".parquet":
+            for row in pq.read_table(file, partitioning=None).to_pylist():
+                ids = row.get("token_ids") or []
+                found.append(f"{row} {byte_tokenizer().decode(ids)} {''.join(row.get('token_strings') or [])}")
+        elif file.is_file():
+            found.append(file.read_bytes().decode("utf-8", "replace"))
+    return "\n".join(found)
+
+
+def test_results_hold_no_text_unless_asked_for(alone: Path, checkpoint: Path) -> None:
+    """Neither strings nor token ids, whatever is saved, until ``--samples`` asks; what stands there then is told."""
+    text = "licensed words of the data set"
+    release.write(alone / "ptb/test/test-00000000.jsonl", [release.line(text, id=7)])
+
+    def run(**more: Any) -> Run:
+        (done,) = evalkit.run(str(checkpoint), engine="fake", task="paloma/ptb", data=alone, **more)
+        return done
+
+    closed = run(save_tokens=True)
+    assert text not in stored_strings(alone / "results")
+    assert not any("redistributed" in warning for warning in closed.info["warnings"])
+    (row,) = closed.rows("paloma/ptb")
+    assert len(row["logprobs"]) == row["tokens"] == len(text)
+    assert "token_ids" not in row
+    (prompt,) = closed.prompts("paloma/ptb").to_dict("records")
+    assert (prompt["index"], prompt["native_id"], prompt["continuation_characters"]) == (0, "7", len(text))
+    assert prompt["continuation_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    asked = write_report(closed.path, alone / "asked.html", samples=3).read_text(encoding="utf-8")
+    assert "the results hold no text of a gated data set unless" in asked
+
+    opened = run(samples="3")
+    assert opened.info["counts"]["batches_scored"] == 0
+    assert opened.rows("paloma/ptb")[0]["token_strings"] == list(text)
+    assert list(opened.prompts("paloma/ptb")["continuation"]) == [text]
+    (told,) = [warning for warning in opened.info["warnings"] if "redistributed" in warning]
+    assert "--samples asked for them" in told
+
+    again = run()
+    assert "token_ids" not in again.rows("paloma/ptb")[0]
+    (told,) = [warning for warning in again.info["warnings"] if "redistributed" in warning]
+    assert f"results/prompts/{again.info['tasks']['paloma/ptb']['protocol_hash']}.parquet" in told

@@ -154,3 +154,18 @@ def test_windows_are_merged_by_hand() -> None:
     assert merged.token_ids is not None
     assert merged.token_ids.tolist() == [7, 8, 9]
     assert merge([one, two], []).logprobs is None
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_an_error_quotes_no_gated_text(gated: bool) -> None:
+    """A continuation that is too long is quoted, but not that of a gated data set."""
+
+    class TooLong(Sums):
+        def prompts(self, document: Document) -> Sequence[Prompt]:
+            return [Prompt("context", "secret words" * 20)]
+
+    task = TooLong(TaskName("long"), OPTIONS)
+    task.gated = gated
+    with pytest.raises(ScoringError, match=r"long, document 0: .* longer than the model's 64 positions") as told:
+        make_plan([(task, OPTIONS)], encoder())
+    assert ("secret" in str(told.value)) is not gated
