@@ -21,6 +21,7 @@ from evalkit import __version__, registry
 from evalkit.commands import compare, data, doctor, leaderboard, listing, models, report, run, show, train, watch
 from evalkit.commands.terminal import clean
 from evalkit.errors import EvalkitError
+from evalkit.system.characters import let_streams_replace
 
 COMMAND_ORDER = (
     "run",
@@ -97,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_command(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
+    let_streams_replace()
     if not debug:
         _silence_libraries()
     # OpenMP threads that spin while waiting compete for cores as soon as anything else runs: small models were several

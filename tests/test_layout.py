@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made.repository import LINKED, ROOT, sources, tracked
+from tests.made.repository import LINKED, ROOT, modules, sources, tracked
 
 LONGEST_MODULE = 500
 LONGEST_FUNCTION = 80
@@ -47,6 +47,32 @@ def test_functions_of_commands_are_short() -> None:
         and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) >= LONGEST_FUNCTION
     }
     assert not long
+
+
+def test_text_files_are_opened_with_an_encoding() -> None:
+    """Without one they are read and written in the locale's, which in the C locale is ASCII."""
+    wrong = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in modules().values()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and _is_text_without_encoding(node)
+    ]
+    assert not wrong
+
+
+def _is_text_without_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in the locale's encoding: of a path, or of a process's output."""
+    given = {keyword.arg for keyword in call.keywords}
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if name in ("read_text", "write_text"):
+        return "encoding" not in given
+    if name == "open":
+        on_a_class = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value).istitle()  # Bundle.open()
+        modes = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+        is_text = modes in (["r"], ["w"], ["a"]) or not call.args
+        return is_text and not on_a_class and not given & {"encoding", "mode"}
+    starts = name in ("run", "Popen", "check_output")
+    return starts and bool(given & {"text", "universal_newlines"}) and "encoding" not in given
 
 
 def test_no_file_holds_a_path_of_somebodys_machine() -> None:

@@ -143,7 +143,7 @@ def _run_lock(recipe: Recipe) -> Iterator[None]:
     """Hold the run folder's lock, so that two processes never train in one folder."""
     with writing(recipe.run_folder):
         recipe.run_folder.mkdir(parents=True, exist_ok=True)
-        lock = (recipe.run_folder / ".lock").open("w")
+        lock = (recipe.run_folder / ".lock").open("w", encoding="utf-8")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -142,7 +142,7 @@ def _locked() -> Iterator[None]:
     file = home() / ".models.lock"
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        stream = file.open("w")
+        stream = file.open("w", encoding="utf-8")
     with stream:
         with contextlib.suppress(OSError):
             fcntl.flock(stream, fcntl.LOCK_EX)

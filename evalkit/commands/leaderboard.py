@@ -9,7 +9,7 @@ import typer
 
 from evalkit.commands.model_options import add_options, given
 from evalkit.commands.options import Debug
-from evalkit.commands.terminal import clean, say, stdout
+from evalkit.commands.terminal import clean, print_json_text, say, stdout
 from evalkit.options import WRITTEN, LeaderboardOptions
 
 
@@ -63,7 +63,11 @@ def leaderboard(
     for sentence in board.warnings:
         say(f"Warning: {sentence}")
     if out is None and output_format != "html":
-        print(rendered(board, output_format), end="")
+        text = rendered(board, output_format)
+        if output_format == "json":
+            print_json_text(text.rstrip("\n"))
+        else:
+            print(text, end="")
         return
     target = write_leaderboard(board, out or folders_read[0] / "leaderboard.html", output_format)
     stdout().print(clean(f"Leaderboard: {target}"), soft_wrap=True)

@@ -88,7 +88,7 @@ def _model_card(runs: list[Path], out: Path | None) -> None:
     for task in skipped:
         say(f"Warning: {task} is limited or unscored, and left out.")
     if out is None:
-        print(block)
+        print(clean(block, lines=True))
     else:
         stdout().print(clean(f"Model card: {out}"), soft_wrap=True)
 

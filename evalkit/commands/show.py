@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -86,7 +85,7 @@ def _prompts(task: TaskBase, first: int | None) -> Iterator[dict[str, Any]]:
 
 def _print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
     for line in lines:
-        print(json.dumps(line, ensure_ascii=False))
+        print_json(line, indent=None)
 
 
 def _show_prompts(task: TaskBase, first: int | None) -> None:
@@ -140,7 +139,7 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
                         "tokens": ids,
                         "strings": strings,
                     }
-                    print(json.dumps(line, ensure_ascii=False))
+                    print_json(line, indent=None)
                     continue
                 twin = ", unconditional" if prompt.unconditional else ""
                 console.print(

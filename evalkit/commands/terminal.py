@@ -6,6 +6,7 @@ right-to-left overrides. None of it reaches the terminal unescaped.
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from evalkit.system.characters import escape_json
 
 _BIDIRECTIONAL = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 """Control characters that reorder the text around them."""
@@ -66,9 +69,15 @@ def say(message: str) -> None:
     print(clean(message, lines=True), file=sys.stderr, flush=True)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, indent: int | None = 2) -> None:
     """Print `value` as JSON on stdout; NaN and infinities become null."""
-    print(json.dumps(_json_value(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print_json_text(json.dumps(_json_value(value), indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def print_json_text(text: str) -> None:
+    """Print JSON on stdout, with characters that act on a terminal, or that stdout's encoding may lack, as escapes."""
+    encoding = codecs.lookup(sys.stdout.encoding or "ascii").name
+    print(escape_json(text, only_ascii=encoding != "utf-8"))
 
 
 def _json_value(value: Any) -> Any:

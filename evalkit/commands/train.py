@@ -255,7 +255,7 @@ def _dry_run(grid: Grid) -> None:
     from evalkit.train.prepare import prepare
 
     for cell in grid.cells:
-        print(yaml.safe_dump(cell.recipe.to_dict(), sort_keys=False, allow_unicode=True))
+        print(clean(yaml.safe_dump(cell.recipe.to_dict(), sort_keys=False, allow_unicode=True), lines=True))
     if len(grid.cells) > 1:
         say(f"{len(grid.cells)} runs: {', '.join(cell.recipe.name for cell in grid.cells)}")
         return

@@ -143,7 +143,8 @@ def _pip_download(folder: Path, pip_options: Sequence[str]) -> None:
         stdout=_stderr_descriptor(),
         stderr=subprocess.PIPE,
         env=environment,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if result.returncode == 0:
@@ -173,7 +174,7 @@ def _interprocess_lock(lock: Path) -> Iterator[None]:
     """Hold a lock shared between processes; the system releases it when a process dies."""
     import fcntl
 
-    with lock.open("w") as file:
+    with lock.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -65,7 +65,7 @@ def gpu_memory() -> list[int]:
         return []
     command = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
+        output = subprocess.run(command, capture_output=True, timeout=10, check=True).stdout  # noqa: S603
         return [int(line) << 20 for line in output.split()]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []

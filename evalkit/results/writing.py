@@ -60,7 +60,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as file:
+        with (folder / ".lock").open("w", encoding="utf-8") as file:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield

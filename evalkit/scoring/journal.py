@@ -194,7 +194,7 @@ class Journal:
         if not file.exists():
             return
         try:
-            stored = json.loads(file.read_text())
+            stored = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return  # rewritten at the first commit; the identity is also part of every frame's checksum
         if stored != self.identity:
