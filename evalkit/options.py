@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from evalkit.errors import UsageError
 from evalkit.records import PrefixPolicy, Window
 from evalkit.system.documents import Written
+from evalkit.system.masking import mask_values
 from evalkit.task import TaskOptions
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -294,9 +295,10 @@ class RunOptions(ScoringOptions, ModelSelection):
         return self.samples is not None and self.samples.strip().lower() not in ("none", "0")
 
     def settings(self) -> dict[str, Any]:
-        """The ``settings`` of ``run.json``: model selection and scoring options as JSON values."""
+        """The ``settings`` of ``run.json``: model selection and scoring options as JSON values, without secrets."""
         names = {*ModelSelection.model_fields, *ScoringOptions.model_fields} - {"model", "verify", "domain_weights"}
-        return self.model_dump(mode="json", include=names)
+        settings = self.model_dump(mode="json", include=names)
+        return {name: mask_values(value) for name, value in settings.items()}
 
     def variation(self, engine: str, default_engine: str) -> tuple[str, ...]:
         """The non-default options as they appear in a run folder's name: ``limit10``, ``shots0``, ``vllm``, ``bf16``."""

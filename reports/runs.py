@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,14 @@ class RunView:
         return int(self.tasks.get(task, {}).get("truncated_prompts") or 0)
 
 
-def read_run(path: Path) -> RunView:
-    """A run without a label. Raises `EvalkitError` (or `UsageError`) if the folder holds no readable run."""
+def read_run(path: Path, metrics: Sequence[Metric] | None = None) -> RunView:
+    """A run without a label, with its stored metrics or those given.
+
+    Raises `EvalkitError` (or `UsageError`) if the folder holds no readable run.
+    """
     run = load_run(path)
+    if metrics is not None:
+        return RunView(run.path, _with_training(run.path, run.info), tuple(metrics), "")
     records: list[dict[str, Any]] = []
     try:
         records = read_metrics(run.path)
@@ -73,12 +78,12 @@ def read_run(path: Path) -> RunView:
         if run.status == "done":  # a run that is not finished has no metrics yet, and its report says so
             raise
     try:
-        metrics = tuple(metric_of(record) for record in records)
+        stored = tuple(metric_of(record) for record in records)
     except (TypeError, ValueError) as error:
         raise EvalkitError(
             f"{run.path / 'metrics.json'} is damaged. 'evalkit metrics' makes it again from the stored scores."
         ) from error
-    return RunView(run.path, _with_training(run.path, run.info), metrics, "")
+    return RunView(run.path, _with_training(run.path, run.info), stored, "")
 
 
 def _with_training(folder: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.records import Metric
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import MetricRow, Report, load_report
 from evalkit.reports.words import MISSING, UNIT_WORDS, interval, metric_title, number, score, visible
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def terminal_table(run_paths: Path | str | Sequence[Path | str]) -> Table:
-    """One row per task's primary metric: score ± standard error, 95 % interval, chance, n; one column per run if there are several."""
+def terminal_table(
+    run_paths: Path | str | Sequence[Path | str], metrics: Mapping[Path, Sequence[Metric]] | None = None
+) -> Table:
+    """One row per task's primary metric: score ± standard error, 95 % interval, chance, n; one column per run if there are several.
+
+    `metrics` by run folder replace what is stored there.
+    """
     from rich.table import Table
 
     paths = [run_paths] if isinstance(run_paths, (str, Path)) else list(run_paths)
-    report = load_report(paths)
+    report = load_report(paths, metrics)
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left", caption_justify="left")
     table.title = _text(_title(report))
     table.add_column("task", overflow="fold")

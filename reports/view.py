@@ -94,12 +94,14 @@ class Report:
         return [line for line in self.lines if not line.domain]
 
 
-def load_report(paths: Sequence[Path | str]) -> Report:
+def load_report(paths: Sequence[Path | str], metrics: Mapping[Path, Sequence[Metric]] | None = None) -> Report:
     """Read runs and line them up; checkpoints of one model in the order of their training, others as given.
+
+    `metrics` by run folder replace what is stored there.
 
     Raises `EvalkitError` (or `UsageError`) for a folder that holds no readable run.
     """
-    runs = _labelled(in_training_order([read_run(Path(path)) for path in paths]))
+    runs = _labelled(in_training_order([read_run(Path(path), (metrics or {}).get(Path(path))) for path in paths]))
     lines = _metric_rows(runs)
     return Report(runs, lines, tuple(_warnings(runs)), _sources(lines))
 

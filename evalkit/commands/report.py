@@ -111,7 +111,7 @@ def metrics(
     from evalkit import registry
     from evalkit.reports import terminal_table
     from evalkit.results.reading import load_run
-    from evalkit.results.recompute import recompute_metrics
+    from evalkit.results.recompute import recompute_metrics, store_metrics
     from evalkit.statistics.domain_weights import read_weights
 
     if tasks_dir is not None:
@@ -119,11 +119,14 @@ def metrics(
     weights = None if domain_weights is None else read_weights(domain_weights)
     results = []
     for folder in runs:
-        recomputed = recompute_metrics(folder, weights=weights)
+        recomputed = recompute_metrics(folder, write=False, weights=weights)
         run = load_run(folder)
+        problem = store_metrics(run.path, recomputed, weights)
         if as_json:
             results.append({"run": str(run.path), "metrics": [asdict(metric) for metric in recomputed]})
         else:
-            stdout().print(terminal_table(run.path))
+            stdout().print(terminal_table(run.path, {run.path: recomputed}))
+        if problem:
+            say(f"Warning: {problem}")
     if as_json:
         print_json(results)

@@ -15,6 +15,7 @@ from evalkit.commands.options import Debug, Json
 from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import SomeFailed, UsageError
 from evalkit.options import RunOptions
+from evalkit.system.masking import mask_arguments
 
 if TYPE_CHECKING:
     from evalkit.results.reading import Run
@@ -78,7 +79,7 @@ def _score(options: RunOptions, as_json: bool) -> None:
     runs: Sequence[Run]
     try:
         runs = api.run_with_options(
-            options, command=shlex.join(["evalkit", *sys.argv[1:]]), progress=TerminalProgress()
+            options, command=shlex.join(["evalkit", *mask_arguments(sys.argv[1:])]), progress=TerminalProgress()
         )
     except SomeFailed as error:
         failed, runs = error, error.runs

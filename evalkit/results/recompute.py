@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import UsageError
+from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.registry import make_task
 from evalkit.results.layout import TEXTS, display_suite_name
@@ -39,7 +40,7 @@ def options_from_json(values: Mapping[str, Any]) -> TaskOptions:
 def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights | None = None) -> list[Metric]:
     """Recompute metrics from the stored rows of a run, without a model; writes them to ``metrics.json`` if `write`.
 
-    Domain `weights` replace the run's own, also in ``run.json``.
+    Domain `weights` replace the run's own, also in ``run.json``. A folder that cannot be written is a warning.
 
     Raises `EvalkitError` if rows are missing or damaged, and `UnknownName` if a task is not registered (load its
     ``--tasks-dir`` first).
@@ -56,12 +57,22 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
         raise UsageError(f"{run.path} is no run of a suite of texts, and --domain-weights is for those alone.")
     weights = weights if weights is not None else run.info.get("domain_weights")
     metrics += suite_metrics(run.suite, aggregation, tasks_and_rows, weights)
-    if write:
-        with folder_lock(run.path):
-            write_metrics(run.path, metrics)
-            if weights is not None and weights != run.info.get("domain_weights"):
-                write_info(run.path, {**run.info, "domain_weights": weights})
+    if write and (problem := store_metrics(run.path, metrics, weights)):
+        warnings.warn(problem, stacklevel=2)
     return metrics
+
+
+def store_metrics(folder: Path, metrics: Sequence[Metric], weights: Weights | None = None) -> str:
+    """Write recomputed metrics, and the domain `weights` they were made with; returns why that failed, or nothing."""
+    try:
+        with folder_lock(folder):
+            write_metrics(folder, metrics)
+            info = load_run(folder).info
+            if weights is not None and weights != info.get("domain_weights"):
+                write_info(folder, {**info, "domain_weights": weights})
+    except EvalkitError as error:
+        return f"The metrics are computed and not stored: {error}"
+    return ""
 
 
 def task_metrics(task: Any, rows: Sequence[Row], limited: bool) -> list[Metric]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from evalkit.errors import EvalkitError
 from evalkit.records import Document, Prompt
-from evalkit.system.files import replacing
+from evalkit.system.files import remove_stale_files, replacing
 from evalkit.task import Row
 
 if TYPE_CHECKING:
@@ -185,6 +185,8 @@ class PromptStore:
         self._files: dict[str, PromptFile | None] = {}
 
     def __enter__(self) -> PromptStore:
+        if self.folder is not None:
+            remove_stale_files(self.folder)
         return self
 
     def add(self, planned: PlannedTask, document: Document, prompts: Sequence[Prompt]) -> None:

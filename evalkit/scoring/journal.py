@@ -19,17 +19,24 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from evalkit.errors import EvalkitError, ScoringError
 from evalkit.records import Batch, Request, Scores
-from evalkit.system.files import canonical_json, write_error, write_json, writing
+from evalkit.system.files import canonical_json, remove_stale_files, write_error, write_json, writing
 
 MAGIC = b"EVKJ"
 BATCH, SPLIT = 1, 2
 FSYNC_SECONDS = 30.0
 """The page cache survives ``kill -9``; an occasional sync bounds the loss from a power failure."""
+
+SEARCH_BYTES = 1 << 16
+"""Bytes read at once when looking for the next frame behind damage."""
+MOST_WASTED = 16
+"""How often, on average, a byte of a file may be claimed by a frame that turns out false. Each claim is read to check it, so
+that a file of nothing but false beginnings would take time with the square of its size."""
 
 _FRAME_HEADER = struct.Struct("<4sBI8s")  # magic, kind, payload length, checksum
 _BATCH_HEADER = struct.Struct("<16sIId")  # batch key, generation, requests, time of commit (seconds since 1970)
@@ -138,28 +145,55 @@ def _unpack_batch(payload: memoryview) -> Frame | None:
 
 
 def read_frames(path: Path, identity: str) -> Iterator[Frame | SplitRecord]:
-    """Every valid frame of a file, in order; anything between them (torn, damaged, foreign) is skipped."""
-    data = memoryview(path.read_bytes())
-    raw = data.obj
-    assert isinstance(raw, bytes)  # noqa: S101
-    offset = 0
-    while True:
-        offset = raw.find(MAGIC, offset)
-        if offset < 0 or offset + _FRAME_HEADER.size > len(data):
-            return
-        _, kind, length, checksum = _FRAME_HEADER.unpack_from(data, offset)
-        payload = data[offset + _FRAME_HEADER.size : offset + _FRAME_HEADER.size + length]
-        record: Frame | SplitRecord | None = None
-        if len(payload) == length and checksum == _frame_checksum(identity, kind, payload):
-            if kind == BATCH:
-                record = _unpack_batch(payload)
-            elif kind == SPLIT and length == _SPLIT_PAYLOAD.size:
-                record = SplitRecord(*_SPLIT_PAYLOAD.unpack(payload))
-        if record is None:
+    """Every valid frame of a file, in order; anything between them (torn, damaged, foreign) is skipped.
+
+    Holds one frame at a time. Raises `EvalkitError` for a file that is made of false frames (`MOST_WASTED`).
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        offset, wasted = 0, 0
+        while offset >= 0:
+            file.seek(offset)
+            header = file.read(_FRAME_HEADER.size)
+            if len(header) < _FRAME_HEADER.size:
+                return
+            if not header.startswith(MAGIC):
+                offset = _find_magic(file, offset + 1)
+                continue
+            _, kind, length, checksum = _FRAME_HEADER.unpack(header)
+            end = offset + _FRAME_HEADER.size + length
+            record: Frame | SplitRecord | None = None
+            if end <= size and (kind == BATCH or (kind == SPLIT and length == _SPLIT_PAYLOAD.size)):
+                payload = file.read(length)
+                if len(payload) == length and checksum == _frame_checksum(identity, kind, payload):
+                    record = (
+                        _unpack_batch(memoryview(payload))
+                        if kind == BATCH
+                        else SplitRecord(*_SPLIT_PAYLOAD.unpack(payload))
+                    )
+            if record is not None:
+                yield record
+                offset = end
+                continue
+            wasted += min(end, size) - offset
+            if wasted > MOST_WASTED * size:
+                raise EvalkitError(
+                    f"The journal {path} is damaged all over. Move it away; what it held is scored again by the same command."
+                )
             offset += 1
-        else:
-            yield record
-            offset += _FRAME_HEADER.size + length
+
+
+def _find_magic(file: BinaryIO, offset: int) -> int:
+    """The position of the next `MAGIC` from `offset` on; -1 if there is none."""
+    file.seek(offset)
+    tail = b""
+    while chunk := file.read(SEARCH_BYTES):
+        found = (tail + chunk).find(MAGIC)
+        if found >= 0:
+            return offset - len(tail) + found
+        tail = (tail + chunk)[1 - len(MAGIC) :]
+        offset += len(chunk)
+    return -1
 
 
 class Journal:
@@ -323,6 +357,7 @@ class Journal:
         assert self.folder is not None  # noqa: S101
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_stale_files(self.folder)
             if not (self.folder / "identity.json").exists():
                 write_json(self.folder / "identity.json", self.identity)
             stem, number = f"{socket.gethostname().split('.')[0] or 'host'}-{os.getpid()}", 0

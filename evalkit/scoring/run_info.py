@@ -24,6 +24,7 @@ from evalkit.scoring.plan import PlannedTask, ScoringPlan, data_origin
 from evalkit.scoring.settings import RunSettings
 from evalkit.system import environment
 from evalkit.system.files import remove_stale_files, writing
+from evalkit.system.masking import mask_text
 from evalkit.system.processes import this_process
 from evalkit.task import Row, TaskName
 
@@ -63,7 +64,7 @@ def build_run_info(
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "running",
-        "command": settings.command,
+        "command": None if settings.command is None else mask_text(settings.command),
         "model": checkpoint.model,
         "suite": suite,
         "aggregation": aggregation,

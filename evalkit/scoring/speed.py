@@ -22,6 +22,7 @@ from evalkit.options import ScoringOptions
 from evalkit.records import Checkpoint
 from evalkit.system import home
 from evalkit.system.files import canonical_json, write_json
+from evalkit.system.masking import mask_values
 
 MIN_SECONDS = 2.0
 """Shorter measurements are ignored."""
@@ -39,7 +40,7 @@ def rate_key(
         "engine": engine,
         "device": options.device,
         "dtype": options.dtype,
-        "engine_args": dict(options.engine_args),
+        "engine_args": mask_values(options.engine_args),
         "host": socket.gethostname(),
         "texts": 2 * head_rows > tree_tokens,
     }

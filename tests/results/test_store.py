@@ -13,6 +13,7 @@ import pytest
 
 import evalkit
 from evalkit import registry
+from evalkit.cli import main
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import EvalkitError, UnknownName, UsageError
@@ -173,6 +174,21 @@ def test_runs_of_a_newer_evalkit_are_not_replaced(run: Run) -> None:
     with pytest.raises(EvalkitError, match="newer evalkit"):
         evalkit.recompute_metrics(run.path)
     assert json.loads(file.read_text())["schema_version"] == 99
+
+
+def test_metrics_of_a_folder_that_cannot_be_written(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are computed, returned and printed, from the rows and not from what is stored; that they are not stored is told."""
+    right = evalkit.recompute_metrics(run.path)
+    (run.path / "metrics.json").write_text("[]")
+    (run.path / ".lock").unlink()
+    (run.path / ".lock").mkdir()  # as good as a read-only folder, for a superuser too
+    with pytest.warns(UserWarning, match="computed and not stored"):
+        assert evalkit.recompute_metrics(run.path) == right
+    assert main(["metrics", str(run.path)]) == 0
+    printed = capsys.readouterr()
+    assert "test_sums" in printed.out
+    assert "Warning: The metrics are computed and not stored" in printed.err
+    assert (run.path / "metrics.json").read_text() == "[]"
 
 
 @pytest.mark.parametrize("name", ["../run", "/etc/passwd", "a/../../run"])

@@ -253,3 +253,31 @@ def test_what_must_not_be_used_is_not_committed(tmp_path: Path, spoil: object, w
     assert not list(tmp_path.iterdir())
     with pytest.raises(ScoringError, match="2 scores for 3"):
         journal.commit(batch, scores[:2])
+
+
+def test_a_file_of_false_beginnings_is_refused(tmp_path: Path) -> None:
+    """Frames that each claim the rest of the file would be read again and again; the error comes after a few readings."""
+    log = filled(tmp_path, range(2))
+    whole = log.read_bytes()
+    header = b"EVKJ\x01"
+    size = 400_000
+    false = b"".join(header + (size - 17 * number).to_bytes(4, "little") + bytes(8) for number in range(1, size // 17))
+    log.write_bytes(whole + false)
+    with pytest.raises(EvalkitError, match=r"\.log is damaged all over. Move it away"):
+        Journal(tmp_path, IDENTITY)
+    log.write_bytes(whole + false[: 17 * 10] + bytes(size) + whole)
+    assert len(list(read_frames(log, log.parent.name))) == 4, "a few are passed over"
+
+
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    """A temporary file of the day before in the journal's folder; one of now may be another process's."""
+    log = filled(tmp_path, range(1))
+    old, new = log.with_name(".evalkit-tmp-identity.json.1-a"), log.with_name(".evalkit-tmp-identity.json.2-b")
+    for file in (old, new):
+        file.write_text("{")
+    os.utime(old, (1, 1))
+    again = Journal(tmp_path, IDENTITY)
+    again.commit(*make_batch(1))
+    again.close()
+    assert not old.exists()
+    assert new.exists()

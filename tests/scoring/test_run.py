@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,30 @@ def test_a_length_beyond_a_tasks_own_is_told(tmp_path: Path) -> None:
     assert told in both.info["warnings"]
     (texts,) = fake(model, task="test_texts", max_length=100)
     assert texts.path == Path("results/long/tasks~fake/main")
+
+
+def test_secrets_are_not_recorded(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in run.json nor in any other file: engine settings of such names, and passwords in addresses."""
+    monkeypatch.setenv("EVALKIT_HOME", str(checkpoint.parent / "home"))
+    (run,) = fake(
+        checkpoint,
+        task="test_sums",
+        engine_args={"hf_token": "s3cret", "api-key": "s3cret", "delay": "0", "more": '{"password": "s3cret"}'},
+        command="evalkit run --model https://me:s3cret@host/x?token=s3cret",
+    )
+    assert run.info["settings"]["engine_args"] == {
+        "hf_token": "***", "api-key": "***", "delay": "0", "more": '{"password": "***"}',
+    }  # fmt: skip
+    assert run.info["command"] == "evalkit run --model https://***@host/x?token=***"
+    for file in checkpoint.parent.rglob("*"):
+        assert not file.is_file() or b"s3cret" not in file.read_bytes()
+
+
+def test_what_killed_runs_left_in_prompts_is_removed(checkpoint: Path) -> None:
+    """A temporary file of the day before."""
+    leftover = Path("results/prompts/.evalkit-tmp-x.parquet.1-a")
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"x")
+    os.utime(leftover, (1, 1))
+    fake(checkpoint, task="test_sums")
+    assert not leftover.exists()

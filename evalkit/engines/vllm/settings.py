@@ -17,6 +17,7 @@ from evalkit.engines.base import EngineSettings
 from evalkit.engines.choice import gpu_memory, gpus_needed
 from evalkit.engines.names import DTYPES, SHORT_DTYPES
 from evalkit.errors import UnknownName, UsageError
+from evalkit.system.masking import is_secret, mask_text
 
 EVALKIT_ARGS = {
     "scoring": "auto",
@@ -254,4 +255,8 @@ def worker_environment(settings: VllmSettings) -> dict[str, str]:
 
 def identity_options(settings: VllmSettings) -> str:
     """The user's options that may change scores, as one string."""
-    return " ".join(f"{key}={value}" for key, value in sorted(settings.options.items()) if key not in SCORE_NEUTRAL)
+    return " ".join(
+        f"{key}={mask_text(value)}"
+        for key, value in sorted(settings.options.items())
+        if key not in SCORE_NEUTRAL and not is_secret(key)
+    )
