@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-LENGTH_INDEPENDENT = {"default", "linear", "yarn", "llama3", "proportional", "mrope", "su-static"}
-"""Rotary types of transformers whose frequencies are fixed when the model is made."""
+LENGTH_INDEPENDENT = {"default", "linear", "yarn", "llama3", "proportional", "mrope"}
+"""Rotary types of transformers whose frequencies are fixed when the model is made. Any other is taken for one that depends on
+the length."""
+LENGTH_DEPENDENT = {"dynamic", "longrope", "su"}
+"""Types that are known to depend on it (``su`` is what configs of Phi-3 called ``longrope``)."""
 
 
 def depends_on_length(config: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from array import array
 from pathlib import Path
@@ -15,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.positions import depends_on_length, rope_types
 from evalkit.engines.transformers_engine import TransformersEngine
+from evalkit.engines.vllm.engine import rotary_notes
 from evalkit.errors import CheckpointError
-from evalkit.records import Request
+from evalkit.records import Checkpoint, Request
 from tests.made.random_models import checkpoint, plain_scores, random_model
 
 LONG_FACTORS = [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]
@@ -67,6 +69,22 @@ def test_frequencies_chosen_by_length(kind: str) -> None:
     assert kind in engine.notes[0]
 
 
+@pytest.mark.parametrize("kind", ["dynamic", "longrope", "su"])
+def test_vllm_does_not_score_what_depends_on_length(kind: str) -> None:
+    """vLLM fixes such frequencies for its longest text; the error says what to do. Other types are scored, unknown ones noted."""
+
+    def of(**config: Any) -> Checkpoint:
+        return dataclasses.replace(checkpoint(), config=config)
+
+    scaling = {"type": kind, "factor": 2.0}
+    for config in ({"rope_scaling": scaling}, {"text_config": {"rope_scaling": scaling}}):
+        with pytest.raises(CheckpointError, match=rf"rotary frequencies \({kind}\) .* Use --engine transformers"):
+            rotary_notes(of(**config))
+    assert rotary_notes(of(rope_scaling={"type": "yarn"})) == []
+    (note,) = rotary_notes(of(rope_parameters={"rope_type": "ntk"}))
+    assert "(ntk) depend on the length of a text is not known" in note
+
+
 def test_rotary_types_are_found_wherever_configs_name_them() -> None:
     """transformers 5's ``rope_parameters``, one for all layers or one per kind, and the older ``rope_scaling``."""
     assert rope_types({"rope_parameters": {"rope_type": "yarn"}}) == {"yarn"}
@@ -75,6 +93,7 @@ def test_rotary_types_are_found_wherever_configs_name_them() -> None:
     assert depends_on_length({"rope_parameters": per_layer})
     assert depends_on_length({"rope_scaling": {"type": "longrope"}})
     assert depends_on_length({"rope_scaling": {"rope_type": "something-new"}})
+    assert depends_on_length({"rope_scaling": {"rope_type": "su-static"}})
     assert not depends_on_length({"rope_scaling": None})
     assert not depends_on_length({"rope_scaling": {"type": "linear", "factor": 2.0}})
 

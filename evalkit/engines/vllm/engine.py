@@ -13,6 +13,7 @@ from evalkit.encoding.encoding import max_length_of
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import EngineSettings
 from evalkit.engines.endings import end_of_text_id, finalize
+from evalkit.engines.positions import LENGTH_DEPENDENT, LENGTH_INDEPENDENT, rope_types
 from evalkit.engines.vllm import adapters, batches, probe
 from evalkit.engines.vllm import settings as options
 from evalkit.engines.vllm.process import START_SECONDS, WorkerDied, WorkerProcess, log_file
@@ -57,7 +58,7 @@ class VllmEngine:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Load weights, into the running vLLM if the architecture is the same, else into a new one; then probe them."""
-        self.notes = []
+        self.notes = rotary_notes(checkpoint)
         previous, self._checkpoint = self._checkpoint, checkpoint
         if (
             self._worker is not None
@@ -370,6 +371,28 @@ class VllmEngine:
     def close(self) -> None:
         self._stop_worker()
         self._checkpoint = self._probe_logprobs = self._merged_folder = None
+
+
+def rotary_notes(checkpoint: Checkpoint) -> list[str]:
+    """What to say of rotary frequencies that may depend on a text's length.
+
+    vLLM fixes them when it starts, for its longest text (``DynamicNTKScalingRotaryEmbedding``,
+    ``Phi3LongRoPEScaledRotaryEmbedding``), so the scores of shorter texts would be those of another model. Raises
+    `CheckpointError` for types that are known to depend on it.
+    """
+    config = checkpoint.config.get("text_config") or checkpoint.config
+    kinds = ", ".join(sorted(rope_types(config) - LENGTH_INDEPENDENT))
+    if LENGTH_DEPENDENT & rope_types(config):
+        raise CheckpointError(
+            f"{checkpoint.name} chooses its rotary frequencies ({kinds}) by the length of a text, and vLLM fixes them for its "
+            "longest, so that shorter texts would get other scores. Use --engine transformers."
+        )
+    if not kinds:
+        return []
+    return [
+        f"Whether {checkpoint.name}'s rotary frequencies ({kinds}) depend on the length of a text is not known; if they do, vLLM "
+        "fixes them for its longest, and the engine transformers may give other scores."
+    ]
 
 
 def _reraise(died: WorkerDied) -> None:
