@@ -21,7 +21,7 @@ def check_machine(recipe: Recipe) -> None:
     """Check that this machine can run the recipe, before any data are read. Raises `UsageError`."""
     for package in ("trl", "peft", "accelerate"):
         if importlib.util.find_spec(package) is None:
-            raise UsageError(f"Training needs {package}: pip install 'olmo-evalkit[train]'.")
+            raise UsageError(f"Training needs {package}: pip install -e '.[train]' in evalkit's repository.")
     for tracker in recipe.report_to:
         if tracker not in TRACKERS:
             raise UsageError(

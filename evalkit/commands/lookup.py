@@ -80,6 +80,6 @@ def _revisions(model: str, name: str, output: Path, suite: str | None) -> list[P
     if selected not in suites:
         if variants:
             raise UsageError(f"{model} has several runs of {suite}: choose with --suite, one of {', '.join(variants)}.")
-        raise UnknownName("suite", suite, suites, f"{model} has runs of {', '.join(suites)}.")
+        raise UnknownName(f"run of {model} on the suite", suite, suites, f"It has runs of {', '.join(suites)}.")
     found = [file.parent for file in (folder / selected).glob("*/run.json")]
     return sorted(found, key=lambda run: parse_revision(run.name).order)

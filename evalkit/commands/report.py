@@ -51,11 +51,11 @@ def report(
 
     Examples:
 
-      evalkit report results/olmo-tiny/quickstart/main --samples 100
+      evalkit report results/olmo-tiny/quickstart/step1860-tokens16M --samples 100
 
       evalkit report results/olmo-tiny/quickstart/* --out curves.html --figures svg,pdf
 
-      evalkit report results/olmo-tiny/olmes/main --format model-card --out README.md
+      evalkit report results/olmo-tiny/olmes/step1860-tokens16M --format model-card --out README.md
     """
     from evalkit.errors import UsageError
     from evalkit.reports import write_report

@@ -99,7 +99,9 @@ def _with_adapter(model: Any, checkpoint: Checkpoint) -> Any:
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise CheckpointError("Scoring an adapter needs peft: pip install 'olmo-evalkit[train]'.") from error
+        raise CheckpointError(
+            "Scoring an adapter needs peft: pip install -e '.[train]' in evalkit's repository."
+        ) from error
     try:
         _resize_embeddings(model, checkpoint)
         return PeftModel.from_pretrained(model, str(checkpoint.adapter)).merge_and_unload()

@@ -78,7 +78,7 @@ def test_the_baseline_can_be_any_run(evalkit: Command, results: Path) -> None:
         (["m", "m@step1"], "m has runs of several revisions: write m@REVISION, with one of step1, step2, step3"),
         (["m@step1", "m@step9"], "There is no run of the revision 'step9'. Did you mean"),
         (["m@step1", "n"], "There is no run 'n'."),
-        (["m@step1", "m@step2", "--suite", "olmes"], "There is no suite 'olmes'. m has runs of made"),
+        (["m@step1", "m@step2", "--suite", "olmes"], "There is no run of m on the suite 'olmes'. It has runs of made"),
     ],
 )
 def test_runs_that_are_not_found_are_said(evalkit: Command, results: Path, words: list[str], message: str) -> None:

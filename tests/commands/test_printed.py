@@ -1,0 +1,139 @@
+"""Every command that evalkit prints can be given: in help texts, pages, notebooks, and what messages propose."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from evalkit import cli, registry
+from evalkit.checkpoints.resolve import resolve
+from evalkit.results.layout import run_folder
+from tests.made.command_line import DOCS, Command
+from tests.made.repository import modules
+
+ROOT = DOCS.parent
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted((ROOT / "examples").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+
+@cache
+def commands() -> Any:
+    return typer.main.get_command(cli.app)
+
+
+def help_texts(command: Any, path: str = "evalkit") -> dict[str, str]:
+    """The help text of every command below one, by its words."""
+    below: dict[str, Any] = getattr(command, "commands", {})
+    return {path: f"{command.help}\n{command.epilog or ''}"} | {
+        name: text for word, one in below.items() for name, text in help_texts(one, f"{path} {word}").items()
+    }
+
+
+def in_blocks(text: str) -> list[str]:
+    """Lines that are a whole command, also behind a shell's ``!``; a backslash goes on with the next line."""
+    lines = re.findall(r"^[ !$]*(?:Start here: )?(evalkit [a-z][^\n]*)$", text.replace("\\\n", " "), re.MULTILINE)
+    return [line for line in lines if "[OPTIONS]" not in line]
+
+
+def in_page(page: Path) -> list[str]:
+    """The commands in a page's blocks of code."""
+    return in_blocks("\n".join(re.findall(r"```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)))
+
+
+def in_messages() -> list[tuple[str, str]]:
+    """The commands in quotes of the package's strings; what is filled in later is ``X``."""
+    found = []
+    for module, file in modules().items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [str(part.value) if isinstance(part, ast.Constant) else "X" for part in parts]
+            if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                found += [(module, line) for line in re.findall(r"['`](evalkit [a-z][^'`]*)['`]", "".join(texts))]
+    return found
+
+
+PRINTED = sorted(
+    {(name, line) for name, text in help_texts(commands()).items() for line in in_blocks(text)}
+    | {(page.name, line) for page in PAGES for line in in_page(page)}
+    | {
+        (file.name, line)
+        for file in NOTEBOOKS
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]
+        for line in in_blocks("".join(cell["source"]))
+    }
+)
+
+
+def parsed(line: str) -> Any:
+    """The command's context, its options and arguments checked as the command line checks them, and nothing done."""
+    words = shlex.split(line.replace("…", ""), comments=True)[1:]
+    command = commands()
+    while hasattr(command, "commands") and words:
+        assert words[0] in command.commands, f"there is no command {words[0]!r}"
+        command = command.commands[words.pop(0)]
+    return None if hasattr(command, "commands") else command.make_context(command.name, words)
+
+
+def test_commands_are_found() -> None:
+    """Help texts, the README, pages and messages all print some."""
+    where = {name for name, _ in PRINTED}
+    assert {"evalkit", "evalkit run", "evalkit compare", "README.md", "training.md", "reports.md"} <= where
+    assert len(PRINTED) > 50
+    assert len(in_messages()) > 30
+
+
+@pytest.mark.parametrize(("where", "line"), PRINTED, ids=lambda value: value[:60])
+def test_printed_commands_can_be_given(where: str, line: str) -> None:
+    """Commands, options and their values exist, suites and tasks are registered, and run folders are called as runs call them."""
+    context = parsed(line)
+    given = context.params if context is not None else {}
+    suites = given.get("suite") or given.get("suites") or []
+    for suite in [suites] if isinstance(suites, str) else suites:
+        if not set(suite) & {"/", "*"} and not given.get("tasks_dir"):
+            assert registry.suite_entry(suite).name == suite
+    for folder in re.findall(r"results/olmo-tiny/[\w~,.-]+/[\w.-]+", line):
+        _, model, suite, revision = folder.split("/")
+        registry.suite_entry(suite)
+        assert revision == resolve(model)[0].revision
+    for folder in re.findall(r"results/(?!olmo-tiny)\w+/\w+/([\w.-]+)", line):
+        assert folder == Path(run_folder(Path("results"), "m", "s", [], "")).name  # a folder without revisions
+
+
+@pytest.mark.parametrize(("where", "line"), in_messages(), ids=lambda value: value[:60])
+def test_proposed_commands_can_be_given(where: str, line: str) -> None:
+    """What an error says to run has the options that it names; it may leave out what it is run on."""
+    try:
+        parsed(line)
+    except Exception as error:
+        if type(error).__name__ != "MissingParameter":
+            raise
+
+
+def test_help_is_true_of_a_finished_run(evalkit: Command, tmp_path: Path) -> None:
+    """The folders in the help of show, report and compare are there after `evalkit run --model olmo-tiny --suite quickstart`."""
+    ran = evalkit("run", "--model", "olmo-tiny", "--suite", "quickstart", "--engine", "fake", "--no-report")
+    assert ran.code == 0, ran.err
+    (made,) = Path("results/olmo-tiny").iterdir()
+    made.rename(made.with_name("quickstart"))  # as if a real engine had scored it
+    texts = help_texts(commands())
+    for name in ("evalkit show", "evalkit report"):
+        (line,) = [line for line in in_blocks(texts[name]) if "/quickstart/step" in line]
+        done = evalkit(*shlex.split(line)[1:])
+        assert done.code == 0, done.err
+
+
+def test_a_suite_without_runs_is_not_said_not_to_exist(evalkit: Command, checkpoint: Path, my_tasks: Path) -> None:
+    """The message says what is missing, which is the run, and what there is."""
+    evalkit(
+        "run", "--model", checkpoint, "--task", "capitals", "--tasks-dir", my_tasks, "--engine", "fake", "--no-report"
+    )
+    message = evalkit("compare", "tiny", "tiny", "--suite", "paloma-mini").fails(2)
+    assert message == "There is no run of tiny on the suite 'paloma-mini'. It has runs of tasks~fake."
