@@ -156,7 +156,7 @@ def _finished_runs(options: RunOptions) -> list[Run] | None:
             continue
         if (
             run.status == "done"
-            and run.info["checkpoint"]["fingerprint"] == checkpoint.fingerprint
+            and run.info["checkpoint"].get("fingerprint") == checkpoint.fingerprint
             and options.scores_alike(run.info.get("settings", {}))
             and (run.suite != TASKS_SUITE or tasks <= set(run.tasks))
         ):

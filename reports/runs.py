@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.results.layout import display_suite_name
-from evalkit.results.reading import load_run, read_metrics, status_of
+from evalkit.results.reading import load_run, read_metrics, read_training, status_of
 from evalkit.task import TaskName
 
 _FIELDS = {item.name for item in fields(Metric)}
@@ -77,25 +76,40 @@ def read_run(path: Path, metrics: Sequence[Metric] | None = None) -> RunView:
     except EvalkitError:
         if run.status == "done":  # a run that is not finished has no metrics yet, and its report says so
             raise
-    try:
-        stored = tuple(metric_of(record) for record in records)
-    except (TypeError, ValueError) as error:
-        raise EvalkitError(
-            f"{run.path / 'metrics.json'} is damaged. 'evalkit metrics' makes it again from the stored scores."
-        ) from error
+    stored = tuple(metric_of(record) for record in records)
     return RunView(run.path, _with_training(run.path, run.info), stored, "")
 
 
+def read_all(
+    paths: Sequence[Path], metrics: Mapping[Path, Sequence[Metric]] | None = None
+) -> tuple[list[RunView], list[str]]:
+    """Several runs, and a sentence a run that is damaged and left out. `metrics` by run folder replace what is stored there.
+
+    Raises `UsageError` for a folder without a run, and `EvalkitError` if none can be read.
+    """
+    runs: list[RunView] = []
+    left: list[str] = []
+    for path in paths:
+        try:
+            runs.append(read_run(path, (metrics or {}).get(path)))
+        except UsageError:
+            raise
+        except EvalkitError as error:
+            if len(paths) == 1:
+                raise
+            left.append(f"Left out: {error}")
+    if not runs:
+        raise EvalkitError(f"None of these {len(paths)} runs can be read. {left[0].removeprefix('Left out: ')}")
+    return runs, left
+
+
 def _with_training(folder: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``run.json`` merged with ``training.json``, if the checkpoint was fine-tuned."""
-    file = folder / "training.json"
-    if "training" in info or not file.is_file():
-        return info
+    """``run.json`` merged with ``training.json``, if the checkpoint was fine-tuned; a damaged one becomes a warning."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvalkitError(f"{file} is damaged: {error}. Remove it, or train again.") from error
-    return {**info, "training": found} if isinstance(found, dict) else info
+        found = None if "training" in info else read_training(folder)
+    except EvalkitError as error:
+        return {**info, "warnings": [*(info.get("warnings") or []), f"{error} The scores are not concerned."]}
+    return info if found is None else {**info, "training": found}
 
 
 def full_name(metric: Metric) -> str:

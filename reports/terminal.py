@@ -47,6 +47,7 @@ def terminal_table(
     told = [_texts(run) for run in report.runs if any(about.get("kind") == "text" for about in run.tasks.values())]
     if report.limited:
         told.append("limited: fewer documents than the regime asks for; not a result of the benchmark")
+    told += [sentence for _, sentence in report.warnings if sentence.startswith("Left out")]
     table.caption = _text("; ".join(dict.fromkeys(told))) if told else None
     return table
 
@@ -56,7 +57,7 @@ def _texts(run: RunView) -> str:
     known = run.part("guidelines")
     form: Mapping[str, Any] = known.get("G5") or {}
     lengths = [
-        about.get("protocol", {}).get("encoder", {}).get("max_length", 0)
+        about.get("protocol", {}).get("encoder", {}).get("max_length") or 0
         for about in run.tasks.values()
         if about.get("kind") == "text"
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.records import Metric
-from evalkit.reports.runs import RunView, full_name, read_run
+from evalkit.reports.runs import RunView, full_name, read_all
 from evalkit.reports.story import in_training_order
 from evalkit.reports.words import Unit, unit_of
 
@@ -97,13 +97,13 @@ class Report:
 def load_report(paths: Sequence[Path | str], metrics: Mapping[Path, Sequence[Metric]] | None = None) -> Report:
     """Read runs and line them up; checkpoints of one model in the order of their training, others as given.
 
-    `metrics` by run folder replace what is stored there.
-
-    Raises `EvalkitError` (or `UsageError`) for a folder that holds no readable run.
+    `metrics` by run folder replace what is stored there. Of several, a run that is damaged is left out, with a warning.
+    Raises like `evalkit.reports.runs.read_all`.
     """
-    runs = _labelled(in_training_order([read_run(Path(path), (metrics or {}).get(Path(path))) for path in paths]))
+    readable, left = read_all([Path(path) for path in paths], metrics)
+    runs = _labelled(in_training_order(readable))
     lines = _metric_rows(runs)
-    return Report(runs, lines, tuple(_warnings(runs)), _sources(lines))
+    return Report(runs, lines, (*(("partial", sentence) for sentence in left), *_warnings(runs)), _sources(lines))
 
 
 def _labelled(runs: Sequence[RunView]) -> tuple[RunView, ...]:

@@ -54,7 +54,7 @@ def user_models() -> dict[str, ModelEntry]:
     file = models_file()
     if not file.exists():
         return {}
-    stored = checked(_ModelsFile, read_json(file, advice=ADVICE), file, advice=ADVICE)
+    stored = checked(_ModelsFile, read_json(file, advice=ADVICE, surrogates="keep"), file, advice=ADVICE)
     return {
         name: ModelEntry(
             name,

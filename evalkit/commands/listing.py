@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -16,7 +15,7 @@ from evalkit import registry
 from evalkit.checkpoints.revisions import Gap, Revision
 from evalkit.commands.options import Bundle, Data, Debug, Every, Json, MaxPoints, Output, Split, Stage, TasksDir
 from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
-from evalkit.errors import UnknownName, UsageError
+from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.task import DomainInfo, TaskOptions
 
 app = typer.Typer(
@@ -369,25 +368,24 @@ def list_runs(
 
       evalkit list runs --output results --suite 'paloma*' --status failed
     """
-    from evalkit.results.reading import find_runs, status_of
+    from evalkit.results.reading import find_runs, load_run
 
     rows = []
     for folder in find_runs(output):
-        file = folder / "run.json"
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-            checkpoint = record.get("checkpoint", {})
-            row = {
-                "run": str(folder),
-                "model": checkpoint.get("model") or checkpoint.get("name"),
-                "revision": checkpoint.get("revision"),
-                "suite": record.get("suite"),
-                "status": status_of(record),
-                "modified": file.stat().st_mtime,
-            }
-        except (ValueError, AttributeError, OSError):
-            say(f"Warning: {file} cannot be read as a run and is left out.")
+            run = load_run(folder)
+        except EvalkitError as error:
+            say(f"Warning: left out: {error}")
             continue
+        checkpoint = run.info["checkpoint"]
+        row = {
+            "run": str(folder),
+            "model": checkpoint.get("model") or checkpoint.get("name"),
+            "revision": checkpoint.get("revision"),
+            "suite": run.suite,
+            "status": run.status,
+            "modified": (folder / "run.json").stat().st_mtime,
+        }
         if (
             _matches(row["suite"], suite)
             and (_matches(row["model"], model) or _matches(checkpoint.get("name"), model))

@@ -60,7 +60,7 @@ def report(
     from evalkit.errors import UsageError
     from evalkit.reports import write_report
     from evalkit.reports.figures import parse_formats, write_figures
-    from evalkit.results.reading import load_run
+    from evalkit.reports.runs import read_all
 
     if how not in ("html", "model-card"):
         raise UsageError(f"--format takes html or model-card, not '{how}'.")
@@ -68,10 +68,13 @@ def report(
         _model_card(runs, out)
         return
     formats = parse_formats(figures) if figures is not None else []
-    paths = [load_run(folder).path for folder in _without_pages(runs)]
+    paths = _without_pages(runs)
     if out is None and len(paths) > 1:
         raise UsageError("A report of several runs needs a place: name it with --out FILE.")
-    target = out or paths[0] / "report.html"
+    readable, left = read_all(paths)
+    for sentence in left:
+        say(f"Warning: {sentence}")
+    target = out or readable[0].path / "report.html"
     written = write_report(paths, target, samples=samples)
     stdout().print(clean(f"Report: {written}"), soft_wrap=True)
     if formats:

@@ -60,7 +60,8 @@ def runs_html(runs: Sequence[Run]) -> str:
     facts = [f"{len(runs)} run{'' if len(runs) == 1 else 's'}"]
     if len(titles) > len(shown_titles):
         facts.append(f"{len(titles) - len(shown_titles)} more tasks in runs[i].metrics")
-    return _section("", facts, _table(header, rows, "lll" + "r" * len(shown_titles)), [])
+    left_out = [f"Left out: {reason}" for reason in getattr(runs, "left_out", ())]
+    return _section("", facts, _table(header, rows, "lll" + "r" * len(shown_titles)), left_out[:5])
 
 
 def comparison_html(comparison: Comparison) -> str:

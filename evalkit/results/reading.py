@@ -7,9 +7,8 @@ Other programs read these files too; `evalkit.results.layout.SCHEMA_VERSION` is 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +18,7 @@ from evalkit.registry import parse_task_name
 from evalkit.results.layout import SCHEMA_VERSION
 from evalkit.results.notebook import run_html, runs_html
 from evalkit.system.characters import visible
+from evalkit.system.documents import read_json
 from evalkit.system.processes import is_gone
 from evalkit.task import Row
 
@@ -53,7 +53,8 @@ class Run:
     @property
     def model(self) -> str:
         """``model@revision``."""
-        return str(self.info["checkpoint"]["name"])
+        checkpoint = self.info["checkpoint"]
+        return str(checkpoint.get("name") or checkpoint.get("model") or self.path.name)
 
     @property
     def suite(self) -> str:
@@ -104,7 +105,9 @@ class Run:
         """The stored prompts of a task: all for a choice task, a sample for a text task."""
         from evalkit.results.tables import read_table
 
-        file = self._inside(self.output / "prompts", self.info["tasks"][self._full_task_name(task)]["protocol_hash"])
+        file = self._inside(
+            self.output / "prompts", self.info["tasks"][self._full_task_name(task)].get("protocol_hash")
+        )
         return cast("pd.DataFrame", read_table(file).to_pandas())
 
     def _full_task_name(self, task: str) -> str:
@@ -118,10 +121,12 @@ class Run:
 
     def documents_file(self, task: str) -> Path:
         """The file of a task's rows, whether or not it exists yet."""
-        return self._inside(self.path / "documents", self.info["tasks"][self._full_task_name(task)]["file_name"])
+        return self._inside(self.path / "documents", self.info["tasks"][self._full_task_name(task)].get("file_name"))
 
     def _inside(self, folder: Path, name: Any) -> Path:
-        """The Parquet file for a name from ``run.json``. Raises `EvalkitError` if it is outside `folder`."""
+        """The Parquet file for a name from ``run.json``. Raises `EvalkitError` if there is none, or it is outside `folder`."""
+        if not isinstance(name, str):
+            raise EvalkitError(f"{self.path / 'run.json'} does not say which file of {folder} is the task's.")
         file = folder / f"{name}.parquet"
         try:
             target = file.resolve()
@@ -139,18 +144,29 @@ class Run:
 class Runs(list[Run]):
     """A list of runs that a notebook shows as a table."""
 
+    left_out: Sequence[str] = ()
+    """A sentence a run that could not be read."""
+
     def _repr_html_(self) -> str:
         return runs_html(self)
 
 
 def load_runs(folder: Path | str) -> Runs:
-    """Every readable run in a folder and its subfolders, in name order. Raises `UsageError` if there is none."""
+    """Every readable run in a folder and its subfolders, in name order; `Runs.left_out` says which could not be read.
+
+    Raises `UsageError` if there is none.
+    """
     runs = Runs()
+    left: list[str] = []
     for path in find_runs(Path(folder)):
-        with contextlib.suppress(EvalkitError):
+        try:
             runs.append(load_run(path))
+        except EvalkitError as error:
+            left.append(str(error))
     if not runs:
-        raise UsageError(f"There are no runs in {folder}. 'evalkit run' makes one.")
+        reason = f" One cannot be read: {left[0]}" if left else " 'evalkit run' makes one."
+        raise UsageError(f"There are no runs in {folder}.{reason}")
+    runs.left_out = left
     return runs
 
 
@@ -167,22 +183,24 @@ def load_run(path: Path | str) -> Run:
         nested_runs = [str(run) for run in find_runs(folder)][:3] if folder.is_dir() else []
         hint = f" Runs below it: {', '.join(nested_runs)}." if nested_runs else " 'evalkit list runs' shows all."
         raise UsageError(f"There is no run in {folder} (no run.json).{hint}")
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-        version = info["schema_version"]
-        if not all(key in info for key in ("status", "checkpoint", "suite", "tasks")):
-            raise KeyError("a part is missing")
-    except OSError as error:
-        raise EvalkitError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise EvalkitError(
-            f"{file} is damaged. Run the same 'evalkit run' command again: what was scored is in the journal."
-        ) from error
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    return Run(folder, _read_info(file))
+
+
+def _read_info(file: Path) -> dict[str, Any]:
+    from evalkit.results.schemas import RunFile, RunNotes, fault_of, without_wrong_fields
+
+    advice = "Run the same 'evalkit run' command again: what was scored is in the journal."
+    info = read_json(file, raises=EvalkitError, advice=advice, surrogates="escape")
+    version = info.get("schema_version") if isinstance(info, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise EvalkitError(
             f"{file} was written by a newer evalkit (schema {version}; this one reads {SCHEMA_VERSION}). Update evalkit."
         )
-    return Run(folder, info)
+    known = type(version) is int and version == SCHEMA_VERSION
+    fault = fault_of(RunFile, info) if known else f"schema_version should be {SCHEMA_VERSION}"
+    if fault:
+        raise EvalkitError(f"{file} is damaged ({fault}). {advice}")
+    return without_wrong_fields(RunNotes, info)
 
 
 def status_of(info: Mapping[str, Any]) -> str:
@@ -217,19 +235,30 @@ def find_runs(output: Path) -> Iterator[Path]:
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of ``metrics.json``. Raises `EvalkitError` if it is missing or damaged."""
     file = folder / "metrics.json"
+    from evalkit.results.schemas import fault_of_metrics
+
     advice = "'evalkit metrics' makes it again from the stored scores."
     if not file.is_file():
         raise EvalkitError(f"{file} is missing: the run is not finished, or the file was removed. {advice}")
-    try:
-        records = json.loads(file.read_text(encoding="utf-8"))
-        return [dict(record) for record in records]
-    except (OSError, ValueError, TypeError) as error:
-        raise EvalkitError(f"{file} is damaged. {advice}") from error
+    records = read_json(file, raises=EvalkitError, advice=advice, surrogates="escape")
+    fault = fault_of_metrics(records)
+    if fault:
+        raise EvalkitError(f"{file} is damaged ({fault}). {advice}")
+    return list(records)
 
 
 def read_training(folder: Path) -> dict[str, Any] | None:
-    """The contents of ``training.json`` (see `write_training`); None if the file is missing or damaged."""
-    try:
-        return dict(json.loads((folder / "training.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    """The contents of ``training.json`` (see `write_training`), without what has another type; None without the file.
+
+    Raises `EvalkitError` if it is damaged.
+    """
+    from evalkit.results.schemas import TrainingFile, without_wrong_fields
+
+    file = folder / "training.json"
+    if not file.is_file():
         return None
+    advice = "Remove it, or train again."
+    found = read_json(file, raises=EvalkitError, advice=advice, surrogates="escape")
+    if not isinstance(found, dict):
+        raise EvalkitError(f"{file} is damaged: it holds no fields. {advice}")
+    return without_wrong_fields(TrainingFile, found)

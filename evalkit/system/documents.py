@@ -13,14 +13,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from evalkit.errors import EvalkitError, UsageError
 
+Surrogates = Literal["refuse", "keep", "escape"]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_YAML_BYTES = 1 << 20
@@ -60,21 +61,26 @@ class Written(BaseModel):
 
 
 def read_json(
-    path: Path, *, what: str = "", raises: type[EvalkitError] = UsageError, advice: str = "", missing: str = ""
+    path: Path,
+    *,
+    what: str = "",
+    raises: type[EvalkitError] = UsageError,
+    advice: str = "",
+    surrogates: Surrogates = "refuse",
 ) -> Any:
     """The value in a JSON file.
 
-    Raises `raises` with a sentence that begins with `what` (such as ``The recipe``) and the path, followed by `advice`;
-    `missing` is the message for a file that does not exist.
+    `surrogates`: what becomes of unpaired ones, which names of files have where they are no UTF-8. ``keep`` leaves them (the
+    name opens the file), ``escape`` writes them out (the name is shown).
+
+    Raises `raises` with a sentence that begins with `what` (such as ``The recipe``) and the path, followed by `advice`.
     """
-    return _read(path, parse_json, what, raises, advice, missing)
+    return _read(path, partial(parse_json, surrogates=surrogates), what, raises, advice)
 
 
-def read_yaml(
-    path: Path, *, what: str = "", raises: type[EvalkitError] = UsageError, advice: str = "", missing: str = ""
-) -> Any:
+def read_yaml(path: Path, *, what: str = "", raises: type[EvalkitError] = UsageError, advice: str = "") -> Any:
     """The value in a YAML file, or in a JSON file if it is called ``.json``; None if it is empty. Raises like `read_json`."""
-    return _read(path, parse_json if path.suffix == ".json" else parse_yaml, what, raises, advice, missing)
+    return _read(path, parse_json if path.suffix == ".json" else parse_yaml, what, raises, advice)
 
 
 def checked(
@@ -115,8 +121,8 @@ def first_fault(error: ValidationError) -> str:
     return f"{where}: {message}" if where else message
 
 
-def parse_json(data: bytes | str) -> Any:
-    """The value of a JSON text. Raises `Invalid`."""
+def parse_json(data: bytes | str, *, surrogates: Surrogates = "refuse") -> Any:
+    """The value of a JSON text. Raises `Invalid`; see `read_json`."""
     text = _decoded(data)
     long_numbers = _LONG_NUMBER.search(text) is not None
     try:
@@ -127,8 +133,11 @@ def parse_json(data: bytes | str) -> Any:
     except RecursionError:
         raise Invalid(" is nested too deeply") from None
     _check_depth(value)
-    if "\\ud" in text or "\\uD" in text:
-        _check_surrogates(value)
+    if surrogates == "keep" or not ("\\ud" in text or "\\uD" in text):
+        return value
+    if surrogates == "escape":
+        return _escaped(value)
+    _check_surrogates(value)
     return value
 
 
@@ -168,14 +177,12 @@ def parse_yaml(data: bytes | str) -> Any:
     return value
 
 
-def _read(
-    path: Path, parse: Callable[[bytes], Any], what: str, raises: type[EvalkitError], advice: str, missing: str
-) -> Any:
+def _read(path: Path, parse: Callable[[bytes], Any], what: str, raises: type[EvalkitError], advice: str) -> Any:
     label = f"{what} {path}"
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise raises(missing or _sentence(label, " does not exist", advice)) from error
+        raise raises(_sentence(label, " does not exist", advice)) from error
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte
         reason = getattr(error, "strerror", None) or error
         raise raises(_sentence(label, f" cannot be read: {reason}", advice)) from error
@@ -233,6 +240,15 @@ def _check_surrogates(value: Any) -> None:
             pending += [*item.keys(), *item.values()]
         elif isinstance(item, _CONTAINERS):
             pending += item
+
+
+def _escaped(value: Any) -> Any:
+    """A JSON value with unpaired surrogates written out in its texts."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
 
 
 def _check_nodes(root: Any) -> None:

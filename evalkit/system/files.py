@@ -68,8 +68,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically; NaN is a programming error here and raises `ValueError`."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    """Write indented JSON atomically; NaN is a programming error here and raises `ValueError`.
+
+    Unpaired surrogates (names of files that are no UTF-8) become JSON's escapes.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def canonical_json(value: Any) -> str:

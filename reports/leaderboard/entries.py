@@ -6,6 +6,7 @@ No document is read here, so hundreds of folders take seconds. Runs of the same 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -115,9 +116,6 @@ def read_runs(
                 else:
                     left.append(f"Left out: {str(error).replace(str(path), shown)}")
                 continue
-            except (TypeError, ValueError):
-                left.append(f"Left out: {shown}, whose metrics.json is damaged ('evalkit metrics' makes it again).")
-                continue
             if metrics:
                 found.append(ScoredRun(path, run.info, metrics))
             else:
@@ -141,16 +139,14 @@ def _labels(groups: Sequence[tuple[ScoredRun, ...]]) -> list[str]:
     """Checkpoint names; where several entries have one, with engine and dtype, then the fingerprint, then a number."""
     names = [str(_name(group[0])) for group in groups]
     for add in (_how, _what):
-        twice = {name for name in names if names.count(name) > 1}
+        twice = {name for name, count in Counter(names).items() if count > 1}
         if not twice:
             break
         names = [
             f"{name} · {more}" if name in twice and (more := add(group[0])) else name
             for name, group in zip(names, groups, strict=True)
         ]
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
+    counts = Counter(names)
     given: dict[str, int] = {}
     labels = []
     for name in names:

@@ -442,8 +442,10 @@ def _cell_json(cell: Cell | None) -> dict[str, Any] | None:
 
 
 def json_text(board: Board) -> str:
-    """`to_json` as text."""
-    return json.dumps(to_json(board), ensure_ascii=False, indent=1, allow_nan=False, default=str) + "\n"
+    """`to_json` as text; what is no finite number in a protocol becomes null."""
+    from evalkit.results.tables import jsonable
+
+    return json.dumps(jsonable(to_json(board)), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 WRITERS: Mapping[str, Callable[[Board], str]] = {

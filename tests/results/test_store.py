@@ -121,13 +121,13 @@ def test_damaged_files_are_named(run: Run) -> None:
     with pytest.raises(EvalkitError, match=r"test_sums\.parquet is missing"):
         evalkit.recompute_metrics(run.path)
     (run.path / "metrics.json").write_text("[{")
-    with pytest.raises(EvalkitError, match=r"metrics\.json is damaged"):
+    with pytest.raises(EvalkitError, match=r"metrics\.json is not JSON"):
         _ = load_run(run.path).metrics
     (run.path / "metrics.json").unlink()
     with pytest.raises(EvalkitError, match=r"metrics\.json is missing"):
         _ = load_run(run.path).metrics
     (run.path / "run.json").write_text('{"schema_version": 1')
-    with pytest.raises(EvalkitError, match=r"run\.json is damaged"):
+    with pytest.raises(EvalkitError, match=r"run\.json is not JSON"):
         load_run(run.path)
     (again,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False)
     assert again.info["counts"]["batches_scored"] == 0

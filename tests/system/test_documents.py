@@ -10,6 +10,7 @@ from pydantic import BaseModel, StrictInt
 
 from evalkit.errors import CheckpointError, UsageError
 from evalkit.system.documents import MAX_DEPTH, MAX_YAML_BYTES, Written, checked, read_json, read_yaml
+from evalkit.system.files import write_json
 
 
 def _file(folder: Path, data: bytes | str, name: str = "file.yaml") -> Path:
@@ -119,8 +120,6 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     """A missing file, a folder, and names that no file system takes."""
     with pytest.raises(UsageError, match="nowhere does not exist"):
         read_json(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match=r"^Write one\.$"):
-        read_yaml(tmp_path / "nowhere", missing="Write one.")
     for name in (".", "a" * 300, "\0"):
         with pytest.raises(UsageError, match="cannot be read"):
             read_yaml(tmp_path / name)
@@ -171,3 +170,11 @@ def test_numbers_that_people_write(tmp_path: Path, value: object, words: str) ->
     assert str(caught.value) == f"The file {tmp_path / 'f'}, part 2: {words}."
     kept = checked(_Numbers, {"count": "7", "share": 1, "on": True, "either": True}, tmp_path)
     assert (kept.count, kept.share, kept.on, kept.either) == (7, 1.0, True, True)
+
+
+def test_names_of_files_that_are_no_utf8(tmp_path: Path) -> None:
+    """What the system gives as an unpaired surrogate is written and read again where it is asked for."""
+    write_json(tmp_path / "f.json", {"folder": "caf\udce9"})
+    assert (tmp_path / "f.json").read_bytes() == b'{\n "folder": "caf\\udce9"\n}\n'
+    assert read_json(tmp_path / "f.json", surrogates="keep") == {"folder": "caf\udce9"}
+    assert read_json(tmp_path / "f.json", surrogates="escape") == {"folder": "caf\\udce9"}
