@@ -19,9 +19,10 @@ import typer.core
 
 from evalkit import __version__, registry
 from evalkit.commands import compare, data, doctor, leaderboard, listing, models, report, run, show, train, watch
-from evalkit.commands.terminal import clean
+from evalkit.commands.terminal import clean, size
 from evalkit.errors import EvalkitError
 from evalkit.system.characters import let_streams_replace
+from evalkit.system.environment import address_space_limit
 
 COMMAND_ORDER = (
     "run",
@@ -38,6 +39,11 @@ COMMAND_ORDER = (
     "data",
     "doctor",
 )
+
+LARGE_COMMANDS = ("run", "train", "watch")
+"""Commands that load models."""
+SMALL_ADDRESS_SPACE = 8 * 10**9
+"""Bytes of address space below which these warn. olmo-tiny takes 2 GB on two cores; each core adds some."""
 
 
 class OrderedCommands(typer.core.TyperGroup):
@@ -96,7 +102,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"Warning: {clean(sentence)}", file=sys.stderr, flush=True)
 
 
+def _warn_of_a_small_address_space(command: str) -> None:
+    """Libraries that find no address space end the program with a signal, or wait forever, before anyone could say why."""
+    limit = address_space_limit()
+    if command in LARGE_COMMANDS and limit is not None and limit < SMALL_ADDRESS_SPACE:
+        print(
+            f"Warning: The shell limits the address space to {size(limit)} (ulimit -v). Libraries for models need several GB of "
+            "it, and may end the program without a word, or never, where it runs out.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def _run_command(arguments: Sequence[str]) -> int:
+    _warn_of_a_small_address_space(next(iter(arguments), ""))
     debug = "--debug" in arguments
     let_streams_replace()
     if not debug:
@@ -135,13 +154,17 @@ def describe_error(error: BaseException) -> tuple[str, int]:
         return _describe_usage_error(error), 2
     if isinstance(error, OSError):
         return _describe_os_error(error), 1
+    limit = address_space_limit()
+    cause = (
+        "" if limit is None else f" The shell limits its address space to {size(limit)} (ulimit -v), which may be why."
+    )
     if isinstance(error, MemoryError):
-        return "The machine's memory is full. A smaller --batch-tokens needs less.", 1
+        return f"The machine's memory is full. A smaller --batch-tokens needs less.{cause}", 1
     text = " ".join(str(error).split())
     kind = type(error).__name__
     detail = f"{kind}: {text[:300]}" if text else kind
     return (
-        f"Something went wrong that evalkit did not foresee ({detail}). Run the command again with --debug to see where.",
+        f"Something went wrong that evalkit did not foresee ({detail}). Run the command again with --debug to see where.{cause}",
         1,
     )
 

@@ -47,9 +47,11 @@ def make_engine(name: str, settings: EngineSettings) -> Engine:
     entry = registry.engines.get(name)
     try:
         engine = entry.factory(settings)
-    except (EvalkitError, OSError, MemoryError):
+    except (EvalkitError, OSError, MemoryError, SystemError):
         raise
     except Exception as error:
+        if type(error) is ImportError:  # a library that the system cannot load
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
         raise UsageError(f"The engine '{name}' ({entry.where}) cannot be made: {reason}.") from error
     missing = [member for member in ENGINE_MEMBERS if not hasattr(type(engine), member) and not hasattr(engine, member)]

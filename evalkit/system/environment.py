@@ -39,6 +39,16 @@ def versions() -> dict[str, str]:
     return installed
 
 
+def address_space_limit() -> int | None:
+    """Bytes of address space that the shell leaves to this process (``ulimit -v``); None without a limit."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
 def hardware() -> dict[str, Any]:
     """Processor, cores and memory, and the accelerators visible to torch if it is already loaded."""
     facts: dict[str, Any] = {

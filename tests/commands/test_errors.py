@@ -198,6 +198,17 @@ def test_a_person_is_told_how_to_see_more(evalkit: Command, monkeypatch: pytest.
     assert "Traceback" in evalkit("doctor", "--debug").err
 
 
+def test_a_limit_of_the_address_space_is_told(evalkit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a model is loaded, since libraries may end the program, and where an error may come from it."""
+    monkeypatch.setattr(cli, "address_space_limit", lambda: 1_500_000_000)
+    for error in (MemoryError(), SystemError("error return without exception set")):
+        assert "limits its address space to 1.5 GB (ulimit -v)" in cli.describe_error(error)[0]
+    assert "Warning: The shell limits the address space to 1.5 GB" in evalkit("run", "--model", "x").err
+    assert "ulimit" not in evalkit("list", "engines").err
+    monkeypatch.setattr(cli, "address_space_limit", lambda: None)
+    assert "ulimit" not in evalkit("run", "--model", "x").err + cli.describe_error(MemoryError())[0]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
