@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalkit import registry
 from evalkit.engines.base import Engine, EngineSettings
-from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, ScoringError, SomeFailed, UsageError
+from evalkit.engines.choice import Choice
+from evalkit.errors import (
+    CheckpointError,
+    DataUnavailable,
+    EvalkitError,
+    OutOfMemory,
+    ScoringError,
+    SomeFailed,
+    UnknownName,
+    UsageError,
+)
 from evalkit.options import RunOptions, with_options
 from evalkit.progress import Progress, Silent
 from evalkit.results.reading import Run, Runs, load_run
@@ -18,7 +29,7 @@ from evalkit.scoring.collect import collect, with_domain_weights
 from evalkit.scoring.plan_cache import PlanCache
 from evalkit.scoring.runner import run_checkpoint
 from evalkit.scoring.settings import Group, RunSettings
-from evalkit.scoring.targets import Target, find_targets, live_target
+from evalkit.scoring.targets import Target, Targets, live_target
 from evalkit.statistics.domain_weights import read_weights
 from evalkit.task import TaskBase, TaskOptions
 
@@ -66,89 +77,101 @@ def run_with_options(
     """`run` with validated options; `live` replaces the models that they name."""
     progress = progress or Silent()
     _check_samples(options.samples)
+    if options.delete_downloads and options.cross_check is not None:
+        raise UsageError("--cross-check loads checkpoints again at the end, so --delete-downloads cannot go with it.")
     if options.tasks_dir is not None:
         registry.load_tasks_dir(options.tasks_dir)
     tasks, groups = collect(options.suite, options.task, options.task_options)
-    failures: dict[str, EvalkitError] = {}
-    targets = [live] if live is not None else find_targets(options, failures.__setitem__)
-    sweep = _Sweep(options, tasks, groups, targets, failures, command, progress)
+    if options.domain_weights is not None:
+        groups = with_domain_weights(groups, tasks, read_weights(options.domain_weights))
+    sweep = _Sweep(options, tasks, groups, command, progress)
     try:
-        sweep.score()
+        if options.engine != "auto":  # a wrong name or argument is told before anything is downloaded
+            sweep.use_engine(None, live=live is not None)
+        sweep.score([(live.checkpoint.name, live)] if live is not None else Targets(options, progress.note))
     finally:
-        sweep.engine.close()
+        sweep.close()
     return sweep.finish()
 
 
 class _Sweep:
-    """Scores targets one after another on the same tasks with one engine."""
+    """Scores targets one after another on the same tasks, with one engine as long as one choice suits them."""
 
     def __init__(
         self,
         options: RunOptions,
         tasks: Sequence[tuple[TaskBase, TaskOptions]],
         groups: Sequence[Group],
-        targets: Sequence[Target],
-        failures: dict[str, EvalkitError],
         command: str | None,
         progress: Progress,
     ) -> None:
-        self.options, self.targets, self.failures, self.progress = options, targets, failures, progress
-        self.runs = Runs()
-        live = any(target.model is not None for target in targets)
-        sizes = [target.checkpoint.parameters for target in targets if target.checkpoint.parameters]
-        kinds = {task.kind for task, _ in tasks}
-        choice = engine_choice.choose_engine(options.engine, kinds, max(sizes, default=None), options.device, live=live)
-        self.cross_check_engine = engine_choice.cross_check_engine(
-            options.cross_check,
-            choice.engine,
-            EngineSettings(options.device, options.dtype, max_length=options.max_length),
-            live=live,
-        )
-        self.samples: list[cross_check.Sample] = []
-        if options.domain_weights is not None:
-            groups = with_domain_weights(groups, tasks, read_weights(options.domain_weights))
-        self.groups = groups
-        self.settings = RunSettings(options, choice, command, progress)
+        self.options, self.groups, self.command, self.progress = options, groups, command, progress
+        self.kinds = {task.kind for task, _ in tasks}
         self.plans = PlanCache(tasks, options, progress)
-        self.engine: Engine = engine_choice.make_engine(
-            choice.engine,
-            EngineSettings(
-                options.device, options.dtype, options.batch_tokens, dict(options.engine_args), options.max_length
-            ),
-        )
+        self.runs = Runs()
+        self.failures: dict[str, EvalkitError] = {}
+        self.choice: Choice | None = None
+        self.engine: Engine | None = None
+        self.cross_check_engine: Engine | None = None
+        self.samples: list[cross_check.Sample] = []
 
-    def score(self) -> None:
-        """Score every target. If there are several, a failing one is reported and skipped."""
-        for name, error in self.failures.items():
-            self.progress.note(f"{name} failed: {error}")
-        for number, target in enumerate(self.targets, start=1):
+    def score(self, targets: Targets | Sequence[tuple[str, Target]]) -> None:
+        """Score every target. If there are several, one that fails is reported and skipped."""
+        for number, (name, target) in enumerate(targets, start=1):
             try:
-                self._score(target, f" ({number} of {len(self.targets)})" if len(self.targets) > 1 else "")
-            except (CheckpointError, ScoringError, OutOfMemory) as error:
-                if len(self.targets) + len(self.failures) == 1:
+                if isinstance(target, EvalkitError):
+                    raise target
+                self._score(target, f" ({number} of {len(targets)})" if len(targets) > 1 else "")
+            except (CheckpointError, ScoringError, OutOfMemory, DataUnavailable, UnknownName) as error:
+                if len(targets) == 1:
                     raise
-                self.failures[target.checkpoint.name] = error
-                self.progress.note(f"{target.checkpoint.name} failed: {error}")
+                self.failures[name] = error
+                self.progress.note(f"{name} failed: {error}")
+
+    def use_engine(self, parameters: int | None, *, live: bool) -> tuple[Engine, Choice]:
+        """The engine for a checkpoint with so many parameters: the one in use, or another in its place."""
+        options = self.options
+        choice = engine_choice.choose_engine(options.engine, self.kinds, parameters, options.device, live=live)
+        if self.engine is None or self.choice is None or choice.engine != self.choice.engine:
+            settings = EngineSettings(options.device, options.dtype, max_length=options.max_length)
+            self.cross_check_engine = engine_choice.cross_check_engine(
+                options.cross_check, choice.engine, settings, live=live
+            )
+            self.close()
+            self.engine = engine_choice.make_engine(
+                choice.engine,
+                replace(settings, batch_tokens=options.batch_tokens, args=dict(options.engine_args)),
+            )
+            self.choice = choice
+        return self.engine, choice
 
     def _score(self, target: Target, count: str) -> None:
         options, checkpoint = self.options, target.checkpoint
+        engine, choice = self.use_engine(checkpoint.parameters, live=target.model is not None)
+        settings = RunSettings(options, choice, self.command, self.progress)
         plan = self.plans.plan(target)
         if not options.dry_run:
             self.progress.note(f"Loading {checkpoint.name}{count}")
-            target.load(self.engine)
-        runs = run_checkpoint(checkpoint, plan, self.groups, self.engine, self.settings)
+            target.load(engine)
+        runs = run_checkpoint(checkpoint, plan, self.groups, engine, settings)
         self.runs += runs
         if options.dry_run:
             return
         if options.cross_check is not None:
             folders = [finished_run.path for finished_run in runs]
-            identity = self.engine.identity()
             self.samples.append(
-                cross_check.draw_sample(checkpoint, plan, identity, options.output, folders, options.cross_check)
+                cross_check.draw_sample(
+                    checkpoint, plan, engine.identity(), options.output, folders, options.cross_check
+                )
             )
         if options.report:
             for finished_run in runs:
                 write_report([finished_run.path], finished_run.path / "report.html", options, self.progress)
+
+    def close(self) -> None:
+        """Free the engine."""
+        if self.engine is not None:
+            self.engine.close()
 
     def finish(self) -> Runs:
         """Run the cross-check and write the sweep reports. Raises `SomeFailed` if a target failed."""

@@ -164,7 +164,15 @@ class ModelSelection(Options):
     trust_remote_code: bool = option_field(
         False, WHICH, "Run the Python code that a checkpoint brings. Only for checkpoints that you trust."
     )
-    verify: bool = option_field(False, HOW, "Read every byte of the weights for the fingerprint.")
+    verify: bool = option_field(
+        False, HOW, "Read all weights again for the fingerprint, also those that were read before and did not change."
+    )
+    delete_downloads: bool = option_field(
+        False,
+        HOW,
+        "Delete each checkpoint that this run downloads from the hub's cache as soon as it is scored, so that a sweep needs "
+        "room for two.",
+    )
 
 
 class ScoringOptions(Options):
@@ -259,16 +267,14 @@ class ScoringOptions(Options):
 
     def scores_alike(self, settings: Mapping[str, Any]) -> bool:
         """Whether a run with these `settings` (from its ``run.json``) agrees in every option that affects scores."""
-        other = type(self).model_construct(**{name: settings[name] for name in _SCORE_RELEVANT if name in settings})
-        return self.model_dump(mode="json", include=_SCORE_RELEVANT) == other.model_dump(
-            mode="json", include=_SCORE_RELEVANT
-        )
+        compared = set(ScoringOptions.model_fields) - _SCORE_IRRELEVANT
+        defaults = ScoringOptions().model_dump(mode="json", include=compared)
+        own = self.model_dump(mode="json", include=compared)
+        return all(settings.get(name, defaults[name]) == value for name, value in own.items())
 
 
-_SCORE_RELEVANT = {
-    "split", "shots", "limit", "window", "prefix_token", "max_length", "apply_chat_template", "engine", "dtype",
-    "data_source",
-}  # fmt: skip
+_SCORE_IRRELEVANT = {"device", "batch_tokens", "cross_check", "save_tokens", "bundle"}
+"""Fields of `ScoringOptions` that leave scores as they are, or change them by rounding alone."""
 
 
 class RunOptions(ScoringOptions, ModelSelection):
@@ -296,26 +302,26 @@ class RunOptions(ScoringOptions, ModelSelection):
 
     def settings(self) -> dict[str, Any]:
         """The ``settings`` of ``run.json``: model selection and scoring options as JSON values, without secrets."""
-        names = {*ModelSelection.model_fields, *ScoringOptions.model_fields} - {"model", "verify", "domain_weights"}
+        names = {*ModelSelection.model_fields, *ScoringOptions.model_fields} - {"model", "verify", "delete_downloads"}
         settings = self.model_dump(mode="json", include=names)
         return {name: mask_values(value) for name, value in settings.items()}
 
     def variation(self, engine: str, default_engine: str) -> tuple[str, ...]:
         """The non-default options as they appear in a run folder's name: ``limit10``, ``shots0``, ``vllm``, ``bf16``."""
-        is_changed = {
-            f"limit{self.limit}": self.limit is not None,
-            f"shots{self.shots}": self.shots is not None,
-            str(self.split): self.split is not None,
-            self.window: self.window != "strict",
-            self.prefix_token: self.prefix_token != "eos",
-            f"length{self.max_length}": self.max_length is not None,
-            "chat": self.apply_chat_template,
-            engine: engine != default_engine,
-            SHORT_DTYPES.get(self.dtype, self.dtype): self.dtype != "auto",
-            f"adapter-{self.adapter and self.adapter.resolve().name}": self.adapter is not None,
-            f"tokenizer-{Path(self.tokenizer or '').name}": self.tokenizer is not None,
-        }
-        return tuple(part for part, changed in is_changed.items() if changed)
+        parts = [
+            (f"limit{self.limit}", self.limit is not None),
+            (f"shots{self.shots}", self.shots is not None),
+            (str(self.split), self.split is not None),
+            (self.window, self.window != "strict"),
+            (self.prefix_token, self.prefix_token != "eos"),
+            (f"length{self.max_length}", self.max_length is not None),
+            ("chat", self.apply_chat_template),
+            (engine, engine != default_engine),
+            (SHORT_DTYPES.get(self.dtype, self.dtype), self.dtype != "auto"),
+            (f"adapter-{self.adapter and self.adapter.resolve().name}", self.adapter is not None),
+            (f"tokenizer-{Path(self.tokenizer or '').name}", self.tokenizer is not None),
+        ]
+        return tuple(part for part, is_changed in parts if is_changed)
 
 
 class LeaderboardOptions(Options):

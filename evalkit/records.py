@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
+    from evalkit.system.file_hashes import FileHash
+
 Encoding = Literal["joint", "separate", "whole", "rolling", "rolling_lm_eval"]
 """How strings are tokenized: ``joint`` (lm-eval, OLMES), ``separate`` (Catwalk), ``whole`` (one text, split by characters, as
 training labels answers), ``rolling`` (whole texts, as domains are scored), ``rolling_lm_eval`` (whole texts as in lm-eval,
@@ -184,6 +186,12 @@ class Checkpoint:
     ingredient: int | None = None
     adapter: Path | None = None
     trust_remote_code: bool = False
+    files: Sequence[FileHash] = ()
+    """The files that the fingerprint covers, as they were when it was made."""
+    location: str = ""
+    """Where the model is: a folder (that of all its revisions) or ``hub:org/name``; empty for a live model."""
+    is_registered: bool = False
+    """Whether the user, evalkit or a plugin chose the model's name, so that it is not its folder's."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """The user's statements in ``evalkit models add`` about Paloma's guidelines G1 and G2: ``training_data_decontaminated``
     and ``training_order_fixed`` (``yes``, ``no``), ``decontamination`` (free text)."""

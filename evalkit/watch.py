@@ -18,8 +18,8 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.options import RunOptions
 from evalkit.progress import Progress, Silent
 from evalkit.registry import parse_task_name, suite_entry
-from evalkit.results.layout import safe_name
-from evalkit.results.reading import Run, load_run
+from evalkit.results.reading import Run
+from evalkit.scoring.ownership import model_name, runs_of
 from evalkit.scoring.settings import TASKS_SUITE
 
 STOP = "STOP"
@@ -145,20 +145,13 @@ def _folder(name: str | Path) -> tuple[Path, str]:
 def _finished_runs(options: RunOptions) -> list[Run] | None:
     """The finished runs of a checkpoint with the same weights and settings; None unless all exist."""
     (checkpoint,) = resolve(options.model[0], tokenizer=options.tokenizer, trust_remote_code=options.trust_remote_code)
-    model_folder = options.output / safe_name(checkpoint.model)
     suites = [suite_entry(suite).name for suite in options.suite] + ([TASKS_SUITE] if options.task else [])
     tasks = {str(parse_task_name(task)) for task in options.task}
-    runs_by_suite: dict[str, Run] = {}
-    for file in model_folder.glob(f"*/{safe_name(checkpoint.revision)}/run.json"):
-        try:
-            run = load_run(file)
-        except EvalkitError:
-            continue
-        if (
-            run.status == "done"
-            and run.info["checkpoint"].get("fingerprint") == checkpoint.fingerprint
-            and options.scores_alike(run.info.get("settings", {}))
-            and (run.suite != TASKS_SUITE or tasks <= set(run.tasks))
-        ):
-            runs_by_suite[run.suite] = run
+    runs_by_suite = {
+        run.suite: run
+        for run in runs_of(options.output, checkpoint, model_name(options.output, checkpoint))
+        if run.status == "done"
+        and options.scores_alike(run.info.get("settings", {}))
+        and (run.suite != TASKS_SUITE or tasks <= set(run.tasks))
+    }
     return [runs_by_suite[suite] for suite in suites] if all(suite in runs_by_suite for suite in suites) else None

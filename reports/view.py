@@ -246,7 +246,9 @@ def _comparability(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
     differing = []
     for task in dict.fromkeys(task for run in runs for task in run.tasks):
         own = [run.tasks[task] for run in runs if task in run.tasks]
-        if len({_without_tokenizer(about) for about in own}) > 1:
+        protocols = [about.get("protocol") for about in own]
+        digests = {str(each.get("prompts")) for each in protocols if isinstance(each, Mapping) and each.get("prompts")}
+        if len({_without_tokenizer(about) for about in own}) > 1 or len(digests) > 1:
             differing.append(task)
     if differing:
         yield (
@@ -262,11 +264,13 @@ def _comparability(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
 
 
 def _without_tokenizer(about: Mapping[str, Any]) -> str:
-    """A task's protocol as text, without the tokenizer (which another model may well have)."""
+    """A task's protocol as text, without the tokenizer (which another model may well have) and the digest of its prompts
+    (which runs made before it was stored do not have)."""
     protocol = about.get("protocol")
     if not isinstance(protocol, Mapping):
         return str(about.get("protocol_hash"))
     plain = copy.deepcopy(dict(protocol))
+    plain.pop("prompts", None)
     encoder = plain.get("encoder")
     if isinstance(encoder, dict):
         encoder.pop("tokenizer", None)

@@ -21,6 +21,7 @@ from evalkit.encoding.encoding import Encoder
 from evalkit.engines.base import Engine, EngineSettings
 from evalkit.records import Batch, Checkpoint, Prompt, Request, Scores
 from evalkit.scoring.rows import merge
+from evalkit.system.file_hashes import hash_files
 
 
 def stream(engine: Engine, batches: Sequence[Batch]) -> Iterator[tuple[Batch, list[Scores]]]:
@@ -47,7 +48,7 @@ def main() -> None:
     settings = EngineSettings(spec["device"], spec["dtype"], spec["batch"], spec["args"])
     engine: Engine = registry.engines.get(spec["engine"]).factory(settings)
     try:
-        name = fingerprint(config, [model / "model.safetensors"])
+        name = fingerprint(config, hash_files([model / "model.safetensors"]))
         engine.load(Checkpoint(model.name, "main", model, model, name, config))
         encoder = encoder_of(model)
         score(engine, encoder, WARM_UP)

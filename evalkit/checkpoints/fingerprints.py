@@ -1,7 +1,7 @@
 """Identifies weights by content: safetensors headers, parameter counts, and fingerprints.
 
-Time stamps prove nothing, so every run reads the files themselves: the header and `BLOCKS` blocks per file (small files
-are read completely). ``verify`` reads everything.
+The fingerprint covers every byte of every file that is loaded. Each file is read whole once; its sha256 is then remembered
+together with the file's stamp (`evalkit.system.file_hashes`), so later runs need not read it again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import Any
 from evalkit.checkpoints.metadata import ADVICE, parse_header
 from evalkit.errors import CheckpointError
 from evalkit.system.documents import Invalid
+from evalkit.system.file_hashes import FileHash
 from evalkit.system.files import canonical_json
 
-BLOCKS = 64
-BLOCK_BYTES = 1 << 16
 MAX_HEADER_BYTES = 100_000_000
 """safetensors' own limit on a header, in bytes."""
 
@@ -81,54 +80,17 @@ def count_parameters(headers: Sequence[Mapping[str, Any]], config: Mapping[str, 
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def fingerprint(
-    config: Mapping[str, Any], files: Sequence[Path], *, adapter: Sequence[Path] = (), verify: bool = False
-) -> str:
-    """Identify weights by content: ``s64:…`` (sampled blocks), ``full:…`` (`verify`) or ``hub:…`` (hashes from the hub's
-    cache).
+def fingerprint(config: Mapping[str, Any], weights: Sequence[FileHash], others: Sequence[FileHash] = ()) -> str:
+    """Identify weights by content: ``sha256:`` and 40 hex digits.
 
-    `files` are the weight files, `adapter` those of an adapter (its config first).
+    `config` is hashed without `IGNORED_CONFIG_KEYS`. `others`: an adapter's files, and the code that is run with
+    ``--trust-remote-code``.
     """
     digest = hashlib.sha256()
     hashed_config = {key: value for key, value in config.items() if key not in IGNORED_CONFIG_KEYS}
     digest.update(canonical_json(hashed_config).encode())
-    hub_hashes = [] if verify else [_hub_hash(file) for file in files]
-    kind = "full" if verify else "hub" if hub_hashes and all(hub_hashes) else "s64"
-    for index, file in enumerate(sorted(files)):
-        digest.update(file.name.encode() + b"\0")
-        if kind == "hub":
-            digest.update(str(_hub_hash(file)).encode())
-        else:
-            _hash_file(digest, file, verify, index)
-    for index, file in enumerate(adapter):
-        digest.update(b"adapter\0" + file.name.encode() + b"\0")
-        _hash_file(digest, file, verify, index)
-    return f"{kind}:{digest.hexdigest()[:40]}"
-
-
-def _hub_hash(file: Path) -> str | None:
-    """The sha256 by which the hub's cache names the blob behind a link; None for any other file."""
-    if not file.is_symlink():
-        return None
-    blob = file.resolve()
-    return blob.name if blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name) else None
-
-
-def _hash_file(digest: Any, file: Path, verify: bool, index: int) -> None:
-    """Add a file's size and content (everything, or the header and evenly spaced blocks) to a digest."""
-    try:
-        size = file.stat().st_size
-        digest.update(struct.pack("<QQ", index, size))
-        with file.open("rb") as stream:
-            if verify or size <= BLOCKS * BLOCK_BYTES:
-                while block := stream.read(1 << 22):
-                    digest.update(block)
-                return
-            if file.suffix == ".safetensors":
-                length = min(struct.unpack("<Q", stream.read(8))[0], MAX_HEADER_BYTES, size)
-                digest.update(stream.read(length))
-            for number in range(BLOCKS):
-                stream.seek(number * (size - BLOCK_BYTES) // (BLOCKS - 1))
-                digest.update(stream.read(BLOCK_BYTES))
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
+    for file in sorted(weights, key=lambda file: file.path.name):
+        digest.update(file.path.name.encode() + b"\0" + file.sha256.encode())
+    for file in others:
+        digest.update(b"\0" + file.path.name.encode() + b"\0" + file.sha256.encode())
+    return f"sha256:{digest.hexdigest()[:40]}"

@@ -74,6 +74,24 @@ def download(repository: str, revision: str, *, trust: bool = False, weights: bo
         raise _translated(repository, revision, error, online) from error
 
 
+def is_downloaded(repository: str, revision: str) -> bool:
+    """Whether a revision is in the hub's cache."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(repository, revision=revision, local_files_only=True)
+    except Exception:  # the client has several for what is missing
+        return False
+    return True
+
+
+def remove(folder: Path) -> None:
+    """Remove a snapshot from the hub's cache, with the files that no other snapshot shares."""
+    from huggingface_hub import scan_cache_dir
+
+    scan_cache_dir().delete_revisions(folder.name).execute()
+
+
 def _has_safetensors(repository: str, revision: str) -> bool:
     from huggingface_hub import HfApi
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from evalkit.checkpoints.revisions import TOKENS_PER_STEP, Revision, Selection, 
 from evalkit.errors import CheckpointError, UnknownName, UsageError
 from evalkit.records import Checkpoint
 from evalkit.registry import ModelEntry
+from evalkit.system.file_hashes import hash_files
 
+Note = Callable[[str], None]
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 NATIVE_OLMO_REPOSITORIES = ("OLMo-1B", "OLMo-7B", "OLMo-7B-Twin-2T", "OLMo-7B-SFT", "OLMo-7B-Instruct", "OLMo-1.7-7B")
@@ -36,9 +38,46 @@ class ModelSource:
     default_revision: str | None = None
     tokens_per_step: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    is_registered: bool = False
+    """Whether the model's name was chosen by the user, evalkit or a plugin."""
+
+    @property
+    def location(self) -> str:
+        """The folder of all revisions, or ``hub:org/name``."""
+        return str(self.folder) if self.folder is not None else f"hub:{self.repository}"
 
 
-def resolve(
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A checkpoint by name. Nothing of it has been downloaded or read yet."""
+
+    source: ModelSource
+    revision: str
+    adapter: Path | None = None
+    tokenizer: str | None = None
+    trust_remote_code: bool = False
+    verify: bool = False
+
+    @property
+    def name(self) -> str:
+        """``model@revision``, or only the model for the default revision."""
+        return self.source.model if self.revision == "main" else f"{self.source.model}@{self.revision}"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the checkpoint is on the hub, so that opening it may take long."""
+        return self.source.repository is not None
+
+    def open(self, note: Note | None = None) -> Checkpoint:
+        """Download the checkpoint if need be, and read what it is.
+
+        `note` is told what takes long. Raises `CheckpointError` if it cannot be loaded, `UnknownName` for a revision that
+        does not exist, and `DataUnavailable` if the hub is needed and cannot be reached.
+        """
+        return _make_checkpoint(self, note)
+
+
+def find_checkpoints(
     name: str,
     revisions: Sequence[str] | str | None = None,
     *,
@@ -46,18 +85,15 @@ def resolve(
     tokenizer: str | Path | None = None,
     trust_remote_code: bool = False,
     verify: bool = False,
-    on_failure: Callable[[str, CheckpointError], None] | None = None,
     selection: Selection | None = None,
-) -> list[Checkpoint]:
+) -> list[Reference]:
     """Every checkpoint that a name (with globs of revisions) refers to, in training order.
 
     `name`: ``org/name[@rev]``, a folder, or a registered name. The default revision is ``main``, or the last one in a
-    folder of revisions. `tokenizer`: a folder, a ``tokenizer.json`` or a hub repository. `verify` hashes all weights.
-    `selection` selects among the revisions that match the globs (among all without globs). If `on_failure` is given, it is
-    called for each checkpoint that cannot be loaded, which is then skipped instead of raising.
+    folder of revisions. `tokenizer`: a folder, a ``tokenizer.json`` or a hub repository. `verify`: read all weights even
+    if their hash is remembered. `selection` selects among the revisions that match the globs (among all without globs).
 
-    Raises `UnknownName` with suggestions, `CheckpointError` for a checkpoint that cannot be loaded, and `DataUnavailable`
-    if the hub is needed and cannot be reached.
+    Raises `UnknownName` with suggestions, and `DataUnavailable` if the hub is needed and cannot be reached.
     """
     source, revision = find_source(name)
     globs = [revisions] if isinstance(revisions, str) else list(revisions or ())
@@ -76,24 +112,22 @@ def resolve(
             names = [candidate.name for candidate in select_revisions(candidates, selection)]
     else:
         names = [_default_revision(source)]
-    checkpoints = []
-    for revision_name in names:
-        try:
-            checkpoint = _make_checkpoint(
-                source,
-                revision_name,
-                adapter=Path(adapter) if adapter is not None else None,
-                tokenizer=str(tokenizer) if tokenizer is not None else source.tokenizer,
-                trust=trust_remote_code,
-                verify=verify,
-            )
-        except CheckpointError as error:
-            if on_failure is None:
-                raise
-            on_failure(source.model if revision_name == "main" else f"{source.model}@{revision_name}", error)
-            continue
-        checkpoints.append(checkpoint)
-    return checkpoints
+    return [
+        Reference(
+            source,
+            revision_name,
+            adapter=Path(adapter) if adapter is not None else None,
+            tokenizer=str(tokenizer) if tokenizer is not None else source.tokenizer,
+            trust_remote_code=trust_remote_code,
+            verify=verify,
+        )
+        for revision_name in names
+    ]
+
+
+def resolve(name: str, revisions: Sequence[str] | str | None = None, **options: Any) -> list[Checkpoint]:
+    """Every checkpoint that `find_checkpoints` finds, opened. Raises like it, and like `Reference.open`."""
+    return [reference.open() for reference in find_checkpoints(name, revisions, **options)]
 
 
 def find_source(name: str) -> tuple[ModelSource, str | None]:
@@ -148,10 +182,10 @@ def _source_from_entry(entry: ModelEntry) -> ModelSource:
             raise CheckpointError(
                 f"The folder {folder} of the model '{entry.name}' does not exist. 'evalkit models rm {entry.name}' forgets it."
             )
-        return ModelSource(entry.name, folder, None, entry.tokenizer, entry.default_revision, rate, training)
+        return ModelSource(entry.name, folder, None, entry.tokenizer, entry.default_revision, rate, training, True)
     _reject_native_olmo(entry.source)
     rate = rate or TOKENS_PER_STEP.get(entry.source)
-    return ModelSource(entry.name, None, entry.source, entry.tokenizer, entry.default_revision, rate, training)
+    return ModelSource(entry.name, None, entry.source, entry.tokenizer, entry.default_revision, rate, training, True)
 
 
 def _source_from_folder(folder: Path, revision: str) -> tuple[ModelSource, str | None]:
@@ -213,42 +247,37 @@ def _matching_revisions(source: ModelSource, globs: Sequence[str]) -> list[str]:
     return [name for name in known if any(fnmatchcase(name, glob) for glob in globs)]
 
 
-def _make_checkpoint(
-    source: ModelSource, revision: str, *, adapter: Path | None, tokenizer: str | None, trust: bool, verify: bool
-) -> Checkpoint:
+def _make_checkpoint(reference: Reference, note: Note | None) -> Checkpoint:
+    source, revision, trust = reference.source, reference.revision, reference.trust_remote_code
+    tokenizer, adapter = reference.tokenizer, reference.adapter
     if source.repository is not None:
         folder = hub.download(source.repository, revision, trust=trust)
     else:
         assert source.folder is not None  # noqa: S101
         folder = _revision_folder(source, source.folder, revision)
     parsed_revision = parse_revision(revision, source.tokens_per_step)
+    base = None
     if is_adapter(folder):
         if adapter is not None:
             raise UsageError(f"{folder} is an adapter itself, so --adapter cannot be put on top of it.")
-        base = _base_checkpoint(folder, trust)
-        files = weight_files(base.path, trust=trust)
-        return replace(
-            base,
-            model=source.model,
-            revision=revision,
-            tokenizer_path=_find_adapter_tokenizer(folder, source, tokenizer, trust) or base.tokenizer_path,
-            fingerprint=fingerprint(base.config, files, adapter=_adapter_files(folder), verify=verify),
-            step=parsed_revision.step,
-            tokens=parsed_revision.tokens,
-            tokens_derived=parsed_revision.tokens_derived,
-            stage=parsed_revision.stage,
-            ingredient=parsed_revision.ingredient,
-            adapter=folder.resolve(),
-        )
+        base, adapter = _base_checkpoint(folder, trust), folder
+        tokenizer_path = _find_adapter_tokenizer(folder, source, tokenizer, trust) or base.tokenizer_path
+        folder = base.path
     config = read_config(folder)
     weights = weight_files(folder, trust=trust)
+    if base is None:
+        tokenizer_path = _find_tokenizer(folder, source, tokenizer, trust)
     headers = [read_header(file) for file in weights if file.suffix == ".safetensors"]
-    checkpoint = Checkpoint(
+    others = [*(_adapter_files(adapter) if adapter is not None else ()), *(code_files(folder, config) if trust else ())]
+    # the parsed config is hashed and not its file, which may say where it came from; that is only watched
+    files = hash_files([folder / "config.json", *weights, *others], verify=reference.verify, note=note)
+    hashed_weights, hashed_others = files[1 : 1 + len(weights)], files[1 + len(weights) :]
+    return Checkpoint(
         model=source.model,
         revision=revision,
         path=folder,
-        tokenizer_path=_find_tokenizer(folder, source, tokenizer, trust),
-        fingerprint=fingerprint(config, weights, adapter=_adapter_files(adapter) if adapter else (), verify=verify),
+        tokenizer_path=tokenizer_path,
+        fingerprint=fingerprint(config, hashed_weights, hashed_others),
         config=config,
         parameters=count_parameters(headers, config) if headers else None,
         step=parsed_revision.step,
@@ -256,10 +285,28 @@ def _make_checkpoint(
         tokens_derived=parsed_revision.tokens_derived,
         stage=parsed_revision.stage,
         ingredient=parsed_revision.ingredient,
+        adapter=adapter.resolve() if adapter is not None else None,
         trust_remote_code=trust,
-        training=source.training,
+        files=files,
+        location=source.location,
+        is_registered=source.is_registered,
+        training=base.training if base is not None else source.training,
     )
-    return replace(checkpoint, adapter=adapter.resolve()) if adapter else checkpoint
+
+
+def code_files(folder: Path, config: Mapping[str, Any]) -> list[Path]:
+    """The Python files that transformers may run for a checkpoint: its own, and those of repositories in ``auto_map``."""
+    folders = [folder]
+    auto_map = config.get("auto_map")
+    for reference in auto_map.values() if isinstance(auto_map, dict) else ():
+        for text in reference if isinstance(reference, list) else [reference]:
+            repository, separator, _ = str(text).partition("--")
+            if separator and Path(repository).is_dir():
+                folders.append(Path(repository))
+            elif separator:
+                revision = config.get("code_revision")
+                folders.append(hub.download(repository, str(revision or "main"), trust=True, weights=False))
+    return [file for code in dict.fromkeys(folders) for file in sorted(code.glob("*.py"))]
 
 
 def _find_adapter_tokenizer(folder: Path, source: ModelSource, tokenizer: str | None, trust: bool) -> Path | None:

@@ -97,6 +97,13 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
             continue  # precedes only texts and empty contexts
         elif key != "window":
             reasons.append(description)
+    prompts = [about["protocol"].get("prompts") if task else None for about, task in ((a, task_a), (b, task_b))]
+    other_extent = any(key in EXTENT_KEYS for key in _differing_keys(task_a, task_b))
+    if all(prompts) and prompts[0] != prompts[1] and not reasons and not other_extent:
+        if data:
+            data += ", and other prompts"
+        else:
+            reasons.append("the prompts are not the same, though the version of the task is")
     extent = "; ".join(
         f"{key}: {_short(task_b.get(key))} against {_short(task_a.get(key))}"
         for key in _differing_keys(task_a, task_b)

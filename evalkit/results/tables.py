@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from evalkit.errors import EvalkitError
 from evalkit.records import Document, Prompt
-from evalkit.system.files import remove_stale_files, replacing
+from evalkit.system.files import remove_stale_files, replacing, temporary_for, writing
 from evalkit.task import Row
 
 if TYPE_CHECKING:
@@ -98,10 +99,13 @@ class PromptFile:
     ROW_GROUP_SIZE = 4096
 
     def __init__(self, path: Path, schema: pa.Schema = PROMPT_SCHEMA) -> None:
-        self.path, self.schema = path, schema
-        self._replacing = replacing(path)
-        self._temporary = self._replacing.__enter__()
-        self._writer = pq.ParquetWriter(self._temporary, schema, compression=COMPRESSION)
+        self.schema = schema
+        self.path = path
+        """Where the file is to appear. May be changed before `close`, within the folder."""
+        self._temporary = temporary_for(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._temporary, schema, compression=COMPRESSION)
         self._pending_rows: list[dict[str, Any]] = []
 
     def add(self, document: Document, prompts: Iterable[Prompt]) -> None:
@@ -132,18 +136,22 @@ class PromptFile:
             self._pending_rows = []
 
     def close(self) -> None:
-        """Write the remaining rows and move the file into place."""
+        """Write the remaining rows and move the file into place. Raises `EvalkitError` if it cannot be written."""
         try:
-            self._flush()
-            self._writer.close()
-        except BaseException as error:
-            self.abandon(error)
+            with writing(self.path):
+                self._flush()
+                self._writer.close()
+                self._temporary.replace(self.path)
+        except BaseException:
+            self.abandon()
             raise
-        self._replacing.__exit__(None, None, None)
 
-    def abandon(self, error: BaseException) -> None:
+    def abandon(self) -> None:
         """Delete the unfinished file."""
-        self._replacing.__exit__(type(error), error, error.__traceback__)
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._writer.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
 
 def holds_texts(path: Path) -> bool:
@@ -182,7 +190,7 @@ class PromptStore:
 
     def __init__(self, folder: Path | None, *, gated_texts: bool) -> None:
         self.folder, self.gated_texts = folder, gated_texts
-        self._files: dict[str, PromptFile | None] = {}
+        self._files: dict[int, tuple[PlannedTask, PromptFile]] = {}
 
     def __enter__(self) -> PromptStore:
         if self.folder is not None:
@@ -193,22 +201,23 @@ class PromptStore:
         """A `evalkit.scoring.plan.PromptSink`."""
         if self.folder is None:
             return
-        name = planned.protocol_hash
-        if name not in self._files:
-            path = self.folder / f"{name}.parquet"
+        if id(planned) not in self._files:  # the protocol, and with it the name, is known when all prompts are
+            path = self.folder / f"{planned.task.name.file_name}.parquet"
             without_texts = planned.task.gated and not self.gated_texts
-            exists = path.is_file() if without_texts or not planned.task.gated else holds_texts(path)
-            schema = GATED_PROMPT_SCHEMA if without_texts else PROMPT_SCHEMA
-            self._files[name] = None if exists else PromptFile(path, schema)
-        file = self._files[name]
-        if file is not None:
-            file.add(document, prompts)
+            file = PromptFile(path, GATED_PROMPT_SCHEMA if without_texts else PROMPT_SCHEMA)
+            self._files[id(planned)] = (planned, file)
+        self._files[id(planned)][1].add(document, prompts)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in self._files.values():
-            if file is not None and error is None:
-                file.close()
-            elif file is not None and error is not None:
-                file.abandon(error)
+        try:
+            for planned, file in self._files.values() if error is None else ():
+                file.path = file.path.with_name(f"{planned.protocol_hash}.parquet")
+                with_texts = file.schema is PROMPT_SCHEMA
+                exists = holds_texts(file.path) if planned.task.gated and with_texts else file.path.is_file()
+                if not exists:
+                    file.close()
+        finally:
+            for _, file in self._files.values():
+                file.abandon()  # whatever has not been moved into place

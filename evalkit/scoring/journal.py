@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -28,7 +28,7 @@ from evalkit.records import Batch, Request, Scores
 from evalkit.system.files import canonical_json, remove_stale_files, write_error, write_json, writing
 
 MAGIC = b"EVKJ"
-BATCH, SPLIT = 1, 2
+BATCH, SPLIT, DISTRUST = 1, 2, 3
 FSYNC_SECONDS = 30.0
 """The page cache survives ``kill -9``; an occasional sync bounds the loss from a power failure."""
 
@@ -41,6 +41,7 @@ that a file of nothing but false beginnings would take time with the square of i
 _FRAME_HEADER = struct.Struct("<4sBI8s")  # magic, kind, payload length, checksum
 _BATCH_HEADER = struct.Struct("<16sIId")  # batch key, generation, requests, time of commit (seconds since 1970)
 _SPLIT_PAYLOAD = struct.Struct("<16sIQ")  # batch key, generation, tree tokens of the batch that did not fit
+_DISTRUST_HEADER = struct.Struct("<II")  # generation, requests; their keys follow
 _KEY_BYTES = 16
 _FRAME_SHIFT = 24  # a score's address is frame index << 24 | position in the frame
 
@@ -57,7 +58,7 @@ class Frame:
     batch: bytes
     """The batch's key."""
     generation: int
-    """0, incremented by each ``--force``; scores of a higher generation replace lower ones."""
+    """0, incremented by each ``--force``; scores of a higher generation replace lower ones (`DistrustRecord`)."""
     time: float
     keys: tuple[bytes, ...]
     sums: np.ndarray
@@ -90,6 +91,14 @@ class SplitRecord:
     batch: bytes
     generation: int
     tree_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class DistrustRecord:
+    """Records that ``--force`` was asked for some requests: their scores of earlier generations are never used again."""
+
+    generation: int
+    keys: tuple[bytes, ...]
 
 
 def _frame_checksum(identity: str, kind: int, payload: bytes | memoryview) -> bytes:
@@ -127,8 +136,7 @@ def _unpack_batch(payload: memoryview) -> Frame | None:
     offset = _BATCH_HEADER.size
     if len(payload) < offset + count * (_KEY_BYTES + 8 + 4 + 1 + 1):
         return None
-    raw = bytes(payload[offset : offset + count * _KEY_BYTES])
-    keys = tuple(raw[first : first + _KEY_BYTES] for first in range(0, len(raw), _KEY_BYTES))
+    keys = _split_keys(bytes(payload[offset : offset + count * _KEY_BYTES]))
     offset += count * _KEY_BYTES
     columns = []
     for dtype in ("<f8", "<u4", "u1", "u1"):
@@ -144,7 +152,33 @@ def _unpack_batch(payload: memoryview) -> Frame | None:
     return Frame(key, generation, committed_at, keys, sums, counts, greedy, kept, ends, logprobs)
 
 
-def read_frames(path: Path, identity: str) -> Iterator[Frame | SplitRecord]:
+def _unpack_distrust(payload: memoryview) -> DistrustRecord | None:
+    """Parse a payload whose checksum is valid; None if its size is inconsistent."""
+    if len(payload) < _DISTRUST_HEADER.size:
+        return None
+    generation, count = _DISTRUST_HEADER.unpack_from(payload)
+    if len(payload) != _DISTRUST_HEADER.size + count * _KEY_BYTES:
+        return None
+    return DistrustRecord(generation, _split_keys(bytes(payload[_DISTRUST_HEADER.size :])))
+
+
+def _unpack_split(payload: memoryview) -> SplitRecord | None:
+    """Parse a payload whose checksum is valid; None if its size is inconsistent."""
+    return SplitRecord(*_SPLIT_PAYLOAD.unpack(payload)) if len(payload) == _SPLIT_PAYLOAD.size else None
+
+
+def _split_keys(raw: bytes) -> tuple[bytes, ...]:
+    return tuple(raw[first : first + _KEY_BYTES] for first in range(0, len(raw), _KEY_BYTES))
+
+
+_UNPACK: dict[int, Callable[[memoryview], Frame | SplitRecord | DistrustRecord | None]] = {
+    BATCH: _unpack_batch,
+    SPLIT: _unpack_split,
+    DISTRUST: _unpack_distrust,
+}
+
+
+def read_frames(path: Path, identity: str) -> Iterator[Frame | SplitRecord | DistrustRecord]:
     """Every valid frame of a file, in order; anything between them (torn, damaged, foreign) is skipped.
 
     Holds one frame at a time. Raises `EvalkitError` for a file that is made of false frames (`MOST_WASTED`).
@@ -162,15 +196,11 @@ def read_frames(path: Path, identity: str) -> Iterator[Frame | SplitRecord]:
                 continue
             _, kind, length, checksum = _FRAME_HEADER.unpack(header)
             end = offset + _FRAME_HEADER.size + length
-            record: Frame | SplitRecord | None = None
-            if end <= size and (kind == BATCH or (kind == SPLIT and length == _SPLIT_PAYLOAD.size)):
+            record: Frame | SplitRecord | DistrustRecord | None = None
+            if end <= size and kind in _UNPACK:
                 payload = file.read(length)
                 if len(payload) == length and checksum == _frame_checksum(identity, kind, payload):
-                    record = (
-                        _unpack_batch(memoryview(payload))
-                        if kind == BATCH
-                        else SplitRecord(*_SPLIT_PAYLOAD.unpack(payload))
-                    )
+                    record = _UNPACK[kind](memoryview(payload))
             if record is not None:
                 yield record
                 offset = end
@@ -240,18 +270,25 @@ class Journal:
         assert self.folder is not None  # noqa: S101
         frames: list[Frame] = []
         splits: list[SplitRecord] = []
+        trusted_from: dict[bytes, int] = {}  # request key: the lowest generation whose score may be used
         for path in sorted(self.folder.glob("*.log")):
             try:
                 for record in read_frames(path, self.hash):
                     if isinstance(record, Frame):
                         frames.append(record)
-                    else:
+                    elif isinstance(record, SplitRecord):
                         splits.append(record)
+                    else:
+                        for key in record.keys:
+                            trusted_from[key] = max(record.generation, trusted_from.get(key, 0))
             except OSError as error:
                 raise EvalkitError(f"The journal {path} cannot be read: {error.strerror or error}.") from error
-        self.generation = max(
-            [record.generation for record in frames] + [record.generation for record in splits], default=0
-        )
+        generations = [
+            *(frame.generation for frame in frames),
+            *(split.generation for split in splits),
+            *trusted_from.values(),
+        ]
+        self.generation = max(generations, default=0)
         if force:
             self.generation += 1 if frames or splits else 0
             return
@@ -260,16 +297,21 @@ class Journal:
                 self._add_split(split)
         # The first commit of the highest generation wins, so repeating a run always gives identical bits.
         for frame in sorted(frames, key=lambda frame: (-frame.generation, frame.time)):
-            self._add(frame)
+            self._add(frame, trusted_from)
 
-    def _add(self, frame: Frame) -> None:
+    def _add(self, frame: Frame, trusted_from: Mapping[bytes, int] | None = None) -> None:
         frame_index = len(self._frames)
         self._frames.append(frame)
-        self._batches.add(frame.batch)
+        is_whole = True
         for position, key in enumerate(frame.keys):
+            if trusted_from and frame.generation < trusted_from.get(key, 0):
+                is_whole = False
+                continue
             existing = self._addresses.get(key)
             if existing is None or (frame.kept[position] and not self._has_logprobs(existing)):
                 self._addresses[key] = frame_index << _FRAME_SHIFT | position
+        if is_whole:
+            self._batches.add(frame.batch)
 
     def _has_logprobs(self, address: int) -> bool:
         return bool(self._frames[address >> _FRAME_SHIFT].kept[address & ((1 << _FRAME_SHIFT) - 1)])
@@ -332,6 +374,11 @@ class Journal:
             _pack_frame(self.hash, SPLIT, _SPLIT_PAYLOAD.pack(split.batch, split.generation, split.tree_tokens))
         )
         self._add_split(split)
+
+    def distrust(self, keys: Sequence[bytes]) -> None:
+        """Record that earlier generations' scores of these requests are never to be used again, however this run ends."""
+        payload = _DISTRUST_HEADER.pack(self.generation, len(keys)) + b"".join(keys)
+        self._append(_pack_frame(self.hash, DISTRUST, payload))
 
     def _append(self, data: bytes) -> None:
         if self.folder is None:

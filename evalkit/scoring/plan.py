@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evalkit.encoding.encoding import Encoder
+from evalkit.encoding.encoding import Encoder, apply_chat_template
 from evalkit.engines.base import Engine
 from evalkit.errors import ScoringError
 from evalkit.records import Batch, Document, Encoding, Prompt, Request
@@ -43,7 +43,11 @@ class PlannedTask:
     task: TaskBase
     options: TaskOptions
     protocol: dict[str, Any]
-    protocol_hash: str
+    """Complete, with the digest of the prompts, once the task is encoded."""
+    protocol_hash: str = ""
+    """16 hex digits of `protocol`."""
+    digests: array[int] = field(default_factory=lambda: array("Q"))
+    """`document_digest` of each document, by which a later reading is checked."""
     prompts: array[int] = field(default_factory=lambda: array("i"))
     """Number of prompts per document."""
     windows: array[int] = field(default_factory=lambda: array("i"))
@@ -157,15 +161,65 @@ def encoder_protocol(encoder: Encoder) -> dict[str, Any]:
     return protocol
 
 
-def task_protocol(task: TaskBase, encoder: Encoder) -> tuple[dict[str, Any], str]:
-    """Everything that determines a task's requests, and its hash (16 hex digits). Results compare only if these agree."""
+def task_protocol(task: TaskBase, encoder: Encoder) -> dict[str, Any]:
+    """What is known of a task's requests before its documents are read. `make_plan` adds the digest of the prompts."""
     protocol = {"task": dict(task.protocol()), "encoder": encoder_protocol(encoder)}
     if ignores_chat_template(task):
         for name in ("chat_template", "chat_encoding"):
             protocol["encoder"].pop(name, None)
     if task.max_length is not None:
         protocol["encoder"]["max_length"] = min(encoder.max_length, task.max_length)
-    return protocol, hashlib.sha256(canonical_json(protocol).encode()).hexdigest()[:16]
+    return protocol
+
+
+class PromptDigest:
+    """Digest of all strings that a task asks, in order, independent of tokenizers.
+
+    It tells two questions apart even where a task's own version does not: an edited task file, data changed in place, a chat
+    template that writes today's date.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, prompts: Sequence[Prompt]) -> None:
+        """Add the prompts of one document."""
+        for prompt in prompts:
+            parts = [text.encode("utf-8", "surrogatepass") for text in (prompt.context, prompt.continuation)]
+            head = f"{prompt.encoding} {prompt.option} {prompt.unconditional:d} {len(parts[0])} {len(parts[1])}\n"
+            self._hash.update(b"".join((head.encode(), *parts)))
+        self._hash.update(b"\n")
+
+    def hexdigest(self) -> str:
+        """16 hex digits."""
+        return self._hash.hexdigest()[:16]
+
+
+def document_digest(document: Document) -> int:
+    """64 bits of a document's index, id and fields, to notice that a data set changed between two readings."""
+    digest = hashlib.blake2b(digest_size=8)
+    _update(digest, (document.index, document.native_id, document.fields))
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _update(digest: Any, value: Any) -> None:
+    """Add a value made of strings, numbers, lists and mappings; of other values only their type."""
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogatepass")
+        digest.update(b"s%d:" % len(data) + data)
+    elif isinstance(value, Mapping):
+        digest.update(b"m%d:" % len(value))
+        for key, item in value.items():
+            _update(digest, key)
+            _update(digest, item)
+    elif isinstance(value, (list, tuple)):
+        digest.update(b"l%d:" % len(value))
+        for item in value:
+            _update(digest, item)
+    elif value is None or isinstance(value, (bool, int, float)):
+        digest.update(repr(value).encode() + b";")
+    else:
+        digest.update(type(value).__name__.encode() + b";")
 
 
 def sampled_texts(documents: Iterator[Document]) -> set[int]:
@@ -195,7 +249,7 @@ def make_plan(
     `sink` receives each document whose prompts are to be stored. Raises `ScoringError` naming the task and the document
     that cannot be encoded.
     """
-    planned_tasks = [PlannedTask(task, options, *task_protocol(task, encoder)) for task, options in tasks]
+    planned_tasks = [PlannedTask(task, options, task_protocol(task, encoder)) for task, options in tasks]
     plan = ScoringPlan(planned_tasks, encoder)
     segment: Segment | None = None
     tokens = 0
@@ -204,14 +258,14 @@ def make_plan(
             note(f"Encoding {planned.name}")
         is_text = planned.task.kind == "text"
         sampled = sampled_texts(iter(planned.task.documents())) if is_text and not save_tokens else None
-        position = 0
+        position, digest = 0, PromptDigest()
         for chunk in _chunks(planned.task):
             if segment is None or (is_text and tokens >= SEGMENT_TOKENS) or (is_text and _has_choices(segment)):
                 segment, tokens = Segment(len(plan.requests)), 0
                 plan.segments.append(segment)
             first_request = len(plan.requests)
             keep = [sampled is None or position + offset in sampled for offset in range(len(chunk))]
-            _encode(plan, planned, chunk, keep, sink)
+            _encode(plan, planned, chunk, keep, sink, digest)
             position += len(chunk)
             segment.last = len(plan.requests)
             tokens += plan.requests.tokens_between(first_request, segment.last)
@@ -219,6 +273,8 @@ def make_plan(
                 segment.pieces[-1] = (planned, segment.pieces[-1][1] + len(chunk))
             else:
                 segment.pieces.append((planned, len(chunk)))
+        planned.protocol["prompts"] = digest.hexdigest()
+        planned.protocol_hash = hashlib.sha256(canonical_json(planned.protocol).encode()).hexdigest()[:16]
         if position == 0 and not planned.task.may_be_empty:
             raise ScoringError(f"The task '{planned.name}' has no documents to ask.")
     if not plan.documents:
@@ -255,23 +311,34 @@ def _encode(
     documents: Sequence[Document],
     keep: Sequence[bool],
     sink: PromptSink | None,
+    digest: PromptDigest,
 ) -> None:
     prompts_by_document = [list(planned.task.prompts(document)) for document in documents]
-    prompts = [prompt for document_prompts in prompts_by_document for prompt in document_prompts]
+    asked_by_document = prompts_by_document
+    if plan.encoder.chat and not ignores_chat_template(planned.task):
+        asked_by_document = [
+            [apply_chat_template(prompt, plan.encoder.tokenizer) for prompt in document_prompts]
+            for document_prompts in prompts_by_document
+        ]
+    prompts = [prompt for document_prompts in asked_by_document for prompt in document_prompts]
     try:
         encoded = plan.encoder.encode(
             prompts,
             max_length=planned.task.max_length,
             keep_tokens=False,
-            skip_chat_template=ignores_chat_template(planned.task),
+            skip_chat_template=True,
         )
     except ScoringError:
-        _raise_naming_document(plan.encoder, planned, documents, prompts_by_document)
+        _raise_naming_document(plan.encoder, planned, documents, asked_by_document)
         raise
     encoded_prompts = iter(encoded)
-    for document, document_prompts, kept in zip(documents, prompts_by_document, keep, strict=True):
+    for document, document_prompts, asked, kept in zip(
+        documents, prompts_by_document, asked_by_document, keep, strict=True
+    ):
         planned.prompts.append(len(document_prompts))
         planned.encodings.update(prompt.encoding for prompt in document_prompts)
+        planned.digests.append(document_digest(document))
+        digest.add(asked)
         if sink is not None and kept:
             sink(planned, document, document_prompts)
         for _ in document_prompts:
@@ -296,7 +363,7 @@ def _raise_naming_document(
                 document_prompts,
                 max_length=planned.task.max_length,
                 keep_tokens=False,
-                skip_chat_template=ignores_chat_template(planned.task),
+                skip_chat_template=True,
             )
         except ScoringError as error:
             reason = str(error).partition(" (continuation ")[0] if planned.task.gated else str(error)

@@ -11,7 +11,7 @@ import numpy as np
 from evalkit.errors import ScoringError
 from evalkit.records import Document, Scores
 from evalkit.scoring.journal import Journal
-from evalkit.scoring.plan import PlannedTask, ScoringPlan
+from evalkit.scoring.plan import PlannedTask, ScoringPlan, document_digest
 from evalkit.task import Row
 
 
@@ -24,11 +24,20 @@ class ScoreReader:
         self._document = self._prompt = self._window = 0
 
     def next(self, plan: ScoringPlan, journal: Journal) -> tuple[Document, list[Scores]]:
-        """The next document and one `Scores` per prompt."""
+        """The next document and one `Scores` per prompt.
+
+        Raises `ScoringError` if it is not the document that was encoded: lengths and answers would be another's.
+        """
         planned = self.planned
         document = next(self._documents, None)
-        if document is None:
-            raise ScoringError(f"{planned.name} gave fewer documents the second time it was read.")
+        if document is None or document_digest(document) != planned.digests[self._document]:
+            found = (
+                "is not there any more" if document is None else f"(index {document.index}) is not the same any more"
+            )
+            raise ScoringError(
+                f"The data of {planned.name}{_origin(planned)} changed while it was scored: document number "
+                f"{self._document + 1:,} {found}. Run the same command again; what was scored of the same texts is kept."
+            )
         scores = []
         for _ in range(planned.prompts[self._document]):
             windows = planned.windows[self._prompt]
@@ -42,6 +51,14 @@ class ScoreReader:
             self._window += windows
         self._document += 1
         return document, scores
+
+
+def _origin(planned: PlannedTask) -> str:
+    """The files or the folder of a task's data, in parentheses, as far as they are known."""
+    files = planned.protocol["task"].get("files")
+    places = list(files) if isinstance(files, dict) else [planned.options.data or planned.options.data_source]
+    shown = ", ".join(str(place) for place in places[:3] if place)
+    return f" ({shown}{', …' if len(places) > 3 else ''})" if shown else ""
 
 
 def merge(parts: Sequence[Scores], token_ids: Sequence[np.ndarray], truncated: int = 0) -> Scores:

@@ -75,6 +75,7 @@ def build_run_info(
             "model": checkpoint.model,
             "revision": checkpoint.revision,
             "path": str(checkpoint.path),
+            "location": checkpoint.location,
             "fingerprint": checkpoint.fingerprint,
             "parameters": checkpoint.parameters,
             "step": checkpoint.step,

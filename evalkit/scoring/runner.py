@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from evalkit.engines.base import Engine, StreamingEngine
 from evalkit.engines.choice import DEFAULT as DEFAULT_ENGINE
 from evalkit.errors import EvalkitError, OutOfMemory, RequestRefused, ScoringError
 from evalkit.records import Batch, Checkpoint, Metric, Request, Scores
-from evalkit.results.layout import display_suite_name, run_folder, task_file
+from evalkit.results.layout import display_suite_name, task_file
 from evalkit.results.reading import Run, load_run
 from evalkit.results.recompute import suite_metrics, task_metrics
 from evalkit.results.tables import write_rows
@@ -26,6 +27,7 @@ from evalkit.results.writing import folder_lock, replace_link, write_info, write
 from evalkit.scoring import speed
 from evalkit.scoring.journal import BadScore, Journal
 from evalkit.scoring.options_used import options_used
+from evalkit.scoring.ownership import claim, fingerprint_kind, folder_of
 from evalkit.scoring.plan import ScoringPlan, Segment
 from evalkit.scoring.rows import ScoreReader, TokenStrings, without_text
 from evalkit.scoring.run_info import (
@@ -35,11 +37,11 @@ from evalkit.scoring.run_info import (
     keep_scoring_facts,
     prepare_folder,
     previous_info,
-    reject_newer_run,
     remove_stale_documents,
     warn_if_truncated,
 )
 from evalkit.scoring.settings import TASKS_SUITE, Group, RunSettings
+from evalkit.system.file_hashes import reject_rewritten
 from evalkit.task import Row
 
 INFO_SECONDS = 20.0
@@ -112,12 +114,8 @@ class _CheckpointScorer:
         self.scoring_seconds = 0.0
         self.infos: list[dict[str, Any]] = []
         self.variations = [self._variation(group) for group in groups]
-        self.folders = [
-            run_folder(
-                settings.options.output, checkpoint.model, self._suite_name(group), variation, checkpoint.revision
-            )
-            for group, variation in zip(groups, self.variations, strict=True)
-        ]
+        self.folders: list[Path] = []
+        """The folders that this run has taken, in the order of its groups."""
         self.expected_seconds: float | None = None
         self._rate_key: dict[str, Any] | None = None
         self._info_written_at = 0.0
@@ -152,14 +150,14 @@ class _CheckpointScorer:
             if group.weights is not None:
                 info["domain_weights"] = dict(group.weights)
         self.progress.plan(self.checkpoint.name, {**self._counts_info(), "expected_seconds": self._estimate_seconds()})
+        output = self.settings.options.output
         if self.settings.options.dry_run:
             return self._runs("planned")
-        for folder in self.folders:
-            reject_newer_run(folder)
+        if self.journal.generation and self.settings.options.force:
+            self.journal.distrust(self.plan.keys)
         try:
-            for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
-                prepare_folder(folder, info, accumulates=group.suite == TASKS_SUITE)
-            self._write("running")
+            for group, info in zip(self.groups, self.infos, strict=True):
+                self.folders.append(claim(output, info, partial(self._begin, group, info)))
             rows = self._score()
             self._finish(rows)
         except KeyboardInterrupt:
@@ -269,6 +267,7 @@ class _CheckpointScorer:
             self.scoring_seconds += time.perf_counter() - start
 
     def _commit(self, batch: Batch, scores: Sequence[Scores]) -> None:
+        reject_rewritten(self.checkpoint.files)  # before the commit: what a changed file was mapped to is never kept
         try:
             self.journal.commit(batch, scores)
         except BadScore as error:
@@ -307,45 +306,67 @@ class _CheckpointScorer:
                 row = planned.task.score(document, scores)
                 rows[id(planned)].append(row)
 
-    def _finish(self, rows: Mapping[int, list[Row]]) -> None:
+    def _begin(self, group: Group, info: dict[str, Any], folder: Path) -> None:
+        """Prepare a run's folder; says so if an earlier result in it is to be scored again for its fingerprint alone."""
+        previous = previous_info(folder)
+        if previous is not None and fingerprint_kind(previous) not in ("", fingerprint_kind(info)):
+            self.progress.note(
+                f"{folder} was scored when only samples of the weights were read. They are known by all of their bytes now, "
+                "so this run scores again; the earlier result stays until it is done."
+            )
+        prepare_folder(folder, info, accumulates=group.suite == TASKS_SUITE)
+        if previous is None or previous["status"] != "done":  # a finished run stays until the next is finished
+            write_info(folder, {**info, **self._changing_info("running")})
+        self._info_written_at = time.monotonic()
+
+    def _finish(self, rows: dict[int, list[Row]]) -> None:
+        replaced = reject_rewritten(self.checkpoint.files)
         strings = TokenStrings(self.plan.encoder.tokenizer)
-        for group, folder, info in zip(self.groups, self.folders, self.infos, strict=True):
-            metrics: list[Metric] = []
-            with folder_lock(folder):
-                reject_newer_run(folder)
-                replace_link(folder / "documents")
-                for index in group.task_indices:
-                    planned = self.plan.tasks[index]
-                    task_rows = rows[id(planned)]
-                    hidden = planned.task.gated and not self.settings.options.stores_gated_texts
-                    stored = [without_text(row) if hidden else strings.add(row) for row in task_rows]
-                    write_rows(task_file(folder, planned.task.name), stored)
-                    metrics += task_metrics(planned.task, task_rows, planned.task.limited)
-                    warn_if_truncated(info, planned, task_rows)
-                tasks = [self.plan.tasks[index] for index in group.task_indices]
-                tasks_and_rows = [(planned.task, rows[id(planned)], planned.task.limited) for planned in tasks]
-                metrics += suite_metrics(group.suite, group.aggregation, tasks_and_rows, group.weights)
-                if group.suite == TASKS_SUITE:
-                    metrics = keep_earlier_tasks(folder, info) + metrics
-                write_metrics(folder, metrics)
-                info.pop("done_tasks", None)
-                info["warnings"] += [note for note in self.engine.notes if note not in info["warnings"]]
-                final = {**info, **self._changing_info("done")}
-                if self.counts.scored == 0:
-                    keep_scoring_facts(final, previous_info(folder))
-                write_info(folder, final)
-                remove_stale_documents(folder, final)
+        for number, (group, info) in enumerate(zip(self.groups, self.infos, strict=True)):
+            if replaced:
+                info["warnings"].append(
+                    f"The files of {self.checkpoint.name} were replaced while it was scored. The scores are those of the "
+                    f"weights that were loaded before ({self.checkpoint.fingerprint})."
+                )
+            write = partial(self._write_results, group, info, rows, strings)
+            self.folders[number] = claim(self.settings.options.output, info, write, finished=True)
+
+    def _write_results(
+        self, group: Group, info: dict[str, Any], rows: dict[int, list[Row]], strings: TokenStrings, folder: Path
+    ) -> None:
+        """Write rows, metrics and ``run.json`` of a finished run into its folder."""
+        metrics: list[Metric] = []
+        replace_link(folder / "documents")
+        for index in group.task_indices:
+            planned = self.plan.tasks[index]
+            task_rows = rows[id(planned)]
+            hidden = planned.task.gated and not self.settings.options.stores_gated_texts
+            stored = [without_text(row) if hidden else strings.add(row) for row in task_rows]
+            write_rows(task_file(folder, planned.task.name), stored)
+            metrics += task_metrics(planned.task, task_rows, planned.task.limited)
+            warn_if_truncated(info, planned, task_rows)
+        tasks = [self.plan.tasks[index] for index in group.task_indices]
+        tasks_and_rows = [(planned.task, rows[id(planned)], planned.task.limited) for planned in tasks]
+        metrics += suite_metrics(group.suite, group.aggregation, tasks_and_rows, group.weights)
+        if group.suite == TASKS_SUITE:
+            metrics = keep_earlier_tasks(folder, info) + metrics
+        write_metrics(folder, metrics)
+        info.pop("done_tasks", None)
+        info["warnings"] += [note for note in self.engine.notes if note not in info["warnings"]]
+        final = {**info, **self._changing_info("done")}
+        if self.counts.scored == 0:
+            keep_scoring_facts(final, previous_info(folder))
+        write_info(folder, final)
+        remove_stale_documents(folder, final)
 
     def _runs(self, status: str) -> list[Run]:
         if status == "planned":
-            return [
-                Run(folder, {**info, **self._changing_info("planned")})
-                for folder, info in zip(self.folders, self.infos, strict=True)
-            ]
+            output = self.settings.options.output
+            return [Run(folder_of(output, info), {**info, **self._changing_info("planned")}) for info in self.infos]
         return [load_run(folder) for folder in self.folders]
 
     def _write(self, status: str) -> None:
-        for folder, info in zip(self.folders, self.infos, strict=True):
+        for folder, info in zip(self.folders, self.infos, strict=False):
             with folder_lock(folder):
                 previous = previous_info(folder)
                 if previous is None or previous["status"] != "done":  # a finished run stays until the next is finished

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.checkpoints.resolve import resolve
+from evalkit.checkpoints import hub
+from evalkit.checkpoints.resolve import Reference, find_checkpoints
 from evalkit.checkpoints.revisions import Selection, parse_revision
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import Engine
-from evalkit.errors import EvalkitError, UsageError
-from evalkit.options import ModelSelection
+from evalkit.errors import CheckpointError, EvalkitError, UnknownName, UsageError
+from evalkit.options import RunOptions
 from evalkit.records import Checkpoint
+from evalkit.scoring.ownership import model_name
+from evalkit.system.file_hashes import reject_rewritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,14 @@ class Target:
     tokenizer: Any = None
 
     def load(self, engine: Engine) -> None:
-        """Load the weights into the engine."""
+        """Load the weights into the engine. Raises `CheckpointError` if they changed meanwhile."""
         if self.model is None:
             engine.load(self.checkpoint)
+            if reject_rewritten(self.checkpoint.files):
+                raise CheckpointError(
+                    f"The files of {self.checkpoint.name} in {self.checkpoint.path} were replaced while they were loaded. "
+                    "Run again when the checkpoint is complete."
+                )
             return
         adopt = getattr(engine, "adopt", None)
         if adopt is None:
@@ -43,44 +52,98 @@ class Target:
         return Tokenizer.load(self.checkpoint.tokenizer_path, trust_remote_code=self.checkpoint.trust_remote_code)
 
 
-def find_targets(selection: ModelSelection, on_failure: Callable[[str, EvalkitError], None]) -> list[Target]:
-    """Every requested checkpoint. If there are several, those that cannot be loaded are passed to `on_failure` and skipped.
+class Targets:
+    """The checkpoints of a run in order. Each is opened when its turn comes; the next one on the hub is downloaded meanwhile.
 
-    Raises `UsageError` if two checkpoints would write to the same folder, and the first failure if no checkpoint is left.
+    Iterating gives each checkpoint's name with its `Target`, or with the error that it could not be opened with. Names are
+    chosen so that results of two checkpoints never share a folder (`evalkit.scoring.ownership.model_name`).
     """
-    if not selection.model:
-        raise UsageError("No model is named. Give a registered name, a hub repository or a folder.")
-    revision_selection = Selection(selection.every, selection.max_points, selection.stage)
-    is_sweep = len(selection.model) > 1 or bool(selection.revisions) or revision_selection.is_active
-    targets: list[Target] = []
-    failures: list[EvalkitError] = []
 
-    def skip(name: str, error: EvalkitError) -> None:
-        failures.append(error)
-        on_failure(name, error)
+    def __init__(self, options: RunOptions, note: Callable[[str], None]) -> None:
+        if not options.model:
+            raise UsageError("No model is named. Give a registered name, a hub repository or a folder.")
+        self._options, self._note = options, note
+        selection = Selection(options.every, options.max_points, options.stage)
+        references = [
+            reference
+            for name in options.model
+            for reference in find_checkpoints(
+                name,
+                options.revisions,
+                adapter=options.adapter,
+                tokenizer=options.tokenizer,
+                trust_remote_code=options.trust_remote_code,
+                verify=options.verify,
+                selection=selection,
+            )
+        ]
+        self._references = list({(each.source.location, each.name): each for each in references}.values())
+        self._locations: dict[str, str] = {}
+        """The location behind each model name that this run has used."""
 
-    for name in selection.model:
-        for checkpoint in resolve(
-            name,
-            selection.revisions,
-            adapter=selection.adapter,
-            tokenizer=selection.tokenizer,
-            trust_remote_code=selection.trust_remote_code,
-            verify=selection.verify,
-            on_failure=skip if is_sweep else None,
-            selection=revision_selection,
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def __iter__(self) -> Iterator[tuple[str, Target | EvalkitError]]:
+        ahead: _Opening | None = None
+        for index, reference in enumerate(self._references):
+            opening = ahead or _Opening(reference, self._options.delete_downloads, self._note)
+            checkpoint = opening.result()
+            following = self._references[index + 1 : index + 2]
+            ahead = None
+            if following and following[0].is_remote:
+                ahead = _Opening(following[0], self._options.delete_downloads, self._note)
+                ahead.start()
+            if isinstance(checkpoint, EvalkitError):
+                yield reference.name, checkpoint
+                continue
+            name = model_name(self._options.output, checkpoint, self._locations)
+            self._locations[name] = checkpoint.location
+            checkpoint = replace(checkpoint, model=name)
+            yield checkpoint.name, Target(checkpoint)
+            if opening.was_downloaded:
+                hub.remove(checkpoint.path)
+
+
+class _Opening:
+    """Opens a checkpoint: in a thread of its own if it is started, else when the result is asked for."""
+
+    def __init__(self, reference: Reference, notice_download: bool, note: Callable[[str], None]) -> None:
+        self._reference, self._note = reference, note
+        self._notice_download = notice_download and reference.is_remote
+        self.was_downloaded = False
+        """Whether the checkpoint was not on this machine before; known only if asked for."""
+        self._outcome: Checkpoint | BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin in the background. The thread ends with the process, whatever it is waiting for."""
+        self._thread = threading.Thread(target=self._open, daemon=True)
+        self._thread.start()
+
+    def result(self) -> Checkpoint | EvalkitError:
+        """The checkpoint, or the error that it cannot be opened with. Raises anything else, and `UsageError`."""
+        if self._thread is None:
+            self._open()
+        else:
+            self._thread.join()
+        outcome = self._outcome
+        if isinstance(outcome, Checkpoint) or (
+            isinstance(outcome, EvalkitError)
+            and (isinstance(outcome, UnknownName) or not isinstance(outcome, UsageError))
         ):
-            duplicate = next((other.checkpoint for other in targets if other.checkpoint.name == checkpoint.name), None)
-            if duplicate is None:
-                targets.append(Target(checkpoint))
-            elif duplicate.path != checkpoint.path:
-                raise UsageError(
-                    f"{duplicate.path} and {checkpoint.path} are both called '{checkpoint.name}', so their results would mix. "
-                    "Give one of them another name with 'evalkit models add'."
-                )
-    if failures and not targets:
-        raise failures[0]
-    return targets
+            return outcome
+        assert outcome is not None  # noqa: S101
+        raise outcome
+
+    def _open(self) -> None:
+        source = self._reference.source
+        try:
+            is_new = self._notice_download and not hub.is_downloaded(source.repository or "", self._reference.revision)
+            self._outcome = self._reference.open(self._note)
+            self.was_downloaded = is_new
+        except BaseException as error:  # raised by `result`, in the thread that asks
+            self._outcome = error
 
 
 def live_target(model: Any, tokenizer: Any, name: str | None) -> Target:

@@ -43,13 +43,18 @@ def writing(path: Path) -> Iterator[None]:
         raise write_error(path, error) from error
 
 
+def temporary_for(path: Path) -> Path:
+    """A unique path next to `path`, for a file that will replace it."""
+    return path.parent / f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a unique temporary path next to `path`, which replaces it if the block succeeds and is removed otherwise.
 
     Any number of processes may do this concurrently: the last one wins, and readers always see a complete file.
     """
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = temporary_for(path)
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -110,11 +110,15 @@ def _chosen(run: ScoredRun, metrics: Sequence[str]) -> list[tuple[str, Metric]]:
 
 def _column(group: _Group, rows: int, apart: Sequence[str], several: bool, names: Mapping[int, str]) -> Column:
     reference = _reference(group.found)
+    digests = Counter(
+        filter(None, (protocols.prompts_of(found.about) for found in group.found if found.sample == reference))
+    )
+    prompts = digests.most_common(1)[0][0] if digests else None
     cells: list[Cell | None] = [None] * rows
     for row in dict.fromkeys(found.row for found in group.found):
         own = [found for found in group.found if found.row == row]
         best = min(own, key=lambda found: _preference(found, reference))
-        cells[row] = _cell(best, reference, names[id(best.run)], len(own))
+        cells[row] = _cell(best, reference, prompts, names[id(best.run)], len(own))
     one = next((found for found in group.found if found.sample == reference), group.found[0])
     detail = list(apart)
     shots, split = one.metric.shots, one.metric.split
@@ -159,13 +163,15 @@ def _preference(found: _Found, reference: Mapping[str, Any]) -> tuple[bool, bool
     return (found.sample != reference, math.isnan(found.metric.value), not found.run.done, newest)
 
 
-def _cell(found: _Found, reference: Mapping[str, Any], run: str, runs: int) -> Cell:
+def _cell(found: _Found, reference: Mapping[str, Any], prompts: str | None, run: str, runs: int) -> Cell:
     metric, reasons, marks = found.metric, [], []
     limited = _limited(found)
     if found.sample != reference:
         wanted = reference.get("documents")
         more = f" of {wanted:,}" if isinstance(wanted, int) else ""
         reasons.append(f"limited to {metric.n:,}{more} documents" if limited else "other documents were asked")
+    elif prompts and protocols.prompts_of(found.about) not in (None, prompts):
+        reasons.append("other prompts were asked, though the version of the task is the same")
     elif limited:
         marks.append(f"limited to {metric.n:,} documents")
     if math.isnan(metric.value):

@@ -29,7 +29,15 @@ def asked(about: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
         for name in ("window", "prefix_token", "max_length"):  # of questions these tell nothing but what was cut
             encoder.pop(name, None)
     task = {key: value for key, value in dict(plain.get("task") or {}).items() if key not in SAMPLE_KEYS}
+    plain.pop("prompts", None)  # told apart in the cells (`prompts_of`): runs made before it was stored have none
     return {**plain, "task": task, "encoder": encoder}
+
+
+def prompts_of(about: Mapping[str, Any]) -> str | None:
+    """The digest of all prompts that were asked; None for runs made before it was stored."""
+    protocol = about.get("protocol")
+    digest = protocol.get("prompts") if isinstance(protocol, Mapping) else None
+    return str(digest) if digest else None
 
 
 def sample_of(about: Mapping[str, Any]) -> Mapping[str, Any]:

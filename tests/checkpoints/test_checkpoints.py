@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,8 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from evalkit import registry
-from evalkit.checkpoints import fingerprints
-from evalkit.checkpoints.fingerprints import count_parameters, fingerprint
+from evalkit.checkpoints.fingerprints import count_parameters
 from evalkit.checkpoints.registered import models_file, user_models
 from evalkit.checkpoints.resolve import list_revisions, resolve
 from evalkit.checkpoints.revisions import parse_revision
@@ -266,42 +266,37 @@ def test_fingerprints_follow_content_not_place(checkpoint: Path, tmp_path: Path)
     assert resolve(str(checkpoint))[0].fingerprint != first
 
 
-def test_large_files_are_sampled(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Header, first and last bytes always count; ``verify`` sees a change between the blocks."""
-    monkeypatch.setattr(fingerprints, "BLOCKS", 4)
-    monkeypatch.setattr(fingerprints, "BLOCK_BYTES", 100)
-    file = checkpoint / "model.safetensors"
-    whole = file.read_bytes()
-
-    def both(changed: int) -> tuple[bool, bool]:
-        """Whether a changed byte shows in the sampled and in the full fingerprint."""
-        raw = bytearray(whole)
-        before = fingerprint({}, [file]), fingerprint({}, [file], verify=True)
-        raw[changed] ^= 1
-        file.write_bytes(raw)
-        after = fingerprint({}, [file]), fingerprint({}, [file], verify=True)
-        file.write_bytes(whole)
-        return before[0] != after[0], before[1] != after[1]
-
-    assert both(len(whole) - 1) == (True, True)
-    assert both(20) == (True, True)
-    assert both(1000) == (False, True)
-    assert fingerprint({}, [file]).startswith("s64:")
-    assert fingerprint({}, [file], verify=True).startswith("full:")
-
-
-def test_the_hubs_own_hash_is_taken(checkpoint: Path, tmp_path: Path) -> None:
-    """A link into the hub's blobs is known by the blob's name, without reading the weights."""
-    blob = tmp_path / "blobs" / ("ab" * 32)
+def test_the_hubs_blobs_are_verified(checkpoint: Path, tmp_path: Path) -> None:
+    """A link into the hub's blobs has the fingerprint of its content; a blob that is not what its name says is refused."""
+    plain = resolve(str(checkpoint))[0].fingerprint
+    content = (checkpoint / "model.safetensors").read_bytes()
+    blob = tmp_path / "blobs" / hashlib.sha256(content).hexdigest()
     blob.parent.mkdir()
     (checkpoint / "model.safetensors").rename(blob)
     (checkpoint / "model.safetensors").symlink_to(blob)
-    first = resolve(str(checkpoint))[0].fingerprint
-    assert first.startswith("hub:")
-    other = blob.rename(blob.parent / ("cd" * 32))
-    (checkpoint / "model.safetensors").unlink()
-    (checkpoint / "model.safetensors").symlink_to(other)
-    assert resolve(str(checkpoint))[0].fingerprint != first
+    assert resolve(str(checkpoint))[0].fingerprint == plain
+    blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match="not what the hub's cache says"):
+        resolve(str(checkpoint))
+
+
+def test_code_counts_where_it_is_run(checkpoint: Path, tmp_path: Path) -> None:
+    """Python files beside the weights, and of another folder that ``auto_map`` names, with ``--trust-remote-code`` alone."""
+    plain = resolve(str(checkpoint))[0].fingerprint
+    (checkpoint / "modelling.py").write_text("SCALE = 1")
+    assert resolve(str(checkpoint))[0].fingerprint == plain
+    prints = [plain, resolve(str(checkpoint), trust_remote_code=True)[0].fingerprint]
+    (checkpoint / "modelling.py").write_text("SCALE = 2")
+    prints.append(resolve(str(checkpoint), trust_remote_code=True)[0].fingerprint)
+    other = tmp_path / "code"
+    other.mkdir()
+    config = json.loads((checkpoint / "config.json").read_text())
+    auto_map = {"AutoModelForCausalLM": f"{other}--more.Model", "AutoTokenizer": [None, "own.Tokenizer"]}
+    (checkpoint / "config.json").write_text(json.dumps({**config, "auto_map": auto_map}))
+    for text in ("SCALE = 3", "SCALE = 4"):
+        (other / "more.py").write_text(text)
+        prints.append(resolve(str(checkpoint), trust_remote_code=True)[0].fingerprint)
+    assert len(set(prints)) == 5
 
 
 def test_adapters_count(checkpoint: Path, tmp_path: Path) -> None:

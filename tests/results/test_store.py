@@ -137,8 +137,8 @@ def test_damaged_files_are_named(run: Run) -> None:
         load_run(run.path)
 
 
-def test_a_finished_run_stays_whole_until_the_next_is_finished(run: Run, checkpoint: Path) -> None:
-    """Metrics of former weights never stand beside the run.json of new ones: a run that fails leaves the old one as it was."""
+def test_a_finished_run_stays_when_its_weights_change(run: Run, checkpoint: Path) -> None:
+    """It stays as it was until new weights are scored, then stands beside them, and is back when its weights are."""
     before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file() and file.name != ".lock"}
     make_checkpoint(checkpoint, seed=9)
     with pytest.raises(EvalkitError):
@@ -147,7 +147,21 @@ def test_a_finished_run_stays_whole_until_the_next_is_finished(run: Run, checkpo
     (again,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False)
     assert again.path == run.path
     assert again.info["checkpoint"]["fingerprint"] != run.info["checkpoint"]["fingerprint"]
-    assert read_metrics(run.path) != json.loads(before[run.path / "metrics.json"])
+    digits = run.info["checkpoint"]["fingerprint"].removeprefix("sha256:")[:8]
+    aside = load_run(run.path.with_name(f"main-{digits}"))
+    assert aside.model == f"tiny@main-{digits}"
+    assert aside.info["checkpoint"]["fingerprint"] == run.info["checkpoint"]["fingerprint"]
+    assert any("taken the place" in warning for warning in aside.info["warnings"])
+    for file, content in before.items():
+        if file.name != "run.json":
+            assert (aside.path / file.relative_to(run.path)).read_bytes() == content
+    make_checkpoint(checkpoint)
+    (third,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False)
+    assert (third.path, third.model, third.info["counts"]["batches_scored"]) == (run.path, "tiny", 0)
+    assert read_metrics(third.path) == json.loads(before[run.path / "metrics.json"])
+    assert third.info["timings"] == run.info["timings"]
+    digits = again.info["checkpoint"]["fingerprint"].removeprefix("sha256:")[:8]
+    assert sorted(path.name for path in run.path.parent.iterdir()) == ["main", f"main-{digits}"]
 
 
 def test_a_repetition_that_scores_nothing_keeps_when_it_was_scored(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from evalkit.engines.fake import FakeEngine
 from evalkit.errors import ScoringError
 from evalkit.records import Document, Prompt, Scores
 from evalkit.scoring import plan as plans
-from evalkit.scoring.plan import make_plan, sampled_texts, task_protocol
+from evalkit.scoring.plan import document_digest, make_plan, sampled_texts
 from evalkit.scoring.rows import merge
-from evalkit.task import TaskName, TaskOptions
+from evalkit.task import TaskBase, TaskName, TaskOptions
 from tests.made.byte_checkpoints import byte_tokenizer
 from tests.made.invented_tasks import Sums, Texts
 
@@ -108,16 +109,57 @@ def test_tokens_are_kept_for_the_sample_or_for_all() -> None:
     assert all(make_plan([(texts(), OPTIONS)], encoder(), save_tokens=True).tasks[0].kept)
 
 
+def hashed(task: TaskBase, encoder: Encoder) -> str:
+    """The hash of a task's complete protocol."""
+    return make_plan([(task, OPTIONS)], encoder).tasks[0].protocol_hash
+
+
 def test_the_protocol_hash() -> None:
     """It follows the task's protocol, the window, the prefix and the length that is really used."""
-    plain = task_protocol(sums(), encoder())[1]
-    assert task_protocol(sums(), encoder())[1] == plain
-    assert task_protocol(sums(n=7), encoder())[1] != plain
-    assert task_protocol(sums(), encoder(32))[1] != plain
+    plain = hashed(sums(), encoder())
+    assert hashed(sums(), encoder()) == plain
+    assert hashed(sums(n=7), encoder()) != plain
+    assert hashed(sums(), encoder(32)) != plain
     other = encoder()
     other.window = "catwalk"
-    assert task_protocol(sums(), other)[1] != plain
-    assert task_protocol(texts(), encoder(64))[1] == task_protocol(texts(), encoder(128))[1]
+    assert hashed(sums(), other) != plain
+    assert hashed(texts(), encoder(64)) == hashed(texts(), encoder(128))
+
+
+class Reworded(Sums):
+    """Asks something else under the same version."""
+
+    def prompts(self, document: Document) -> Sequence[Prompt]:
+        return [replace(prompt, context=prompt.context + " ") for prompt in super().prompts(document)]
+
+
+def test_other_prompts_are_another_protocol() -> None:
+    """Whatever the task's version says; the digest is the same for another tokenizer."""
+    plain, reworded = (
+        make_plan([(task, OPTIONS)], encoder()).tasks[0] for task in (sums(), Reworded(TaskName("a"), OPTIONS, 6))
+    )
+    assert plain.protocol["task"] == reworded.protocol["task"]
+    assert plain.protocol["prompts"] != reworded.protocol["prompts"]
+    assert plain.protocol_hash != reworded.protocol_hash
+
+
+def test_digests_of_documents_by_hand() -> None:
+    """Index, id, each field and its type count; objects that are no data do not."""
+    one = Document(3, "a", {"question": "q", "options": ["x", "y"], "gold": 1})
+    digest = document_digest(one)
+    assert document_digest(Document(3, "a", {"question": "q", "options": ("x", "y"), "gold": 1})) == digest
+    others = [
+        Document(4, "a", one.fields),
+        Document(3, "b", one.fields),
+        Document(3, "a", {**one.fields, "gold": 0}),
+        Document(3, "a", {**one.fields, "gold": "1"}),
+        Document(3, "a", {**one.fields, "options": ["xy", ""]}),
+        Document(3, "a", {**one.fields, "options": ["x", ["y"]]}),
+        Document(3, "a", {"question": "q", "options": ["x", "y"]}),
+    ]
+    assert digest not in {document_digest(other) for other in others}
+    assert len({document_digest(other) for other in others}) == len(others)
+    assert document_digest(Document(0, None, {"x": object()})) == document_digest(Document(0, None, {"x": object()}))
 
 
 class Broken(Sums):

@@ -122,7 +122,7 @@ def test_the_command_says_what_failed(
     out, err = capsys.readouterr()
     assert "4 runs on texts-mine" in out
     assert "Error: 2 of 6 checkpoints failed: many@step2 (" in err
-    assert err.index("many@step2 failed: ") < err.index("Loading many@step1")
+    assert err.index("Loading many@step1") < err.index("many@step2 failed: ") < err.index("Loading many@step3")
     assert cli.main([*words, "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert [(one["model"], one["status"]) for one in answer] == [
