@@ -68,7 +68,7 @@ class Reference:
         """Whether the checkpoint is on the hub, so that opening it may take long."""
         return self.source.repository is not None
 
-    def open(self, note: Note | None = None) -> Checkpoint:
+    def fetch(self, note: Note | None = None) -> Checkpoint:
         """Download the checkpoint if need be, and read what it is.
 
         `note` is told what takes long. Raises `CheckpointError` if it cannot be loaded, `UnknownName` for a revision that
@@ -126,8 +126,8 @@ def find_checkpoints(
 
 
 def resolve(name: str, revisions: Sequence[str] | str | None = None, **options: Any) -> list[Checkpoint]:
-    """Every checkpoint that `find_checkpoints` finds, opened. Raises like it, and like `Reference.open`."""
-    return [reference.open() for reference in find_checkpoints(name, revisions, **options)]
+    """Every checkpoint that `find_checkpoints` finds, opened. Raises like it, and like `Reference.fetch`."""
+    return [reference.fetch() for reference in find_checkpoints(name, revisions, **options)]
 
 
 def find_source(name: str) -> tuple[ModelSource, str | None]:

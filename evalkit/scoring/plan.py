@@ -11,6 +11,7 @@ import heapq
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from evalkit.encoding.encoding import Encoder, apply_chat_template
@@ -314,13 +315,11 @@ def _encode(
     digest: PromptDigest,
 ) -> None:
     prompts_by_document = [list(planned.task.prompts(document)) for document in documents]
-    asked_by_document = prompts_by_document
+    prompts = [prompt for document_prompts in prompts_by_document for prompt in document_prompts]
     if plan.encoder.chat and not ignores_chat_template(planned.task):
-        asked_by_document = [
-            [apply_chat_template(prompt, plan.encoder.tokenizer) for prompt in document_prompts]
-            for document_prompts in prompts_by_document
-        ]
-    prompts = [prompt for document_prompts in asked_by_document for prompt in document_prompts]
+        prompts = apply_chat_template(prompts, plan.encoder.tokenizer)
+    remaining = iter(prompts)
+    asked_by_document = [list(islice(remaining, len(document_prompts))) for document_prompts in prompts_by_document]
     try:
         encoded = plan.encoder.encode(
             prompts,

@@ -140,7 +140,7 @@ class _Opening:
         source = self._reference.source
         try:
             is_new = self._notice_download and not hub.is_downloaded(source.repository or "", self._reference.revision)
-            self._outcome = self._reference.open(self._note)
+            self._outcome = self._reference.fetch(self._note)
             self.was_downloaded = is_new
         except BaseException as error:  # raised by `result`, in the thread that asks
             self._outcome = error
