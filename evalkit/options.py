@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from evalkit.errors import UsageError
 from evalkit.records import PrefixPolicy, Window
@@ -72,6 +72,13 @@ def option_field(
     )
 
 
+def option_name(model: type[BaseModel], field: str) -> str:
+    """The command-line option of a field."""
+    extra = model.model_fields[field].json_schema_extra
+    explicit = extra.get("option") if isinstance(extra, dict) else None
+    return str(explicit or "--" + field.replace("_", "-"))
+
+
 class Options(Written):
     """A frozen record of options, validated from what the user wrote."""
 
@@ -108,21 +115,14 @@ class Options(Written):
             location = "" if field in given else prefix
             message = message[:1].lower() + message[1:]
             raise UsageError(
-                f"{location}{cls.option_name(field)} cannot be {values.get(field)!r}: {message}."
+                f"{location}{option_name(cls, field)} cannot be {values.get(field)!r}: {message}."
             ) from None
-
-    @classmethod
-    def option_name(cls, field: str) -> str:
-        """The command-line option of a field."""
-        extra = cls.model_fields[field].json_schema_extra
-        explicit = extra.get("option") if isinstance(extra, dict) else None
-        return str(explicit or "--" + field.replace("_", "-"))
 
     @classmethod
     def field_by_option_name(cls) -> dict[str, str]:
         """Every accepted name of a field (with dashes) and the field it means."""
         by_field_name = {field.replace("_", "-"): field for field in cls.model_fields}
-        return by_field_name | {cls.option_name(field).removeprefix("--"): field for field in cls.model_fields}
+        return by_field_name | {option_name(cls, field).removeprefix("--"): field for field in cls.model_fields}
 
 
 class ModelSelection(Options):

@@ -17,6 +17,36 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {"lm-eval": ("rc",), "olmes": ("rc", "
 """Forms of each regime: ``rc`` scores the texts of the options, ``mc`` shows them and scores their letters."""
 
 
+def choice_row(document: Document, counted_texts: Sequence[str], scores: Sequence[Scores], primary: str) -> Row:
+    """The row of a question (`evalkit.task.Row`).
+
+    `counted_texts`: an option each, as its characters and bytes are counted. `scores`: an option each, followed by those of
+    the unconditional prompts if there are any. `primary`: the metric by which ``predicted`` is chosen.
+    """
+    from evalkit.statistics.metrics import predict
+
+    conditional, unconditional = scores[: len(counted_texts)], scores[len(counted_texts) :]
+    row: Row = {
+        "index": document.index,
+        "native_id": document.native_id,
+        "gold": document.fields["gold"],
+        "sums": [score.sum for score in conditional],
+        "tokens": [score.tokens for score in conditional],
+        "characters": [len(text) for text in counted_texts],
+        "bytes": [len(text.encode("utf-8")) for text in counted_texts],
+        "is_greedy": [score.is_greedy for score in conditional],
+        "truncated": sum(score.truncated for score in scores),
+    }
+    if unconditional:
+        row["unconditional_sums"] = [score.sum for score in unconditional]
+    if all(score.logprobs is not None for score in conditional):
+        row["logprobs"] = [score.logprobs.tolist() for score in conditional if score.logprobs is not None]
+        if all(score.token_ids is not None for score in conditional):
+            row["token_ids"] = [score.token_ids.tolist() for score in conditional if score.token_ids is not None]
+    row["predicted"] = predict(row, primary)
+    return row
+
+
 class ChoiceTask(TaskBase):
     """A multiple-choice task in one regime and form. `evalkit.task.TaskBase` documents the inherited methods."""
 
@@ -214,32 +244,11 @@ class ChoiceTask(TaskBase):
     # ---------------------------------------------------------------------------------------------------- scoring
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
-        from evalkit.statistics.metrics import predict
-
         answers = self.answers(document)
         if len(scores) != len(answers) * (2 if self.has_unconditional else 1):
             raise ScoringError(f"{self.name}: {len(scores)} scores for {len(answers)} options of row {document.index}.")
-        conditional, unconditional = scores[: len(answers)], scores[len(answers) :]
         counted_texts = [regimes.normalization_text(self.regime, answer) for answer in answers]
-        row: Row = {
-            "index": document.index,
-            "native_id": document.native_id,
-            "gold": document.fields["gold"],
-            "sums": [score.sum for score in conditional],
-            "tokens": [score.tokens for score in conditional],
-            "characters": [len(text) for text in counted_texts],
-            "bytes": [len(text.encode("utf-8")) for text in counted_texts],
-            "is_greedy": [score.is_greedy for score in conditional],
-            "truncated": sum(score.truncated for score in scores),
-        }
-        if unconditional:
-            row["unconditional_sums"] = [score.sum for score in unconditional]
-        if all(score.logprobs is not None for score in conditional):
-            row["logprobs"] = [score.logprobs.tolist() for score in conditional if score.logprobs is not None]
-            if all(score.token_ids is not None for score in conditional):
-                row["token_ids"] = [score.token_ids.tolist() for score in conditional if score.token_ids is not None]
-        row["predicted"] = predict(row, self.primary_metric)
-        return row
+        return choice_row(document, counted_texts, scores, self.primary_metric)
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         from evalkit.statistics.metrics import choice_metrics

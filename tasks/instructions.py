@@ -22,6 +22,7 @@ from evalkit.registry import task
 from evalkit.system.files import replacing
 from evalkit.system.home import home
 from evalkit.task import Row, TaskBase, TaskName, TaskOptions
+from evalkit.tasks.choice import choice_row
 
 INSTRUCTIONS, PREFERENCES = "instructions", "preferences"
 VERSION = 2
@@ -185,26 +186,8 @@ class Preferences(_HeldOutTask):
         ]
 
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
-        from evalkit.statistics.metrics import predict
-
-        end = document.fields["end"]
-        answers = [option.removesuffix(end) for option in document.fields["options"]]
-        row: Row = {
-            "index": document.index,
-            "native_id": document.native_id,
-            "gold": document.fields["gold"],
-            "sums": [score.sum for score in scores],
-            "tokens": [score.tokens for score in scores],
-            "characters": [len(answer) for answer in answers],
-            "bytes": [len(answer.encode("utf-8")) for answer in answers],
-            "is_greedy": [score.is_greedy for score in scores],
-            "truncated": sum(score.truncated for score in scores),
-        }
-        if all(score.logprobs is not None and score.token_ids is not None for score in scores):
-            row["logprobs"] = [score.logprobs.tolist() for score in scores if score.logprobs is not None]
-            row["token_ids"] = [score.token_ids.tolist() for score in scores if score.token_ids is not None]
-        row["predicted"] = predict(row, self.primary)
-        return row
+        options, end = document.fields["options"], document.fields["end"]
+        return choice_row(document, [option.removesuffix(end) for option in options], scores, self.primary)
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         from evalkit.statistics.metrics import choice_metrics

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from evalkit.errors import UnknownName, UsageError
+from evalkit.options import option_field
 from evalkit.system.documents import Written
 from evalkit.system.files import canonical_json
 
@@ -75,11 +76,6 @@ class DataItem(Written):
         return re.sub(r"\.(jsonl|json|parquet)(\.gz|\.zst)?$", "", name) or name
 
 
-def _field(default: Any, panel: str, text: str, option: str = "", **limits: Any) -> Any:
-    extra: dict[str, Any] = {"panel": panel, **({"option": option} if option else {})}
-    return Field(default, description=text, json_schema_extra=extra, **limits)
-
-
 WHAT, HOW, LORA, DPO, MACHINE, SCORE = (
     "What is trained", "How it is trained", "Adapters", "Preferences", "Where it runs", "How it is scored",
 )  # fmt: skip
@@ -94,116 +90,120 @@ class Recipe(Written):
     sources: list[str] = Field(default_factory=list)
     """Where the hyper-parameters were published."""
 
-    name: str = _field("", WHAT, "The name under which the result is registered as a model.")
-    model: str = _field(
+    name: str = option_field("", WHAT, "The name under which the result is registered as a model.")
+    model: str = option_field(
         "",
         WHAT,
         "What training starts from: a registered name, a hub repository or a folder, with or without @REVISION.",
     )
-    tokenizer: str | None = _field(
+    tokenizer: str | None = option_field(
         None, WHAT, "A folder, hub repository or tokenizer.json, where the checkpoint has no tokenizer of its own."
     )
     data: list[DataItem] = Field(default_factory=list)
     """The mixture that is trained on."""
-    template: str = _field(
+    template: str = option_field(
         "tulu",
         WHAT,
         "How messages become text: tulu, chatml, plain, or tokenizer (the checkpoint's own chat template).",
     )
-    method: Method = _field(
+    method: Method = option_field(
         "sft",
         WHAT,
         "sft trains all weights, lora an adapter, qlora an adapter on 4-bit weights (CUDA); dpo and dpo-lora learn from preference pairs.",
     )
-    deduplicate: bool = _field(True, WHAT, "Leave out examples that were there before, white space aside.")
-    decontaminate: bool = _field(
+    deduplicate: bool = option_field(True, WHAT, "Leave out examples that were there before, white space aside.")
+    decontaminate: bool = option_field(
         True,
         WHAT,
         "Leave out examples that hold a paragraph (13 words or more) of the texts that the result is scored on.",
     )
-    held_out: int = _field(
+    held_out: int = option_field(
         200,
         WHAT,
         "Examples kept out of training, scored before and after as the task instructions/NAME; 0 for none.",
         ge=0,
     )
-    max_examples: int | None = _field(
+    max_examples: int | None = option_field(
         None, WHAT, "Use at most so many examples of the mixture, drawn by the seed.", ge=1
     )
 
-    epochs: float = _field(2.0, HOW, "Passes over the data.", gt=0)
-    max_steps: int | None = _field(None, HOW, "Stop after so many steps, whatever the epochs.", ge=1)
-    learning_rate: float = _field(2e-5, HOW, "The highest learning rate.", gt=0)
-    schedule: str = _field("linear", HOW, f"How the rate goes on after its warm-up: {', '.join(SCHEDULES)}.")
-    warmup: float = _field(
+    epochs: float = option_field(2.0, HOW, "Passes over the data.", gt=0)
+    max_steps: int | None = option_field(None, HOW, "Stop after so many steps, whatever the epochs.", ge=1)
+    learning_rate: float = option_field(2e-5, HOW, "The highest learning rate.", gt=0)
+    schedule: str = option_field("linear", HOW, f"How the rate goes on after its warm-up: {', '.join(SCHEDULES)}.")
+    warmup: float = option_field(
         0.03, HOW, "The share of steps (below 1) or the number of steps over which the rate rises.", ge=0
     )
-    weight_decay: float = _field(0.0, HOW, "AdamW's weight decay.", ge=0)
-    clip: float = _field(1.0, HOW, "The norm that gradients are clipped to; 0 for none.", ge=0)
-    batch: int = _field(128, HOW, "Sequences (packed rows, pairs) a step, over all devices: the effective batch.", ge=1)
-    micro_batch: int = _field(
+    weight_decay: float = option_field(0.0, HOW, "AdamW's weight decay.", ge=0)
+    clip: float = option_field(1.0, HOW, "The norm that gradients are clipped to; 0 for none.", ge=0)
+    batch: int = option_field(
+        128, HOW, "Sequences (packed rows, pairs) a step, over all devices: the effective batch.", ge=1
+    )
+    micro_batch: int = option_field(
         1, HOW, "Sequences that go through a device at once; the rest of the batch is accumulated.", ge=1
     )
-    max_length: int = _field(2048, HOW, "Tokens of a sequence; what is longer is cut at its end.", ge=8)
-    packing: bool = _field(
+    max_length: int = option_field(2048, HOW, "Tokens of a sequence; what is longer is cut at its end.", ge=8)
+    packing: bool = option_field(
         True,
         HOW,
         "Put several examples into one row (best fit decreasing), each seeing itself alone. Not with preferences.",
     )
-    seed: int = _field(42, HOW, "Draws mixtures, order, held-out examples and adapters.")
+    seed: int = option_field(42, HOW, "Draws mixtures, order, held-out examples and adapters.")
 
-    lora_rank: int = _field(64, LORA, "Rank of an adapter.", ge=1)
-    lora_alpha: float = _field(16, LORA, "Scale of an adapter, divided by its rank.", gt=0)
-    lora_dropout: float = _field(0.1, LORA, "Dropout before an adapter.", ge=0, lt=1)
-    lora_targets: str = _field(
+    lora_rank: int = option_field(64, LORA, "Rank of an adapter.", ge=1)
+    lora_alpha: float = option_field(16, LORA, "Scale of an adapter, divided by its rank.", gt=0)
+    lora_dropout: float = option_field(0.1, LORA, "Dropout before an adapter.", ge=0, lt=1)
+    lora_targets: str = option_field(
         "all-linear", LORA, "Layers that get an adapter: all-linear, or names with commas between."
     )
-    beta: float = _field(0.1, DPO, "How strongly DPO holds on to the model that it starts from.", gt=0)
+    beta: float = option_field(0.1, DPO, "How strongly DPO holds on to the model that it starts from.", gt=0)
 
-    dtype: Literal["auto", "float32", "bfloat16"] = _field(
+    dtype: Literal["auto", "float32", "bfloat16"] = option_field(
         "auto",
         MACHINE,
         "Of matrix products: auto is bfloat16 on CUDA devices that have it and float32 on a CPU. Weights that are trained stay in float32.",
     )
-    save_dtype: Literal["auto", "float32", "bfloat16"] = _field(
+    save_dtype: Literal["auto", "float32", "bfloat16"] = option_field(
         "auto",
         MACHINE,
         "Of the weights that are written at the end: auto is the base's own on CUDA and float32 on a CPU.",
     )
-    gradient_checkpointing: bool = _field(
+    gradient_checkpointing: bool = option_field(
         False, MACHINE, "Compute activations twice and keep fewer of them: less memory, about a fifth slower."
     )
-    attention: str = _field(
+    attention: str = option_field(
         "auto", MACHINE, "auto (FlashAttention 2 where it is installed, else sdpa), sdpa, eager or flash_attention_2."
     )
-    device: str = _field("auto", MACHINE, "cpu, cuda, or auto.")
-    threads: int | None = _field(None, MACHINE, "Threads of torch on a CPU.", ge=1)
-    processes: int = _field(1, MACHINE, "Processes (devices) that train together, started by accelerate.", ge=1)
-    accelerate_config: str | None = _field(
+    device: str = option_field("auto", MACHINE, "cpu, cuda, or auto.")
+    threads: int | None = option_field(None, MACHINE, "Threads of torch on a CPU.", ge=1)
+    processes: int = option_field(1, MACHINE, "Processes (devices) that train together, started by accelerate.", ge=1)
+    accelerate_config: str | None = option_field(
         None, MACHINE, "fsdp (ships with evalkit), or a configuration file of accelerate."
     )
-    save_every: int | None = _field(None, MACHINE, "Steps between two checkpoints. Default: an epoch.", ge=1)
-    keep: int | None = _field(None, MACHINE, "Keep only the last N checkpoints of the run. Default: all.", ge=1)
-    log_every: int = _field(1, MACHINE, "Steps between two lines of the log.", ge=1)
-    report_to: list[str] = _field(
+    save_every: int | None = option_field(None, MACHINE, "Steps between two checkpoints. Default: an epoch.", ge=1)
+    keep: int | None = option_field(None, MACHINE, "Keep only the last N checkpoints of the run. Default: all.", ge=1)
+    log_every: int = option_field(1, MACHINE, "Steps between two lines of the log.", ge=1)
+    report_to: list[str] = option_field(
         [], MACHINE, "tensorboard, wandb or trackio, where they are installed. May be repeated."
     )
-    folder: str = _field("trained", MACHINE, "The folder of trained models; this one is in FOLDER/NAME.")
-    trust_remote_code: bool = _field(
+    folder: str = option_field("trained", MACHINE, "The folder of trained models; this one is in FOLDER/NAME.")
+    trust_remote_code: bool = option_field(
         False, MACHINE, "Run the Python code that a checkpoint brings. Only for checkpoints that you trust."
     )
 
-    suites: list[str] = _field([], SCORE, "A suite to score before and after. May be repeated.", option="--suite")
-    tasks: list[str] = _field([], SCORE, "A task to score before and after. May be repeated.", option="--task")
-    apply_chat_template: bool | None = _field(
+    suites: list[str] = option_field([], SCORE, "A suite to score before and after. May be repeated.", option="--suite")
+    tasks: list[str] = option_field([], SCORE, "A task to score before and after. May be repeated.", option="--task")
+    apply_chat_template: bool | None = option_field(
         None, SCORE, "Whether questions are asked inside the chat template, before and after alike."
     )
-    limit: int | None = _field(None, SCORE, "Ask at most N documents a task. The result is marked as limited.", ge=1)
-    data_source: str | None = _field(None, SCORE, "Where the suites' data come from: bundle, hub or a folder.")
-    eval_every: int | None = _field(None, SCORE, "Score the model in training every N steps.", ge=1)
-    eval_suite: str = _field("quickstart", SCORE, "The suite that --eval-every scores.")
-    eval_limit: int | None = _field(50, SCORE, "Documents a task that --eval-every asks.", ge=1)
-    output: str = _field("results", SCORE, "The folder of results.")
+    limit: int | None = option_field(
+        None, SCORE, "Ask at most N documents a task. The result is marked as limited.", ge=1
+    )
+    data_source: str | None = option_field(None, SCORE, "Where the suites' data come from: bundle, hub or a folder.")
+    eval_every: int | None = option_field(None, SCORE, "Score the model in training every N steps.", ge=1)
+    eval_suite: str = option_field("quickstart", SCORE, "The suite that --eval-every scores.")
+    eval_limit: int | None = option_field(50, SCORE, "Documents a task that --eval-every asks.", ge=1)
+    output: str = option_field("results", SCORE, "The folder of results.")
 
     @field_validator("name")
     @classmethod

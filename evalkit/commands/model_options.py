@@ -16,12 +16,14 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from evalkit.options import option_name
+
 
 def option(model: type[BaseModel], name: str, *, paired: bool = False, metavar: str = "") -> Any:
     """The ``typer.Option`` of a field. `paired`: a flag that is off by default has its ``--no-…`` too."""
     field = model.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    names = str(extra.get("option") or "--" + name.replace("_", "-"))
+    names = option_name(model, name)
     more: dict[str, Any] = {}
     if bool in _kinds(field):
         if paired or field.default is True:
