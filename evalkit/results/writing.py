@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evalkit.records import Metric
-from evalkit.system.files import write_bytes, write_json, writing
+from evalkit.system.files import temporary_for, write_bytes, write_json, writing
+from evalkit.system.processes import this_process
 
 
 def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
@@ -41,6 +43,37 @@ def write_training(folder: Path, training: Mapping[str, Any]) -> None:
     from evalkit.results.tables import jsonable
 
     write_json(folder / "training.json", jsonable(training))
+
+
+@contextlib.contextmanager
+def results_beside(folder: Path) -> Iterator[Path]:
+    """A new folder inside a run's folder to write rows and metrics into; removed at the end, with whatever is still in it.
+
+    A disk that fills up meanwhile leaves the earlier result as it was.
+    """
+    new = temporary_for(folder / "results")
+    try:
+        with writing(folder):
+            (new / "documents").mkdir(parents=True)
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def put_in_place(new: Path, folder: Path, previous: Mapping[str, Any] | None) -> None:
+    """Move rows and metrics from `results_beside` into a run's folder, which has no finished run from here on.
+
+    The ``run.json`` of a `previous` finished run says ``running`` first, so that a process that is killed between two files
+    leaves no result that is half of one run and half of another.
+    """
+    replace_link(folder / "documents")
+    if previous is not None and previous["status"] == "done":
+        write_info(folder, {**previous, "status": "running", "process": this_process()})
+    with writing(folder):
+        (folder / "documents").mkdir(exist_ok=True)
+        for file in (new / "documents").iterdir():
+            file.replace(folder / "documents" / file.name)
+        (new / "metrics.json").replace(folder / "metrics.json")
 
 
 def replace_link(folder: Path) -> None:

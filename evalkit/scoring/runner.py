@@ -23,7 +23,7 @@ from evalkit.results.layout import display_suite_name, task_file
 from evalkit.results.reading import Run, load_run
 from evalkit.results.recompute import suite_metrics, task_metrics
 from evalkit.results.tables import write_rows
-from evalkit.results.writing import folder_lock, replace_link, write_info, write_metrics
+from evalkit.results.writing import folder_lock, put_in_place, results_beside, write_info, write_metrics
 from evalkit.scoring import speed
 from evalkit.scoring.journal import BadScore, Journal
 from evalkit.scoring.options_used import options_used
@@ -336,26 +336,28 @@ class _CheckpointScorer:
     ) -> None:
         """Write rows, metrics and ``run.json`` of a finished run into its folder."""
         metrics: list[Metric] = []
-        replace_link(folder / "documents")
-        for index in group.task_indices:
-            planned = self.plan.tasks[index]
-            task_rows = rows[id(planned)]
-            hidden = planned.task.gated and not self.settings.options.stores_gated_texts
-            stored = [without_text(row) if hidden else strings.add(row) for row in task_rows]
-            write_rows(task_file(folder, planned.task.name), stored)
-            metrics += task_metrics(planned.task, task_rows, planned.task.limited)
-            warn_if_truncated(info, planned, task_rows)
-        tasks = [self.plan.tasks[index] for index in group.task_indices]
-        tasks_and_rows = [(planned.task, rows[id(planned)], planned.task.limited) for planned in tasks]
-        metrics += suite_metrics(group.suite, group.aggregation, tasks_and_rows, group.weights)
-        if group.suite == TASKS_SUITE:
-            metrics = keep_earlier_tasks(folder, info) + metrics
-        write_metrics(folder, metrics)
+        previous = previous_info(folder)
+        with results_beside(folder) as new:
+            for index in group.task_indices:
+                planned = self.plan.tasks[index]
+                task_rows = rows[id(planned)]
+                hidden = planned.task.gated and not self.settings.options.stores_gated_texts
+                stored = [without_text(row) if hidden else strings.add(row) for row in task_rows]
+                write_rows(task_file(new, planned.task.name), stored)
+                metrics += task_metrics(planned.task, task_rows, planned.task.limited)
+                warn_if_truncated(info, planned, task_rows)
+            tasks = [self.plan.tasks[index] for index in group.task_indices]
+            tasks_and_rows = [(planned.task, rows[id(planned)], planned.task.limited) for planned in tasks]
+            metrics += suite_metrics(group.suite, group.aggregation, tasks_and_rows, group.weights)
+            if group.suite == TASKS_SUITE:
+                metrics = keep_earlier_tasks(folder, info) + metrics
+            write_metrics(new, metrics)
+            put_in_place(new, folder, previous)
         info.pop("done_tasks", None)
         info["warnings"] += [note for note in self.engine.notes if note not in info["warnings"]]
         final = {**info, **self._changing_info("done")}
         if self.counts.scored == 0:
-            keep_scoring_facts(final, previous_info(folder))
+            keep_scoring_facts(final, previous)
         write_info(folder, final)
         remove_stale_documents(folder, final)
 

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,9 +88,9 @@ def canonical_json(value: Any) -> str:
 
 
 def remove_stale_files(folder: Path) -> None:
-    """Remove temporary files that killed processes left behind more than `STALE_SECONDS` ago."""
+    """Remove temporary files and folders that killed processes left behind more than `STALE_SECONDS` ago."""
     with contextlib.suppress(OSError):
         for leftover in folder.rglob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-                    leftover.unlink()
+                if time.time() - leftover.lstat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()

@@ -164,6 +164,27 @@ def test_a_finished_run_stays_when_its_weights_change(run: Run, checkpoint: Path
     assert sorted(path.name for path in run.path.parent.iterdir()) == ["main", f"main-{digits}"]
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "test_texts.parquet"])
+def test_a_kill_between_two_files_shows(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Rows of a new run beside the metrics of the old are no finished run; the same command makes it whole."""
+    inner = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if target.name == name and ".evalkit-tmp-" not in str(target):
+            raise SystemExit  # as near to a kill as one process comes
+        return inner(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        with pytest.raises(SystemExit):
+            evalkit.run("tiny", suite="test_both", engine="fake", report=False, force=True)
+    info = json.loads((run.path / "run.json").read_text())
+    assert info["status"] in ("running", "failed")
+    (again,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False)
+    assert again.status == "done"
+    assert not list(run.path.glob(".evalkit-tmp-*"))
+
+
 def test_a_repetition_that_scores_nothing_keeps_when_it_was_scored(run: Run) -> None:
     """Times, machine and command are those of the run that scored; the counts tell of the repetition."""
     (again,) = evalkit.run("tiny", suite="test_both", engine="fake", report=False, command="evalkit run again")
