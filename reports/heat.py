@@ -33,6 +33,7 @@ class HeatSource:
     name: str
     count: int
     limited: bool
+    lossy: bool
     summary: str
     """Change of its macro average."""
     rows: Markup
@@ -82,6 +83,7 @@ def heat(
                 source.name or source.task,
                 len(source.domains),
                 any(line.limited for line in source.domains),
+                any(line.lossy for line in source.domains),
                 _summary(macro, reference, last),
                 rows,
                 len(source.domains) <= 30 and len(report.sources) <= 6,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.encoding.losses import describe_losses, is_affected
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.reports.runs import full_name, metric_of
@@ -28,7 +29,8 @@ PALOMA = "allenai/paloma"
 
 
 def eval_results(run: Run) -> tuple[list[EvalResult], list[str]]:
-    """A run's results for a card, and the full names of tasks that are left out because they are limited or unscored.
+    """A run's results for a card, and the full names of tasks that are left out because they are limited, unscored, or in bits
+    per byte of a tokenizer that loses text.
 
     Values of accuracies are shares, as the hub wants them.
     """
@@ -42,6 +44,7 @@ def eval_results(run: Run) -> tuple[list[EvalResult], list[str]]:
         if (
             metric.limited
             or (about or {}).get("limited")
+            or (is_affected(metric.metric) and describe_losses(about or {}))
             or metric.task.startswith(PARTIAL_PREFIX)
             or math.isnan(metric.value)
         ):
@@ -89,7 +92,7 @@ def write_model_card(run_paths: Sequence[Path | str], out: Path | None = None) -
         left += without
     if not results:
         raise UsageError(
-            "These runs have nothing for a model card: it takes whole, scored tasks, and these are limited or unscored."
+            "These runs have nothing for a model card: it takes whole, scored tasks, and these are limited, unscored or lossy."
         )
     model = names[0].rpartition("/")[2] or names[0]
     if out is not None and out.suffix.lower() == ".md" and out.exists():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from evalkit.encoding.losses import describe_losses, is_affected
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.results.layout import display_suite_name
@@ -60,6 +61,11 @@ class RunView:
     def truncated(self, task: str) -> int:
         """Number of a task's prompts that were truncated on the left."""
         return int(self.tasks.get(task, {}).get("truncated_prompts") or 0)
+
+    def lossy(self, task: str, metric: str) -> bool:
+        """Whether a metric counts bytes of text that the tokenizer lost; a suite's, if it lost any of a task's."""
+        own = [self.tasks[task]] if task in self.tasks else list(self.tasks.values())
+        return is_affected(metric) and any(describe_losses(about) for about in own)
 
 
 def read_run(path: Path, metrics: Sequence[Metric] | None = None) -> RunView:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evalkit.records import Metric
 from evalkit.reports.inline_svg import Scale, scale_of, sparkline
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column, best_of
@@ -85,16 +84,18 @@ def _table(report: Report, unit: Unit, lines: Sequence[MetricRow], trend: bool) 
         unit,
         CAPTIONS.get(unit, "Other metrics"),
         tuple(_columns(report, unit, scale, trend)),
-        tuple(ScoreRow(line, best_marks(line.cells), sparkline(line.cells) if trend else Markup("")) for line in lines),
+        tuple(ScoreRow(line, best_marks(line), sparkline(line.cells) if trend else Markup("")) for line in lines),
         scale,
         trend,
     )
 
 
-def best_marks(cells: Sequence[Metric | None]) -> tuple[str, ...]:
-    """Which of a line's cells is best, and which are within noise of it; none where the asked documents differ in number."""
+def best_marks(line: MetricRow) -> tuple[str, ...]:
+    """Which of a line's cells is best, and which are within noise of it; none where the asked documents differ in number or a
+    tokenizer loses text."""
+    cells = line.cells
     known = [cell for cell in cells if cell is not None]
-    if len({(cell.n, cell.limited) for cell in known}) > 1:
+    if line.lossy or len({(cell.n, cell.limited) for cell in known}) > 1:
         return ("",) * len(cells)
     higher = bool(known) and known[0].higher_is_better
     return tuple(

@@ -48,6 +48,8 @@ def terminal_table(
     if report.limited:
         told.append("limited: fewer documents than the regime asks for; not a result of the benchmark")
     told += [sentence for _, sentence in report.warnings if sentence.startswith("Left out")]
+    if any(line.lossy for line in report.lines):
+        told.append("lossy: the tokenizer loses text, so bits per byte do not compare with those of other tokenizers")
     table.caption = _text("; ".join(dict.fromkeys(told))) if told else None
     return table
 
@@ -88,7 +90,8 @@ def _cells(line: MetricRow, runs: int) -> list[str]:
     cells.append("" if line.chance is None else number(line.chance, line.unit))
     counts = dict.fromkeys(f"{cell.n:,}" for cell in line.cells if cell is not None)
     cells.append(" / ".join(counts) or MISSING)
-    marks = [mark for mark, there in (("limited", line.limited), ("truncated", line.truncated)) if there]
+    states = {"limited": line.limited, "truncated": line.truncated, "lossy": line.lossy}
+    marks = [mark for mark, there in states.items() if there]
     return [*cells, ", ".join(marks)]
 
 

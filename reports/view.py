@@ -30,6 +30,8 @@ class MetricRow:
     beside: tuple[Metric | None, ...] = ()
     """The token perplexity that accompanies bits per byte."""
     truncated: bool = False
+    lossy: bool = False
+    """Whether the value counts bytes of text that a run's tokenizer lost."""
 
     @property
     def known(self) -> Metric:
@@ -146,6 +148,7 @@ def _metric_rows(runs: Sequence[RunView]) -> tuple[MetricRow, ...]:
                 tuple(cells),
                 tuple(beside) if beside is not None and name.endswith("bits_per_byte") else (),
                 any(run.truncated(task) for run in runs),
+                any(run.lossy(task, name) for run in runs),
             )
         )
     order = {task: place for place, task in enumerate(dict.fromkeys(line.task for line in lines))}
@@ -223,7 +226,7 @@ def _run_warnings(run: RunView) -> Iterable[tuple[str, str]]:
             f"Limited: fewer documents than the regime asks for{' in ' if tasks else ''}{', '.join(tasks)}.",
         )
     for warning in noted:
-        kinds = {"limited": "Limited", "truncated": " cut ", "failed": "ailed"}
+        kinds = {"limited": "Limited", "truncated": " cut ", "failed": "ailed", "compare": "loses text"}
         yield next((kind for kind, sign in kinds.items() if sign in warning), "note"), warning
     for task, about in run.tasks.items():
         cut = run.truncated(task)

@@ -89,7 +89,7 @@ def _model_card(runs: list[Path], out: Path | None) -> None:
 
     block, skipped = write_model_card(runs, out)
     for task in skipped:
-        say(f"Warning: {task} is limited or unscored, and left out.")
+        say(f"Warning: {task} is limited, unscored or lossy, and left out.")
     if out is None:
         print(clean(block, lines=True))
     else:

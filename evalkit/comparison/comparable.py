@@ -3,7 +3,8 @@
 A task is not comparable (with a reason), comparable with a mark (a sentence), or comparable. Different regimes, forms,
 shots, splits, task versions, windows or data make it incomparable. Different limits and samples do not: the shared
 documents are compared. Nor does a different origin of the data, if ids, right answers and lengths of all shared documents
-agree. Nor do engines, dtypes and tokenizers: accuracies and bits per byte mean the same with each, and a mark says so.
+agree. Nor do engines, dtypes and tokenizers: accuracies and bits per byte mean the same with each, and a mark says so. Where a
+tokenizer loses text, bits per byte compare with the same tokenizer alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.comparison.columns import Columns, select
+from evalkit.encoding.losses import describe_losses
 from evalkit.results.reading import Run
 
 EXTENT_KEYS = ("documents", "limit", "sample", "domains")
@@ -87,8 +89,11 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
             reasons.append(description)
     for key in _differing_keys(encoder_a, encoder_b):
         description = f"{KEY_NAMES.get(key, key.replace('_', ' '))}: {_short(encoder_b.get(key))} against {_short(encoder_a.get(key))}"
-        if key == "tokenizer":
-            continue  # mentioned once for the whole run
+        if key == "tokenizer":  # mentioned once for the whole run, unless it keeps bits per byte from comparing
+            losses = [describe_losses(task_info) for task_info in (b, a)]
+            if is_text and any(losses):
+                reasons.append("what the tokenizers lose: " + " against ".join(told or "nothing" for told in losses))
+            continue
         if key in ("window", "max_length") and is_text:
             windows = "; ".join(filter(None, (windows, description)))
         elif key == "max_length":
@@ -183,6 +188,12 @@ def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
             yield f"{label} is {'not finished' if run.status == 'running' else run.status}: what it has is compared."
         if run.info.get("limited"):
             yield f"{label} is limited: fewer documents than the regime asks for."
+        lossy = [task for task, task_info in run.info["tasks"].items() if describe_losses(task_info)]
+        if lossy:
+            yield (
+                f"The tokenizer of {label} loses text in {', '.join(lossy[:3])}{' and others' if len(lossy) > 3 else ''}: bits "
+                "per byte there compare with the same tokenizer alone."
+            )
     fingerprints = [run.info["checkpoint"].get("fingerprint") for run in (a, b)]
     if fingerprints[0] and fingerprints[0] == fingerprints[1]:
         yield f"{label_b} and {label_a} are the same weights."

@@ -64,6 +64,8 @@ class Tokenizer:
         self.eos_id: int | None = tokenizer.eos_token_id
         if self.eos_id is None:
             self.eos_id = self._find_eos()
+        self.unknown_id = self._find_unknown()
+        """The id of the token that stands for anything the tokenizer lacks; None if it has none of its own."""
         self.prefix_ids, self.suffix_ids = self._added_by_default()
         """The special tokens that the tokenizer by default puts before and after a text."""
         self.adds_bos = bool(self.prefix_ids)
@@ -112,6 +114,13 @@ class Tokenizer:
     def _find_eos(self) -> int | None:
         vocabulary = self.inner.get_vocab()
         return next((vocabulary[token] for token in KNOWN_EOS if token in vocabulary), None)
+
+    def _find_unknown(self) -> int | None:
+        unknown: int | None = self.inner.unk_token_id
+        if unknown is None and self._fast is not None:
+            token = getattr(self._fast.model, "unk_token", None)
+            unknown = self._fast.token_to_id(token) if token else None
+        return None if unknown in (self.bos_id, self.eos_id) else unknown  # GPT-2 calls its end token unknown, too
 
     def _added_by_default(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after a text, determined by trying, as lm-eval determines whether BOS is added."""
@@ -193,6 +202,13 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids, including special tokens."""
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
+
+    def decode_again(self, texts: Sequence[str]) -> list[str]:
+        """Each text as its tokens decode, without transformers' cosmetic removal of spaces."""
+        return [
+            str(self.inner.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+            for ids in (self._encode(texts, False) if texts else [])
+        ]
 
     def token_strings(self, ids: Sequence[int]) -> list[str]:
         """Each token as text for display (bytes that are not valid text on their own become U+FFFD)."""

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from evalkit.encoding.encoding import Encoder, apply_chat_template
+from evalkit.encoding.losses import Losses
 from evalkit.engines.base import Engine
 from evalkit.errors import ScoringError
 from evalkit.records import Batch, Document, Encoding, Prompt, Request
@@ -61,6 +62,8 @@ class PlannedTask:
     """The encoding rules of its prompts."""
     requests: array[int] = field(default_factory=lambda: array("i"))
     """Positions in the plan's request table, one per window."""
+    losses: Losses = field(default_factory=Losses)
+    """What the tokenizer loses of the texts that are scored."""
 
     @property
     def name(self) -> str:
@@ -330,6 +333,7 @@ def _encode(
     except ScoringError:
         _raise_naming_document(plan.encoder, planned, documents, asked_by_document)
         raise
+    planned.losses.count(plan.encoder.tokenizer, prompts, encoded)
     encoded_prompts = iter(encoded)
     for document, document_prompts, asked, kept in zip(
         documents, prompts_by_document, asked_by_document, keep, strict=True

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evalkit.encoding.losses import describe_losses
 from evalkit.errors import EvalkitError
 from evalkit.options import RunOptions
 from evalkit.records import Checkpoint, Metric
@@ -53,6 +54,11 @@ def build_run_info(
         warnings.append(f"Limited: fewer documents than the regime asks for in {', '.join(limited)}.")
     for planned in tasks:
         warnings += planned.task.warnings()
+    warnings += [
+        f"{planned.name}: the tokenizer loses text ({losses}), so its bits per byte do not compare with those of other tokenizers."
+        for planned in tasks
+        if (losses := describe_losses(_lossy(planned)))
+    ]
     warnings += engine_notes
     warnings += unused_warnings(settings.options, tasks)
     if not settings.options.dry_run:
@@ -123,7 +129,14 @@ def _task_info(planned: PlannedTask) -> dict[str, Any]:
         "data": data_origin(planned.protocol),
         "truncated_prompts": sum(1 for n_cut in planned.truncated if n_cut),
         "truncated_tokens": sum(planned.truncated),
+        **_lossy(planned),
     }
+
+
+def _lossy(planned: PlannedTask) -> dict[str, Any]:
+    """The shares of text that a lossy tokenizer loses, as a task's ``lossy``; empty for any other."""
+    shares = planned.losses.shares()
+    return {} if shares is None else {"lossy": shares}
 
 
 def _gated_warnings(tasks: Sequence[PlannedTask], options: RunOptions) -> list[str]:

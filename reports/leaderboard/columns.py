@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from evalkit.encoding.losses import describe_losses, is_affected
 from evalkit.records import Metric
 from evalkit.reports.leaderboard import protocols
 from evalkit.reports.leaderboard.board import Cell, Column
@@ -115,10 +116,11 @@ def _column(group: _Group, rows: int, apart: Sequence[str], several: bool, names
     )
     prompts = digests.most_common(1)[0][0] if digests else None
     cells: list[Cell | None] = [None] * rows
+    tokenizers = {found.run.part("tokenizer").get("hash") for found in group.found}
     for row in dict.fromkeys(found.row for found in group.found):
         own = [found for found in group.found if found.row == row]
         best = min(own, key=lambda found: _preference(found, reference))
-        cells[row] = _cell(best, reference, prompts, names[id(best.run)], len(own))
+        cells[row] = _cell(best, reference, prompts, names[id(best.run)], len(own), alone=len(tokenizers) == 1)
     one = next((found for found in group.found if found.sample == reference), group.found[0])
     detail = list(apart)
     shots, split = one.metric.shots, one.metric.split
@@ -163,7 +165,10 @@ def _preference(found: _Found, reference: Mapping[str, Any]) -> tuple[bool, bool
     return (found.sample != reference, math.isnan(found.metric.value), not found.run.done, newest)
 
 
-def _cell(found: _Found, reference: Mapping[str, Any], prompts: str | None, run: str, runs: int) -> Cell:
+def _cell(
+    found: _Found, reference: Mapping[str, Any], prompts: str | None, run: str, runs: int, *, alone: bool
+) -> Cell:
+    """A column's value for one row. `alone`: whether all rows have one tokenizer, so what it loses is lost by all."""
     metric, reasons, marks = found.metric, [], []
     limited = _limited(found)
     if found.sample != reference:
@@ -176,6 +181,9 @@ def _cell(found: _Found, reference: Mapping[str, Any], prompts: str | None, run:
         marks.append(f"limited to {metric.n:,} documents")
     if math.isnan(metric.value):
         reasons.append("unscored")
+    losses = describe_losses(found.about) if is_affected(metric.metric) else ""
+    if losses:
+        (marks if alone else reasons).append(f"the tokenizer loses text: {losses}")
     if not found.run.done:
         marks.append(f"the run is {found.run.status}")
     cut = int(found.about.get("truncated_prompts") or 0)

@@ -50,3 +50,13 @@ def make_sentencepiece(scheme: str) -> PreTrainedTokenizerFast:
     backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     backend.add_special_tokens(LETTERS[:3])
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def make_lossy_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word of `WORDS`, lower case; any other word is ``<unk>`` (id 0), and white space is lost."""
+    words = dict.fromkeys(["<unk>", "</s>", *WORDS.split()])
+    backend = Backend(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token=LETTERS[0]))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    names: dict[str, Any] = {"unk_token": LETTERS[0], "eos_token": LETTERS[2]}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
