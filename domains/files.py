@@ -8,33 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-BOM = b"\xef\xbb\xbf"
-SKIPPABLE = b"\x2a\x4d\x18"
-"""Last three bytes of the magic number of a skippable frame (RFC 8878, section 3.1.2); the first is 0x50 to 0x5F."""
-CHUNK = 1 << 16
-SLICE = 1 << 10
-"""Compressed bytes that are decompressed at once: a block of 128 KiB may come out of four bytes."""
-LONGEST_LINE = 1 << 26
-"""Bytes of a line, or of a plain text file, that are read at most; a longer one is named and left out."""
-PARQUET_ROWS = 256
+from evalkit.system import lines
+from evalkit.system.arrow import parquet_rows
+from evalkit.system.documents import Invalid
+from evalkit.system.lines import DamagedFile, LongLine, decompressed_chunks, split_lines, without_bom
+
 MAX_ID = 2**63 - 1
 
 JSON_LINES = (".jsonl", ".json", ".ndjson")
 COMPRESSIONS = (".gz", ".zst", "")
 EXTENSIONS = (*(kind + compression for kind in (*JSON_LINES, ".txt") for compression in COMPRESSIONS), ".parquet")
 """Extensions of the files that are read; the longest match is stripped from a name."""
-
-
-class DamagedFile(Exception):
-    """A file that cannot be read to its end."""
 
 
 class LineNumbers:
@@ -54,19 +44,6 @@ class LineNumbers:
 
     def __len__(self) -> int:
         return self.count
-
-
-@dataclass(frozen=True, slots=True)
-class LongLine:
-    """A line of more than `LONGEST_LINE` bytes, which was skipped."""
-
-    size: int
-    """Its length in bytes."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is left out."""
-        return f"{self.size:,} bytes long, and at most {LONGEST_LINE:,} are read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +186,10 @@ def _plain_text(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
     """The text file as one document."""
     kept: list[bytes] = []
     size = 0
-    for chunk in _without_bom(decompressed_chunks(file.path)):
+    for chunk in without_bom(decompressed_chunks(file.path)):
         size += len(chunk)
-        kept = [*kept, chunk] if size <= LONGEST_LINE else []
-    if size > LONGEST_LINE:
+        kept = [*kept, chunk] if size <= lines.LONGEST_LINE else []
+    if size > lines.LONGEST_LINE:
         scan.invalid.add(1, LongLine(size).reason)
         return
     try:
@@ -223,134 +200,7 @@ def _plain_text(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
 
 def _parquet_rows(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
     """The rows of a Parquet file with a column ``text``, numbered like lines."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
     try:
-        with pq.ParquetFile(file.path) as table:
-            names = set(table.schema_arrow.names)
-            columns = [name for name in ("text", "id", "cluster", file.domain_key) if name in names]
-            if "text" not in columns:
-                raise DamagedFile("it has no column 'text'")
-            for batch in table.iter_batches(batch_size=PARQUET_ROWS, columns=list(dict.fromkeys(columns))):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DamagedFile(f"it is no whole Parquet file ({' '.join(str(error).split())[:120]})") from error
-
-
-# --------------------------------------------------------------------------------------------------------------- bytes
-
-
-def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes | LongLine]:
-    """Split chunks into lines, at line feeds only (texts may contain other separators); the last may lack one.
-
-    No more than `LONGEST_LINE` bytes of a line are held: of a longer one only its length is given.
-    """
-    parts: list[bytes] = []
-    size = 0
-
-    def line() -> bytes | LongLine:
-        return LongLine(size) if size > LONGEST_LINE else b"".join(parts)
-
-    for chunk in _without_bom(chunks):
-        first, *others = chunk.split(b"\n")
-        size += len(first)
-        if size <= LONGEST_LINE:
-            parts.append(first)
-        else:
-            parts.clear()
-        for piece in others:
-            yield line()
-            parts, size = [piece], len(piece)
-    if size:
-        yield line()
-
-
-def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    for position, chunk in enumerate(chunks):
-        yield chunk.removeprefix(BOM) if position == 0 else chunk
-
-
-def decompressed_chunks(path: Path) -> Iterator[bytes]:
-    """The decompressed bytes of a file, in chunks. Raises `DamagedFile` if it is truncated or its checksum is wrong."""
-    with path.open("rb") as stream:
-        first = stream.read(CHUNK)
-        chunks = _chunks(first, stream)
-        if first.startswith(GZIP):
-            yield from _decompress(chunks, "gzip")
-        elif first.startswith(ZSTD) or _is_skippable(first):
-            yield from _decompress(chunks, "zstd")
-        else:
-            yield from chunks
-
-
-def _chunks(first: bytes, stream: Any) -> Iterator[bytes]:
-    while first:
-        yield first
-        first = stream.read(CHUNK)
-
-
-def _is_skippable(data: bytes) -> bool:
-    """Whether a skippable frame of zstd begins here."""
-    return len(data) >= 4 and 0x50 <= data[0] <= 0x5F and data[1:4] == SKIPPABLE
-
-
-def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        for start in range(0, len(chunk), SLICE):
-            yield chunk[start : start + SLICE]
-
-
-def _decompress(chunks: Iterable[bytes], kind: str) -> Iterator[bytes]:
-    """Decompress one member (frame) after the other. Yields all that a damaged stream holds before raising `DamagedFile`.
-
-    Skippable frames of zstd are skipped, wherever they stand.
-    """
-    magic = GZIP if kind == "gzip" else ZSTD
-    stream: Any = None
-    partial_magic = b""
-    to_skip = 0
-    for chunk in _slices(chunks):
-        data = partial_magic + chunk
-        partial_magic = b""
-        while data:
-            if to_skip:
-                skipped = min(to_skip, len(data))
-                data, to_skip = data[skipped:], to_skip - skipped
-                continue
-            if stream is None:
-                if not data.strip(b"\0"):  # padding, which gzip allows
-                    break
-                if len(data) < 8 and (magic.startswith(data[: len(magic)]) or kind == "zstd"):
-                    partial_magic = data
-                    break
-                if kind == "zstd" and _is_skippable(data):
-                    to_skip = int.from_bytes(data[4:8], "little")
-                    data = data[8:]
-                    continue
-                if not data.startswith(magic):
-                    raise DamagedFile(f"something that is not {kind} follows its end")
-                stream = _decompressor(kind)
-            try:
-                plain = stream.decompress(data)
-            except Exception as error:  # zlib.error and zstandard's own
-                raise DamagedFile(f"its {kind} data are damaged ({' '.join(str(error).split())[:80]})") from error
-            if plain:
-                yield plain
-            if not stream.eof:
-                break
-            data = stream.unused_data
-            stream = None
-    if stream is not None or to_skip or partial_magic.strip(b"\0"):
-        raise DamagedFile(f"its {kind} data end too early")
-
-
-def _decompressor(kind: str) -> Any:
-    if kind == "gzip":
-        return zlib.decompressobj(wbits=31)
-    import zstandard
-
-    return zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
+        yield from enumerate(parquet_rows(file.path, ("text", "id", "cluster", file.domain_key)), 1)
+    except Invalid as error:
+        raise DamagedFile(f"it{error}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from evalkit.data import Bundle, DataSet
 from evalkit.data.sources import BundleSource
 from evalkit.records import Document
@@ -38,10 +40,33 @@ def bundle_test_split(variant: str) -> Callable[[Bundle], list[dict[str, Any]]]:
     return read
 
 
+class _Choices(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    text: list[str] = Field(max_length=26)
+    label: list[str]
+
+    @model_validator(mode="after")
+    def _one_label_each(self) -> _Choices:
+        if len(self.text) != len(self.label) or len(set(self.label)) < len(self.label):
+            raise ValueError("each option has a label of its own")
+        return self
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    id: str | int | None
+    question: str
+    choices: _Choices
+    answerKey: str  # noqa: N815 - the data set's name
+
+
 class Arc(ChoiceTask):
     """Common to both sets. The gold option is the position of ``answerKey`` in ``choices.label``: labels are A–E or 1–5,
     and some questions have 3 or 5 options."""
 
+    row_model = _Row
     splits = {"lm-eval": "test", "olmes": "test", "olmo1": "validation"}  # noqa: RUF012
 
     def parse(self, index: int, row: Mapping[str, Any]) -> Document:

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
+from pydantic import BaseModel, ValidationError
+
 from evalkit.data import DataSet, Source, open_source
 from evalkit.errors import DataUnavailable, ScoringError, UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
+from evalkit.system.documents import first_fault
 from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 from evalkit.tasks import fewshot, regimes, shots
 
@@ -57,6 +60,8 @@ class ChoiceTask(TaskBase):
     """Regime to its split."""
     primary: ClassVar[Mapping[str, str]]
     """``regime`` or ``regime:form`` to its primary metric."""
+    row_model: ClassVar[type[BaseModel] | None] = None
+    """The shape of the data set's rows, checked before `parse`."""
     lm_eval_avoids_document: ClassVar[bool] = False
     """See `shots.lm_eval_examples`."""
 
@@ -114,14 +119,23 @@ class ChoiceTask(TaskBase):
 
     @cached_property
     def _documents(self) -> list[Document]:
-        documents = [self.parse(index, row) for index, row in self._rows]
-        for document in documents:
-            if not 0 <= document.fields["gold"] < len(document.fields["options"]):
-                raise DataUnavailable(
-                    f"Row {document.index} of the {self.split} split of {self.data} has no right answer, "
-                    "so nothing can be measured on it. Choose another --split."
-                )
-        return documents
+        return [self._parsed(self.split, index, row) for index, row in self._rows]
+
+    def _parsed(self, split: str, index: int, row: Mapping[str, Any]) -> Document:
+        """`parse`, for a row of the right shape that has a right answer. Raises `DataUnavailable` naming the row."""
+        if self.row_model is not None:
+            try:
+                self.row_model.model_validate(row)
+            except ValidationError as error:
+                place = self.source.place(self.data, split, index)
+                raise DataUnavailable(f"{place} is no row of {self.data}: {first_fault(error)}.") from None
+        document = self.parse(index, row)
+        if not 0 <= document.fields["gold"] < len(document.fields["options"]):
+            raise DataUnavailable(
+                f"{self.source.place(self.data, split, index)} has no right answer, so nothing can be measured on it. "
+                "Choose another --split."
+            )
+        return document
 
     def documents(self) -> list[Document]:
         return self._documents
@@ -147,13 +161,18 @@ class ChoiceTask(TaskBase):
             )
         examples = self.bundle_examples(self.source) if self.source.name == "bundle" else None
         if examples is None:
-            rows = {row[references.id_field]: row for row in self.source.rows(self.data, references.split)}
+            rows = {
+                str(row.get(references.id_field)): (index, row)
+                for index, row in enumerate(self.source.rows(self.data, references.split))
+            }
             missing = [name for name in references.ids[: self.shots] if name not in rows]
             if missing:
                 raise DataUnavailable(
                     f"The {references.split} split of {self.data} lacks the example {missing[0]} of {self.name}."
                 )
-            examples = [self.example(self.parse(0, rows[name])) for name in references.ids[: self.shots]]
+            examples = [
+                self.example(self._parsed(references.split, *rows[name])) for name in references.ids[: self.shots]
+            ]
         return examples[: self.shots]
 
     @cached_property
@@ -172,14 +191,21 @@ class ChoiceTask(TaskBase):
             )
         rendered: dict[int, str] = {}
         position = {id(row): i for i, row in enumerate(pool)}
-        drawn = shots.lm_eval_examples(
-            pool, [row for _, row in self._rows], self.shots, avoid_document=self.lm_eval_avoids_document
-        )
+        try:
+            drawn = list(
+                shots.lm_eval_examples(
+                    pool, [row for _, row in self._rows], self.shots, avoid_document=self.lm_eval_avoids_document
+                )
+            )
+        except ValueError as error:  # most of its rows are equal to a document
+            raise DataUnavailable(
+                f"The train split of {self.data} has too few different rows to draw {self.shots} from."
+            ) from error
         result = {}
         for (index, _), rows in zip(self._rows, drawn, strict=True):
             for row in rows:
                 if position[id(row)] not in rendered:
-                    rendered[position[id(row)]] = self.example(self.parse(position[id(row)], row))
+                    rendered[position[id(row)]] = self.example(self._parsed("train", position[id(row)], row))
             result[index] = [rendered[position[id(row)]] for row in rows]
         return result
 

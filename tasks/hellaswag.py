@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from evalkit.data import DataSet
 from evalkit.data.sources import BundleSource
@@ -14,10 +16,23 @@ from evalkit.tasks.choice import VARIANTS, ChoiceTask
 from evalkit.tasks.fewshot import importer
 
 
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    ind: int | str | None
+    activity_label: str
+    ctx_a: str
+    ctx_b: str
+    endings: list[str] = Field(max_length=26)
+    source_id: str
+    label: Annotated[str, Field(max_length=8)] | int
+
+
 @task("hellaswag", variants=VARIANTS, description="HellaSwag: the ending that follows")
 class HellaSwag(ChoiceTask):
     """Every regime uses the validation split, since the test split has no labels."""
 
+    row_model = _Row
     data = DataSet("Rowan/hellaswag", None, "hellaswag/none")
     splits: ClassVar = {"lm-eval": "validation", "olmes": "validation", "olmo1": "validation"}
     primary: ClassVar = {"lm-eval": "acc_norm", "olmes": "acc_norm", "olmes:mc": "acc", "olmo1": "acc_per_token"}
@@ -26,7 +41,7 @@ class HellaSwag(ChoiceTask):
     def parse(self, index: int, row: Mapping[str, Any]) -> Document:
         text = f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}"
         endings = [str(ending) for ending in row["endings"]]
-        gold = int(row["label"]) if str(row["label"]).isdigit() else -1
+        gold = int(row["label"]) if str(row["label"]).isdecimal() else -1
         fields = {
             "question": self.clean(text),
             "options": [self.clean(ending) for ending in endings],

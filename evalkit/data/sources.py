@@ -42,6 +42,13 @@ class Source(Protocol):
     def describe(self, data: DataSet, split: str) -> dict[str, Any]:
         """What was read, for the protocol: source, name, and a revision or sha256."""
 
+    def place(self, data: DataSet, split: str, index: int) -> str:
+        """Where a row stands, as an error names it."""
+
+
+def _place_in_split(data: DataSet, split: str, index: int) -> str:
+    return f"Row {index} of the {split} split of {data}"
+
 
 class BundleSource:
     """The offline bundle."""
@@ -65,6 +72,9 @@ class BundleSource:
     def describe(self, data: DataSet, split: str) -> dict[str, Any]:
         return {"source": self.name, "name": data.bundle or data.repo, "sha256": self.bundle.sha256}
 
+    def place(self, data: DataSet, split: str, index: int) -> str:
+        return _place_in_split(data, split, index)
+
 
 class HubSource:
     """The Hugging Face hub, through ``datasets``."""
@@ -79,6 +89,9 @@ class HubSource:
 
     def describe(self, data: DataSet, split: str) -> dict[str, Any]:
         return {"source": self.name, "name": data.repo, "config": data.config, "revision": self._commit(data.repo)}
+
+    def place(self, data: DataSet, split: str, index: int) -> str:
+        return _place_in_split(data, split, index)
 
     def _commit(self, repo: str) -> str | None:
         if repo not in self._commits:
@@ -100,6 +113,16 @@ class FolderSource:
     def describe(self, data: DataSet, split: str) -> dict[str, Any]:
         files = folder.split_files(self.path, data.repo, data.config, split)
         return {"source": self.name, "name": data.repo, "config": data.config, "sha256": folder.sha256_of(files)}
+
+    def place(self, data: DataSet, split: str, index: int) -> str:
+        """The file, and the line or row in it."""
+        before = 0
+        for file in folder.split_files(self.path, data.repo, data.config, split):
+            rows = folder.read_rows(file)
+            if index < before + len(rows):
+                return f"{file}, {rows[index - before][0]},"
+            before += len(rows)
+        return _place_in_split(data, split, index)
 
 
 _HUB_SOURCE = HubSource()

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 from evalkit.errors import EvalkitError
 from evalkit.records import Document, Prompt
+from evalkit.system.arrow import parquet_table
+from evalkit.system.documents import Invalid
 from evalkit.system.files import remove_stale_files, replacing, temporary_for, writing
 from evalkit.task import Row
 
@@ -75,14 +77,13 @@ def read_table(path: Path, *, without: Sequence[str] = ()) -> pa.Table:
     """
     if not path.is_file():
         raise EvalkitError(f"{path} is missing. Run the same 'evalkit run' command again: it is made from the journal.")
+    advice = "Run the same 'evalkit run' command again: it is made from the journal."
     try:
-        columns = [name for name in pq.read_schema(path).names if name not in without] if without else None
-        return pq.read_table(path, columns=columns, memory_map=False, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or ["unreadable"])[0]
-        raise EvalkitError(
-            f"{path} is damaged ({reason}). Run the same 'evalkit run' command again: it is made from the journal."
-        ) from error
+        return parquet_table(path, without=without)
+    except Invalid as error:
+        raise EvalkitError(f"{path}{error}. {advice}") from error
+    except OSError as error:
+        raise EvalkitError(f"{path} cannot be read: {error.strerror or error}. {advice}") from error
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from evalkit.domains import files
 from evalkit.domains.files import FileScan, TextFile, read_texts
+from evalkit.system import lines as reading
 
 
 def scanned(path: Path) -> tuple[list[str], FileScan]:
@@ -34,7 +34,7 @@ def skippable(data: bytes, kind: int = 0) -> bytes:
 @pytest.mark.parametrize("cut", [1, 3, 7, 1000])
 def test_skippable_frames_are_skipped(tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before, between and after data, of any kind and size, wherever a read ends within them."""
-    monkeypatch.setattr(files, "SLICE", cut)
+    monkeypatch.setattr(reading, "SLICE", cut)
     frame = zstandard.ZstdCompressor().compress
     content = (
         skippable(b"sizes", 0) + frame(lines("one")) + skippable(b"x" * 5000, 15) + frame(lines("two")) + skippable(b"")
@@ -62,7 +62,7 @@ def test_a_long_line_is_named_and_the_others_are_read(
     tmp_path: Path, packed: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its length is told, whatever the compression; nothing is called damaged."""
-    monkeypatch.setattr(files, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(reading, "LONGEST_LINE", 1000)
     path = tmp_path / "a.jsonl"
     path.write_bytes(packed(lines("one", "b" * 5000, "two")))  # type: ignore[operator]
     texts, scan = scanned(path)
@@ -93,7 +93,7 @@ def test_training_reads_the_same_files(tmp_path: Path, monkeypatch: pytest.Monke
 
     path = tmp_path / "a.jsonl.zst"
     path.write_bytes(skippable(b"1234") + zstandard.ZstdCompressor().compress(lines("one", "b" * 3000)))
-    monkeypatch.setattr(files, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(reading, "LONGEST_LINE", 1000)
     assert list(sources._json(path)) == [(1, {"text": "one"}), (2, None)]
     monkeypatch.setattr(sources, "MAX_LIST_BYTES", 10)
     (tmp_path / "b.json").write_text(json.dumps([{"text": "one"}, {"text": "two"}]))
