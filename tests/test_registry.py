@@ -110,6 +110,10 @@ def test_a_name_is_never_replaced_in_silence(tmp_path: Path, monkeypatch: pytest
     module_file.write_text(code.format("three") + code.format("four"))
     with pytest.raises(UsageError, match="'s' is registered twice: in here"):
         importlib.reload(module)
+    cell = {"__name__": "__main__", "__spec__": None}  # a notebook's cells have one namespace, and no file
+    for tasks in ("one", "two"):
+        exec(code.format(tasks).replace("'s'", "'of a notebook'"), cell)  # noqa: S102
+    assert made.get("of a notebook").tasks == ("two",)
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "mine.py").write_text(code.format("five"))

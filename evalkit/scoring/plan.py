@@ -70,6 +70,11 @@ class PlannedTask:
         return str(self.task.name)
 
     @property
+    def chooses_windows(self) -> bool:
+        """Whether ``--window`` and ``--prefix-token`` apply: every encoding rule but one fixes both."""
+        return not self.encodings or "rolling" in self.encodings
+
+    @property
     def max_length(self) -> int:
         """The context length that counted for its requests."""
         return int(self.protocol["encoder"]["max_length"])
@@ -277,6 +282,8 @@ def make_plan(
                 segment.pieces[-1] = (planned, segment.pieces[-1][1] + len(chunk))
             else:
                 segment.pieces.append((planned, len(chunk)))
+        if not planned.chooses_windows:
+            planned.protocol["encoder"] |= {"window": "strict", "prefix_token": "eos"}  # as without the two options
         planned.protocol["prompts"] = digest.hexdigest()
         planned.protocol_hash = hashlib.sha256(canonical_json(planned.protocol).encode()).hexdigest()[:16]
         if position == 0 and not planned.task.may_be_empty:

@@ -172,6 +172,7 @@ def _paloma_guidelines(
 ) -> dict[str, Any]:
     """Paloma's guidelines G1–G5. G1 and G2 are the user's statements about the training, or ``unknown``."""
     limited_counts = Counter(bool(planned.task.limited) for planned in tasks)
+    lengths = [planned.max_length for planned in tasks if planned.task.kind == "text"]
     return {
         "G1": {
             "training_data_decontaminated": training.get("training_data_decontaminated", "unknown"),
@@ -183,7 +184,7 @@ def _paloma_guidelines(
         "G5": {
             "window": encoder.window,
             "prefix_token": encoder.prefix,
-            "max_length": encoder.max_length,
+            "max_length": max(lengths, default=encoder.max_length),
             "dtype": identity.get("dtype"),
             "engine": identity.get("engine"),
         },

@@ -115,14 +115,15 @@ def hashed(task: TaskBase, encoder: Encoder) -> str:
 
 
 def test_the_protocol_hash() -> None:
-    """It follows the task's protocol, the window, the prefix and the length that is really used."""
+    """It follows the task's protocol, of texts the window and the prefix, and the length that is really used."""
     plain = hashed(sums(), encoder())
     assert hashed(sums(), encoder()) == plain
     assert hashed(sums(n=7), encoder()) != plain
     assert hashed(sums(), encoder(32)) != plain
     other = encoder()
     other.window = "catwalk"
-    assert hashed(sums(), other) != plain
+    assert hashed(sums(), other) == plain, "questions have no windows"
+    assert hashed(texts(), other) != hashed(texts(), encoder())
     assert hashed(texts(), encoder(64)) == hashed(texts(), encoder(128))
 
 

@@ -194,6 +194,9 @@ def test_options_that_change_nothing_are_not_in_the_folders_name(checkpoint: Pat
         "--window",
         "--prefix-token",
     ]
+    (plain,) = fake(checkpoint, task="test_sums")
+    hashes = [run.info["tasks"]["test_sums"]["protocol_hash"] for run in (plain, questions)]
+    assert hashes[0] == hashes[1], "the same requests are asked"
     (texts,) = fake(checkpoint, task="test_texts", window="catwalk", max_length=32)
     assert texts.path == Path("results/tiny/tasks~catwalk,length32,fake/main")
     assert texts.info["tasks"]["test_texts"]["protocol"]["encoder"]["max_length"] == 32
@@ -206,6 +209,7 @@ def test_a_length_beyond_a_tasks_own_is_told(tmp_path: Path) -> None:
     assert both.path == Path("results/long/test_both~length100,fake/main")
     told = "--max-length 100 is not used for test_texts: at most 64 positions, their own limit."
     assert told in both.info["warnings"]
+    assert both.info["guidelines"]["G5"]["max_length"] == 64, "the length that texts were read with"
     (texts,) = fake(model, task="test_texts", max_length=100)
     assert texts.path == Path("results/long/tasks~fake/main")
 
