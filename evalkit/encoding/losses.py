@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from evalkit.encoding.tokenizers import Tokenizer
 
 FIRST_TEXTS, EVERY_TEXT = 16, 97
-"""The first texts of a task and then every 97th are decoded again, the first `CHARACTERS` of each: about 1 % of the encoding."""
-CHARACTERS = 1000
+"""The first texts of a task and then every 97th are decoded again, the first `CHARACTERS` of each."""
+CHARACTERS = 400
 UNKNOWN_SHARE = 0.001
 CHANGED_SHARE = 0.05
 """From these shares of unknown tokens and of changed texts on, a task counts as lossy."""

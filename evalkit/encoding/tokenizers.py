@@ -205,10 +205,11 @@ class Tokenizer:
 
     def decode_again(self, texts: Sequence[str]) -> list[str]:
         """Each text as its tokens decode, without transformers' cosmetic removal of spaces."""
-        return [
-            str(self.inner.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-            for ids in (self._encode(texts, False) if texts else [])
-        ]
+        encoded = self._encode(texts, False) if texts else []
+        if self._fast is not None:
+            return [str(text) for text in self._fast.decode_batch(encoded, skip_special_tokens=False)]
+        options = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
+        return [str(self.inner.decode(ids, **options)) for ids in encoded]
 
     def token_strings(self, ids: Sequence[int]) -> list[str]:
         """Each token as text for display (bytes that are not valid text on their own become U+FFFD)."""

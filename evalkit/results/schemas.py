@@ -52,6 +52,7 @@ class TaskEntry(_Stored):
     requests: Count | None = None
     truncated_prompts: Count | None = None
     truncated_tokens: Count | None = None
+    lossy: dict[str, Number] | None = None
 
 
 class CheckpointEntry(_Stored):

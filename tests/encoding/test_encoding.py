@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from transformers import ByT5Tokenizer
 
 from evalkit.encoding.encoding import (
     Encoder,
@@ -116,6 +117,20 @@ def test_appended_tokens_are_left_out(bos: bool, appends: str) -> None:
     assert appending.tokenizer.adds_bos is bos
     assert appending.tokenizer.suffix_ids == [{"<|endoftext|>": 0, "<|padding|>": 1}[name] for name in appends.split()]
     assert appending.tokenizer.hash != plain.tokenizer.hash
+
+
+def test_byt5_by_hand() -> None:
+    """Bytes are ids from 3 on and </s> is 1, which this slow tokenizer appends to every text: it is in no request."""
+    tokenizer = Tokenizer(ByT5Tokenizer())
+    assert (tokenizer.prefix_ids, tokenizer.suffix_ids) == ([], [1])
+    prompts = [Prompt("ab", " c"), Prompt("ab", " c", "whole"), Prompt("", "c"), Prompt("", "é", "rolling_lm_eval")]
+    found = [one.requests[0] for one in Encoder(tokenizer, 99).encode(prompts)]
+    assert [(list(request.tokens), request.start) for request in found] == [
+        ([100, 101, 35, 102], 2),
+        ([100, 101, 35, 102], 2),
+        ([1, 102], 1),
+        ([1, 198, 172], 1),
+    ]
 
 
 @settings(max_examples=300, deadline=None)
