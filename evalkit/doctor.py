@@ -151,7 +151,8 @@ def hub() -> dict[str, Any]:
             with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
                 answer.update(reachable=True, reason=None)
         except urllib.error.HTTPError as error:
-            answer.update(reachable=error.code < 500, reason=f"HTTP {error.code}")
+            refused = error.code >= 500 or error.code == 429
+            answer.update(reachable=not refused, reason=f"it answers HTTP {error.code} ({error.reason})")
         except Exception as error:  # a name that does not resolve, a proxy's refusal, a wrong address
             answer.update(reason=str(getattr(error, "reason", error)))
 

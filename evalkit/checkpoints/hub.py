@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ NON_WEIGHT_PATTERNS = ["*.json", "tokenizer*", "*.model", "merges.txt", "vocab.t
 """File patterns of everything except weights: config, tokenizer, chat template."""
 PROBE_SECONDS = 3.0
 IGNORED_PATTERNS = ["*/*", "consolidated*"]
+UNREACHABLE = "the Hugging Face hub cannot be reached"
+RATE_LIMIT_RESET = re.compile(r"(?:^|;)\s*t=(\d+)")
+"""In the hub's header ``RateLimit``: seconds until requests are answered again."""
 TOKEN_ADVICE = "put a token of an account that has access into HF_TOKEN, or run 'hf auth login'"
 
 
@@ -22,29 +27,67 @@ def offline_requested() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-@cache
 def reachable() -> bool:
-    """Whether the hub responds. Probed once per process; never waits longer than `PROBE_SECONDS`."""
-    if offline_requested():
-        return False
-    results: list[bool] = []
+    """Whether the hub can be used. Probed once per process; never waits longer than `PROBE_SECONDS`."""
+    return not obstacle()
+
+
+def obstacle() -> str:
+    """Why the hub cannot be used, as a clause such as "the Hugging Face hub cannot be reached"; empty if it can."""
+    return "HF_HUB_OFFLINE is set" if offline_requested() else _probed()
+
+
+@cache
+def _probed() -> str:
+    results: list[str] = []
     # in a thread, because a DNS lookup has no timeout of its own
-    thread = threading.Thread(target=lambda: results.append(_responds()), daemon=True)
+    thread = threading.Thread(target=lambda: results.append(_probe()), daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
-    return bool(results and results[0])
+    return results[0] if results else UNREACHABLE
 
 
-def _responds() -> bool:
-    """Send one request to the hub, or to the mirror that ``HF_ENDPOINT`` names."""
+def _probe() -> str:
+    """Send one request to the hub, or to the mirror that ``HF_ENDPOINT`` names; returns what `obstacle` does."""
     from huggingface_hub import constants, get_session  # its own client: the same proxies and certificates
 
     session = get_session()
     try:
-        status: int = session.head(constants.ENDPOINT, timeout=PROBE_SECONDS, follow_redirects=True).status_code
+        response = session.head(constants.ENDPOINT, timeout=PROBE_SECONDS, follow_redirects=True)
     except Exception:  # the exception types depend on the HTTP client that huggingface_hub uses
-        return False
-    return status < 500 and status != 407  # 407: a proxy requires authentication
+        return UNREACHABLE
+    if response.status_code == 407:
+        return f"{UNREACHABLE}: the proxy asks for a password (HTTP 407)"
+    return _refusal(response)
+
+
+def _refusal(response: Any) -> str:
+    """The hub's own answer, if it is that it has too much to do (429) or is broken (500 and above), as a clause."""
+    status = int(response.status_code)
+    if status != HTTPStatus.TOO_MANY_REQUESTS and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ""
+    known = status in set(HTTPStatus)
+    text = f"the Hugging Face hub answers HTTP {status}{f' ({HTTPStatus(status).phrase})' if known else ''}"
+    wait = str(response.headers.get("Retry-After") or "").strip()
+    window = RATE_LIMIT_RESET.search(str(response.headers.get("RateLimit") or ""))
+    if window is not None and not wait:
+        wait = window[1]
+    if wait.isdecimal():
+        return f"{text} and asks to wait for {int(wait[:9]):,} seconds"
+    return f"{text} and asks to wait until {wait[:40]}" if wait else text
+
+
+def refusal_of(error: BaseException) -> str:
+    """What `_refusal` says of the answer behind an exception of the hub's client; empty if there is none."""
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        seen.append(current)
+        response = getattr(current, "response", None)
+        if response is not None and hasattr(response, "status_code"):
+            return _refusal(response)
+        current = current.__cause__ or current.__context__
+    return ""
 
 
 def download(repository: str, revision: str, *, trust: bool = False, weights: bool = True) -> Path:
@@ -123,10 +166,11 @@ def _cached_branches(repository: str) -> list[str]:
 
 
 def _unreachable_error(repository: str, revision: str) -> DataUnavailable:
-    reason = "HF_HUB_OFFLINE is set" if offline_requested() else "the model hub cannot be reached"
     suffix = "" if revision == "main" else f"@{revision}"
+    reason = obstacle() or UNREACHABLE
+    advice = "run again later" if "answers" in reason else "run again with a connection"
     return DataUnavailable(
-        f"{repository}{suffix} is not on this machine, and {reason}. Give --model a folder that holds the checkpoint, or run again with a connection."
+        f"{repository}{suffix} is not on this machine, and {reason}. Give --model a folder that holds the checkpoint, or {advice}."
     )
 
 
@@ -151,6 +195,11 @@ def _translated(repository: str, revision: str, error: Exception, online: bool) 
             repository,
             [],
             f"If it is private, {TOKEN_ADVICE}. A local folder needs to exist under that path.",
+        )
+    refused = refusal_of(error) if online else ""
+    if refused:
+        return DataUnavailable(
+            f"{repository}@{revision} cannot be downloaded: {refused}. Run the same command again later."
         )
     if isinstance(error, errors.LocalEntryNotFoundError) or not online:
         return _unreachable_error(repository, revision)

@@ -29,6 +29,12 @@ def reachable() -> bool:
     return not offline_requested() and hub.reachable()
 
 
+def _obstacle() -> str:
+    """Why the hub cannot be used, as the beginning of a sentence."""
+    reason = hub.obstacle() or hub.UNREACHABLE
+    return reason[:1].upper() + reason[1:]
+
+
 def revision(repo: str) -> str | None:
     """The commit of a data set on the hub; None in offline mode, in which the cached one is used."""
     if offline_requested():
@@ -45,7 +51,7 @@ def load(repo: str, config: str | None, split: str, commit: str | None) -> list[
     """All rows of a split, in the data set's order. Code from the repository is never run."""
     if not offline_requested() and not reachable():
         raise DataUnavailable(
-            f"The Hugging Face hub cannot be reached, so {repo} cannot be read from it. Check the network or the proxy, "
+            f"{_obstacle()}, so {repo} cannot be read from it. Check the network or the proxy, "
             "set HF_HUB_OFFLINE=1 to use what the hub's own cache holds, or take --data-source bundle or a folder."
         )
     import datasets
@@ -64,7 +70,7 @@ def files(repo: str, patterns: list[str], advice: str) -> Path:
     """
     online = reachable()
     if not online and not offline_requested():
-        raise DataUnavailable(f"The Hugging Face hub cannot be reached, so {repo} cannot be read from it. {advice}")
+        raise DataUnavailable(f"{_obstacle()}, so {repo} cannot be read from it. {advice}")
     from huggingface_hub import snapshot_download
 
     try:
@@ -75,10 +81,8 @@ def files(repo: str, patterns: list[str], advice: str) -> Path:
             raise DataUnavailable(f"The hub does not let you read {repo}. {advice}") from error
         if not online:
             raise DataUnavailable(f"{repo} is not on this machine, and HF_HUB_OFFLINE is set. {advice}") from error
-        reason = " ".join(str(error).split())[:160]
-        raise DataUnavailable(
-            f"{repo} could not be read from the hub ({type(error).__name__}: {reason}). {advice}"
-        ) from error
+        reason = hub.refusal_of(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise DataUnavailable(f"{repo} could not be read from the hub ({reason}). {advice}") from error
 
 
 def _exception_chain(error: BaseException) -> list[BaseException]:
@@ -95,6 +99,11 @@ def _translated(error: Exception, repo: str, split: str = "") -> DataUnavailable
     """Translate a library's exception into an error that says what to do."""
     error_names = {type(cause).__name__ for cause in _exception_chain(error)}
     text = " ".join(str(error).split())
+    refused = hub.refusal_of(error)
+    if refused:
+        return DataUnavailable(
+            f"{repo} could not be read: {refused}. Try again later, or take --data-source bundle or a folder."
+        )
     if "GatedRepoError" in error_names or "is a gated dataset" in text:
         return DataUnavailable(
             f"{repo} is gated: ask for access on https://huggingface.co/datasets/{repo}, "

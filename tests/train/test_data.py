@@ -181,6 +181,7 @@ def test_the_hub_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the hub its data are one sentence, not a wait."""
     monkeypatch.setattr("evalkit.data.hub.offline_requested", lambda: False)
     monkeypatch.setattr("evalkit.data.hub.reachable", lambda: False)
+    monkeypatch.setattr("evalkit.checkpoints.hub.obstacle", lambda: "the Hugging Face hub cannot be reached")
     with pytest.raises(DataUnavailable, match="cannot be reached"):
         list(read_examples(DataItem(dataset="allenai/tulu-v2-sft-mixture"), pairs=False, statistics=ReadStatistics()))
 
