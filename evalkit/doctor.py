@@ -14,6 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from evalkit.system.masking import mask_text
+
 PROBE_SECONDS = 3.0
 LIBRARIES = ("transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors", "pyarrow", "pandas")
 EXTRAS = {"train": ("trl", "peft"), "ray": ("ray",), "lm-eval": ("lm_eval",)}
@@ -142,8 +144,12 @@ def hub() -> dict[str, Any]:
     """Whether the Hugging Face hub answers within `PROBE_SECONDS`."""
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return {"address": address, "reachable": False, "reason": "HF_HUB_OFFLINE is set"}
-    answer: dict[str, Any] = {"address": address, "reachable": False, "reason": f"no answer in {PROBE_SECONDS:.0f} s"}
+        return {"address": mask_text(address), "reachable": False, "reason": "HF_HUB_OFFLINE is set"}
+    answer: dict[str, Any] = {
+        "address": mask_text(address),
+        "reachable": False,
+        "reason": f"no answer in {PROBE_SECONDS:.0f} s",
+    }
 
     def probe() -> None:
         try:

@@ -44,6 +44,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
             ", ".join(f"{name} {'installed' if there else 'not installed'}" for name, there in facts["extras"].items()),
         ),
         ("engines", ", ".join(f"{name}: {state}" for name, state in facts["engines"].items())),
+        ("plugins", " ".join(facts["plugin_problems"]) or "no problems"),
         ("hub", f"{hub['address']} " + ("answers" if hub["reachable"] else f"cannot be used ({hub['reason']})")),
         ("bundle", _bundle(bundle)),
         ("home", facts["home"]),
