@@ -18,8 +18,8 @@ from evalkit.errors import UsageError
 Message = Mapping[str, str]
 DEFAULT = "default"
 """The name of the template that is used where a tokenizer has several, as in transformers."""
-SECONDS = 10.0
-"""Processor time for one conversation; a common template takes less than a thousandth of a second."""
+SECONDS, MORE_SECONDS = 10.0, 0.1
+"""Processor time for all conversations together, and what each adds; a common template takes a thousandth of the latter."""
 CHARACTERS = 1_000_000
 """How much longer than ten times its messages a rendered conversation may be."""
 BYTES = 2 << 30
@@ -46,7 +46,7 @@ def default_template(tokenizer: Any) -> str | None:
         if DEFAULT not in found:
             raise UsageError(
                 f"The tokenizer has chat templates called {', '.join(sorted(map(str, found)))}, and none called {DEFAULT}, which "
-                "would be used. Name a tokenizer that has one with --tokenizer."
+                "would be used. Save the one that is meant as chat_template.jinja beside the tokenizer."
             )
         found = found[DEFAULT]
     return found if isinstance(found, str) and found else None
@@ -134,7 +134,12 @@ class ChatTemplate:
                 encoding="utf-8",
             )
             weakref.finalize(self, _stop, self._process)
-            settings = {"template": self.source, "tokens": self._tokens, "seconds": SECONDS, "bytes": BYTES}
+            settings = {
+                "template": self.source,
+                "tokens": self._tokens,
+                "seconds": [SECONDS, MORE_SECONDS],
+                "bytes": BYTES,
+            }
             with contextlib.suppress(OSError):  # told when the first answer is read
                 _input(self._process).write(json.dumps(settings) + "\n")
         return self._process
@@ -145,7 +150,7 @@ class ChatTemplate:
         code = process.poll()
         self.close()
         if code == -signal.SIGPROF:
-            raise self._endless(f"one conversation took more than {SECONDS:g} seconds")
+            raise self._endless(f"it took more than {SECONDS:g} seconds of processor time")
         raise self._endless(f"the process that renders it ended with code {code}")
 
     def _endless(self, reason: str) -> EndlessTemplate:

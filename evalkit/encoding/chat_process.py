@@ -3,8 +3,8 @@
 Jinja's sandbox bounds neither loops nor the size of a text, and Python cannot interrupt a large power or a repetition. The
 parent (`evalkit.encoding.chat`) sends lines of JSON: first ``{template, tokens, seconds, bytes}``, then any number of lists of
 ``[messages, generate, characters]``. Each item is answered by a line with one key: ``text``, ``refused`` (the template's reason)
-or ``limit`` (``characters`` or ``memory``). A render that takes longer than ``seconds`` of processor time ends the process by a
-signal.
+or ``limit`` (``characters`` or ``memory``). The process is ended by a signal when rendering has taken the first of ``seconds`` of
+processor time; every conversation adds the second.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ def main() -> None:
     with contextlib.suppress(OSError, ValueError):  # a system may allow only less
         resource.setrlimit(resource.RLIMIT_DATA, (settings["bytes"], settings["bytes"]))
 
+    left, more = settings["seconds"]
+    most = left
+
     def render(messages: list[Any], generate: bool, characters: int) -> dict[str, str]:
-        signal.setitimer(signal.ITIMER_PROF, settings["seconds"])
+        nonlocal left
+        signal.setitimer(signal.ITIMER_PROF, left)
         try:
             (text,), _ = render_jinja_template(
                 conversations=[messages],
@@ -41,7 +45,7 @@ def main() -> None:
         except Exception as error:  # Jinja's own errors, and those that a template raises deliberately
             return {"refused": " ".join(str(error).split())[:160] or type(error).__name__}
         finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
+            left = min(most, signal.setitimer(signal.ITIMER_PROF, 0)[0] + more)
         return {"text": text} if len(text) <= characters else {"limit": "characters"}
 
     for line in sys.stdin:

@@ -164,7 +164,12 @@ def _scores(report: Report) -> list[tuple[str, bool, list[float | None]]]:
             (
                 f"macro bits per byte of {whole.task}",
                 False,
-                [None if cell is None or not math.isfinite(cell.value) else cell.value for cell in whole.cells],
+                [
+                    None
+                    if cell is None or not math.isfinite(cell.value) or run.lossy(whole.task, whole.metric)
+                    else cell.value
+                    for run, cell in zip(report.runs, whole.cells, strict=True)
+                ],
             )
         )
     return found

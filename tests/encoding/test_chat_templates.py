@@ -117,6 +117,16 @@ def test_templates_without_an_end(source: str, reason: str, monkeypatch: pytest.
     template.close()
 
 
+def test_slow_conversations_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template just below the limit would take hours on thousands of conversations: it ends after about as many seconds."""
+    monkeypatch.setattr(chat, "SECONDS", 0.5)
+    monkeypatch.setattr(chat, "MORE_SECONDS", 0.001)
+    slow = ChatTemplate("{% for i in range(300) %}{% for j in range(999) %}{% endfor %}{% endfor %}", {}, "mine")
+    assert slow.render([(ASK, False)]) == [""]
+    with pytest.raises(EndlessTemplate, match=r"more than 0\.5 seconds of processor time"):
+        slow.render([(ASK, False)] * 1000)
+
+
 def test_a_template_that_appends_its_end_token() -> None:
     """It ends in the generation prompt, as that of the template that appends nothing; an end of the user's turn stays."""
     appends = TURNS.replace("{{ eos_token }}", "") + "{{ eos_token }}"

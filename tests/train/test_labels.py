@@ -14,6 +14,8 @@ from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import UsageError
 from evalkit.records import Prompt
 from evalkit.train.labels import IGNORED, label_all
+from evalkit.train.prepare import _pair_rows
+from evalkit.train.sources import to_example
 from evalkit.train.templates import Template
 from tests.made.word_tokenizer import make_sentencepiece, make_tokenizer
 
@@ -121,6 +123,21 @@ def test_held_out_answers_are_scored_as_they_are_trained(name: str, scheme: str,
     assert scored == [label for label in labelled.labels if label != IGNORED]
     for request in requests:
         assert list(request.tokens) == labelled.input_ids[: len(request.tokens)]
+
+
+@pytest.mark.parametrize("scheme", ["normalizer", "always", "first"])
+def test_held_out_pairs_are_scored_as_they_are_trained(scheme: str) -> None:
+    """Prompt and both answers are the tokens of the rows that the trainer gets."""
+    inner = make_sentencepiece(scheme)
+    made, pair = (
+        Template("tulu", inner),
+        to_example({"prompt": "say it", "chosen": "yes", "rejected": "no"}, pairs=True),
+    )
+    ((row, *_),) = _pair_rows([pair], made, inner, 99)
+    prompts = [Prompt(*made.turns(messages)[-1], "whole") for messages in pair.conversations()]
+    for answer, encoded in zip(row[1:], Encoder(Tokenizer(inner), 99).encode(prompts), strict=True):
+        (request,) = encoded.requests
+        assert (list(request.tokens[: request.start]), list(request.tokens[request.start :])) == (row[0], answer)
 
 
 def test_appended_tokens_are_not_labelled() -> None:
