@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,11 +224,20 @@ class Tokenizer:
             if self._fast is not None:
                 state = self._fast.to_str()
             else:
-                state = json.dumps(self.inner.get_vocab(), sort_keys=True)
+                state = json.dumps(self.inner.get_vocab(), sort_keys=True) + _remote_code(type(self.inner))
             suffix = [self.suffix_ids] if self.suffix_ids else []
             special = json.dumps([self.bos_id, self.eos_id, self.adds_bos, *suffix])
             self._hash = hashlib.sha256((state + special).encode()).hexdigest()[:16]
         return self._hash
+
+
+def _remote_code(kind: type) -> str:
+    """The source of a tokenizer's class that came with a checkpoint; empty for a library's own."""
+    with contextlib.suppress(OSError, TypeError):
+        module = inspect.getmodule(kind)
+        if module is not None and module.__name__.startswith("transformers_modules."):
+            return inspect.getsource(module)
+    return ""
 
 
 def _split_at_difference(whole: list[int], context: list[int]) -> tuple[list[int], list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -59,3 +60,28 @@ def test_the_short_way_imports_no_models() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_tokenizer_of_remote_code_is_known_by_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same vocabulary read by other code is another tokenizer."""
+
+    def hashed(code: str) -> str:
+        file = tmp_path / f"own{len(code)}.py"
+        file.write_text(code)
+        spec = importlib.util.spec_from_file_location("transformers_modules.own", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return Tokenizer(module.Own()).hash
+
+    code = """
+class Own:
+    bos_token_id, eos_token_id, unk_token_id = None, 0, None
+    def get_vocab(self): return {"a": 1, "<eos>": 0}
+    def encode(self, text, add_special_tokens): return [1 for _ in text]
+    def __len__(self): return 2
+"""
+    assert hashed(code) == hashed(code)
+    assert hashed(code) != hashed(code.replace("for _ in text", "for _ in text.strip()"))
