@@ -156,8 +156,8 @@ class Registry(Generic[EntryT]):
 
     def _reject(self, entry: EntryT, existing: EntryT, place: _Place, earlier: _Place) -> EntryT:
         """Raise, or note while a plugin is loaded, that a name is taken; returns the entry that stands."""
-        both = [existing.where, entry.where]
-        if both[0] == both[1]:
+        both = [existing.where or earlier.file, entry.where or place.file]
+        if existing.where and both[0] == both[1]:
             both = [f"{existing.where} ({earlier.file})", f"{entry.where} ({place.file})"]
         sentence = (
             f"The {self.kind} '{entry.name}' is registered twice: in {both[0]} and in {both[1]}. Rename one of them."

@@ -76,12 +76,22 @@ def test_broken_plugins_are_named_and_the_rest_stands(install: Install) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_two_plugins_of_one_name(install: Install) -> None:
     """Using the name is an error that names both; the other names of both stand."""
-    made = install(one=add("shared") + "\nr.made_here.add(ModelEntry('a', 'x'))", two=add("shared", "org/other"))
+    made = install(
+        one=add("shared") + "\nr.made_here.add(ModelEntry('a', 'x'))\nr.made_here.add(ModelEntry('c', 'x'))",
+        two=add("shared", "org/other")
+        + "\nr.made_here.add(ModelEntry('b', 'y'))\nr.made_here.add(ModelEntry('c', 'y'))",
+    )
     assert made.get("a").source == "x"
     assert "shared" in made
     with pytest.raises(UsageError, match="'shared' is registered twice: in one_module and in two_module"):
         made.get("shared")
-    assert [problem.partition(" is")[0] for problem in registry.plugin_problems] == ["The model 'shared'"]
+    assert made.get("b").source == "y"
+    with pytest.raises(UsageError, match=r"'c' is registered twice: in .*one_module\.py and in .*two_module\.py"):
+        made.get("c")
+    assert [problem.partition(" is")[0] for problem in registry.plugin_problems] == [
+        "The model 'c'",
+        "The model 'shared'",
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
