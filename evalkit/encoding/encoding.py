@@ -194,7 +194,7 @@ class Encoder:
         self.prefix: PrefixPolicy = prefix
         self.chat = chat
         if chat:
-            tokenizer.format_user_messages([""])  # raises now if there is no template
+            tokenizer.format_user_messages(["?"])  # raises now if there is no template
 
     def encode(
         self,

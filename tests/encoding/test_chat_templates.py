@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,6 +66,12 @@ def test_templates_in_files_beside_a_bare_tokenizer(tmp_path: Path) -> None:
     whole = chatty({"default": TURNS, "tool_use": "tools"})
     whole.inner.save_pretrained(str(tmp_path / "whole"))
     assert Tokenizer.load(tmp_path / "whole").chat_template == TURNS
+    for file in (tmp_path / "whole").rglob("*.jinja"):
+        file.unlink()
+    config = tmp_path / "whole" / "tokenizer_config.json"
+    listed = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": TURNS}]
+    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": listed}))
+    assert Tokenizer.load(tmp_path / "whole").chat_template == TURNS  # as checkpoints had it before 2025
 
 
 def test_rendered_as_transformers_renders() -> None:
