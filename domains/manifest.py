@@ -6,11 +6,12 @@ redistributed. Misspellings in the release (``programing``, ``General_referece``
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from evalkit.system.documents import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +64,5 @@ def max_length() -> int:
 
 @cache
 def _raw() -> dict[str, Any]:
-    raw: dict[str, Any] = json.loads((Path(__file__).parent / "paloma.json").read_text(encoding="utf-8"))
+    raw: dict[str, Any] = read_json(Path(__file__).parent / "paloma.json")
     return raw

@@ -23,10 +23,11 @@ from evalkit.domains import bundle_texts
 from evalkit.domains.bundle_texts import Text
 from evalkit.domains.layout import TextSource, find_source, split_name
 from evalkit.domains.texts import TextTask
-from evalkit.errors import DataUnavailable, UsageError
+from evalkit.errors import DataUnavailable, EvalkitError, UsageError
 from evalkit.registry import TaskEntry, tasks
 from evalkit.results.layout import safe_name
 from evalkit.results.writing import folder_lock
+from evalkit.system.documents import read_json
 from evalkit.system.home import cache
 from evalkit.task import DomainInfo, TaskName, TaskOptions
 
@@ -124,13 +125,13 @@ def ensure_built(bundle: Bundle, name: str, source: str) -> dict[str, Any]:
 def _intact_entries(folder: Path, name: str, source: str) -> dict[str, Any] | None:
     """A source's part of the index; None if it or one of the source's files is missing or was modified."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = read_json(folder / INDEX)
         entries: dict[str, Any] = index[name][source]
         for entry in entries.values():
             data = (folder / name / source / SPLIT / entry["file"]).read_bytes()
             if hashlib.sha256(data).hexdigest() != entry["packed"]:
                 return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EvalkitError):
         return None
     return entries
 

@@ -8,7 +8,6 @@ with two options. Context and answer are encoded as one text, so the tokens that
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, Field
+
 from evalkit.errors import DataUnavailable, ScoringError, UnknownName, UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.registry import task
+from evalkit.system.documents import parse_json
 from evalkit.system.files import replacing
 from evalkit.system.home import home
 from evalkit.task import Row, TaskBase, TaskName, TaskOptions
@@ -39,6 +41,16 @@ def register_held_out(family: str, name: str, file: Path) -> str:
     with replacing(target) as temporary:
         shutil.copyfile(file, temporary)
     return f"{family}/{name}"
+
+
+class _Line(BaseModel):
+    """A held-out example."""
+
+    id: str
+    domain: str
+    turns: list[tuple[str, str]] = Field(min_length=1)
+    end: str
+    rejected: str | None = None
 
 
 class _HeldOutTask(TaskBase):
@@ -77,20 +89,22 @@ class _HeldOutTask(TaskBase):
         try:
             # split at line feeds only: texts may contain the other characters that str.splitlines splits at
             for index, line in enumerate(self._file.decode("utf-8").rstrip("\n").split("\n")):
-                item = json.loads(line)
-                turns = tuple((str(context), str(answer)) for context, answer in item["turns"])
+                item = _Line.model_validate(parse_json(line))
+                if (item.rejected is not None) != (self.family == PREFERENCES):
+                    raise ValueError("an example of the other kind")
+                turns = tuple(item.turns)
                 fields: dict[str, Any] = {
                     "source": self.family,
-                    "domain": str(item["domain"]),
+                    "domain": item.domain,
                     "turns": turns,
-                    "end": str(item["end"]),
+                    "end": item.end,
                 }
-                if "rejected" in item:
-                    fields |= {"question": turns[0][0], "options": [turns[0][1], str(item["rejected"])], "gold": 0}
+                if item.rejected is not None:
+                    fields |= {"question": turns[0][0], "options": [turns[0][1], item.rejected], "gold": 0}
                 else:
                     fields["text"] = "".join(answer for _, answer in turns)
-                documents.append(Document(index, str(item["id"]), fields))
-        except (ValueError, KeyError, TypeError) as error:
+                documents.append(Document(index, item.id, fields))
+        except ValueError as error:  # Invalid, pydantic's error and that of decoding are all of them
             raise DataUnavailable(
                 f"{held_out_file(self.family, self.part)} is damaged. Run the training's command again: it writes the file anew."
             ) from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
+from evalkit.checkpoints.metadata import read_model_config
 from evalkit.checkpoints.registered import add_model, user_models
 from evalkit.checkpoints.status import FINISHED_MARKER, marked_step
 from evalkit.errors import UsageError
@@ -60,7 +59,7 @@ def export(checkpoint: Path, run_folder: Path, *, dtype: str, steps: int) -> Non
                     shutil.copyfile(file, staging / file.name)
         config = staging / "config.json"
         if config.is_file():
-            settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+            settings = read_model_config(config)
             settings.pop("torch_dtype", None)
             write_json(config, {**settings, "dtype": dtype, "use_cache": True})
         for file in staging.iterdir():

@@ -31,9 +31,6 @@ from evalkit.train.trainer import Trained, train
 if TYPE_CHECKING:
     import pandas as pd
 
-PACKAGE = Path(__file__).parent
-FSDP = PACKAGE / "accelerate" / "fsdp.yaml"
-"""Ships with evalkit: fully sharded, bfloat16, full state dicts in checkpoints."""
 DATA = "data"
 
 
@@ -272,9 +269,7 @@ def launch_command(recipe: Recipe) -> Sequence[str]:
     if recipe.accelerate_config is None:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
     else:
-        config = FSDP if recipe.accelerate_config == "fsdp" else Path(recipe.accelerate_config).expanduser()
-        if not config.is_file():
-            raise UsageError(f"There is no accelerate configuration {config}. Write fsdp, or the path of a file.")
+        config = setup.accelerate_file(recipe.accelerate_config)
         command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", processes]
         command += ["--config_file", str(config)]
     return [*command, "-m", "evalkit.train.worker", str(recipe.run_folder)]

@@ -7,24 +7,35 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from evalkit.system.documents import parse_json
 from evalkit.system.files import write_bytes, writing
 from evalkit.train.progress import Step
 
 LOG = "log.jsonl"
+_STEP = TypeAdapter(Step)
 
 
 def read_log(run_folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's log, in order; incomplete lines are skipped."""
+    return read_lines(run_folder / LOG, _STEP)
+
+
+def read_lines(file: Path, shape: TypeAdapter[Any]) -> list[dict[str, Any]]:
+    """The lines of a file of JSON that have a shape, in order; others (an incomplete last one) are skipped."""
     lines = []
     try:
-        text = (run_folder / LOG).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
-            lines.append(dict(json.loads(line)))
-        except ValueError:
+            value = parse_json(line)
+            shape.validate_python(value)
+        except ValueError:  # Invalid and pydantic's error are both
             continue
+        lines.append(value)
     return lines
 
 

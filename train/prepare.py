@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from evalkit.domains.paragraphs import MIN_TOKENS, ParagraphIndex
 from evalkit.errors import EvalkitError, UsageError
+from evalkit.system.documents import checked, read_json
 from evalkit.system.files import write_json, writing
 from evalkit.train.labels import IGNORED, label_all
 from evalkit.train.recipe import DataItem, Recipe
@@ -71,12 +73,40 @@ class Prepared:
         return file if file.is_file() else None
 
 
+class _PartCard(BaseModel):
+    name: str
+    rows: int
+    used: int
+    held_out: int
+    dropped: dict[str, int]
+    tokens: int
+    learned_tokens: int
+
+
+class _Template(BaseModel):
+    name: str
+    jinja: str
+
+
+class _Card(BaseModel):
+    """What is read again of the data card."""
+
+    data: list[_PartCard]
+    rows: int
+    lengths: dict[str, float | None]
+    template: _Template
+    contamination: dict[str, Any]
+
+
 def find_prepared(folder: Path) -> Prepared | None:
-    """The rows that an earlier start of the run prepared; None if they are missing or incomplete."""
-    try:
-        return Prepared(folder, json.loads((folder / CARD).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    """The rows that an earlier start of the run prepared, or None. Raises `UsageError` if their data card is damaged."""
+    file = folder / CARD
+    if not file.is_file():
         return None
+    advice = "Remove the folder, or give --force: the data are prepared again."
+    card = read_json(file, advice=advice)
+    checked(_Card, card, file, advice=advice)
+    return Prepared(folder, card)
 
 
 def prepare(recipe: Recipe, tokenizer: Any, folder: Path, index: ParagraphIndex | None, *, note: Note) -> Prepared:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
 from evalkit import api
 from evalkit.domains.paragraphs import ParagraphIndex
 from evalkit.errors import EvalkitError
@@ -16,12 +18,20 @@ from evalkit.results.writing import write_training
 from evalkit.system.files import write_bytes
 from evalkit.task import TaskOptions
 from evalkit.tasks.instructions import INSTRUCTIONS, PREFERENCES, register_held_out
-from evalkit.train.log import read_log
+from evalkit.train.log import read_lines, read_log
 from evalkit.train.prepare import Note, Prepared
 from evalkit.train.progress import TrainingProgress
 from evalkit.train.recipe import Recipe
 
 EVALS = "evals.jsonl"
+
+
+class _Eval(BaseModel):
+    step: int
+    value: float | None
+
+
+_EVAL = TypeAdapter(_Eval)
 HYPERPARAMETERS = (
     "method", "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "clip", "batch", "micro_batch",
     "max_length", "packing", "seed",
@@ -138,10 +148,7 @@ class LiveScorer:
 
 def read_evals(run_folder: Path) -> list[dict[str, Any]]:
     """The scores recorded during training, in step order."""
-    try:
-        return [dict(json.loads(line)) for line in (run_folder / EVALS).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
-        return []
+    return read_lines(run_folder / EVALS, _EVAL)
 
 
 def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict[str, Any]:

@@ -8,12 +8,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from evalkit.engines.base import EngineSettings
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Checkpoint
+from evalkit.system.documents import checked, read_yaml
 from evalkit.train.recipe import Recipe
 
 PAD_TOKENS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
+FSDP = Path(__file__).parent / "accelerate" / "fsdp.yaml"
+"""Ships with evalkit: fully sharded, bfloat16, full state dicts in checkpoints."""
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 
@@ -31,6 +36,8 @@ def check_machine(recipe: Recipe) -> None:
             raise UsageError(
                 f"{tracker} is not installed. Install it, or leave --report-to out: the log is in log.jsonl in any case."
             )
+    if recipe.accelerate_config is not None:
+        accelerate_file(recipe.accelerate_config)
     if recipe.method == "qlora":
         import torch
 
@@ -38,6 +45,29 @@ def check_machine(recipe: Recipe) -> None:
             raise UsageError("qlora needs a CUDA device, and torch sees none. Choose --method lora.")
         if importlib.util.find_spec("bitsandbytes") is None:
             raise UsageError("qlora needs bitsandbytes: pip install bitsandbytes.")
+
+
+class _AccelerateConfig(BaseModel):
+    """Some of accelerate's own fields, as it reads them; the others are left to it."""
+
+    distributed_type: str | None = None
+    mixed_precision: str | bool | None = None
+    num_machines: int | None = None
+    machine_rank: int | None = None
+    fsdp_config: dict[str, Any] | None = None
+    deepspeed_config: dict[str, Any] | None = None
+
+
+def accelerate_file(choice: str) -> Path:
+    """The file of ``--accelerate-config``: evalkit's own for ``fsdp``, else a path. Raises `UsageError` if it is none."""
+    if choice == "fsdp":
+        return FSDP
+    file = Path(choice).expanduser()
+    if not file.is_file():
+        raise UsageError(f"There is no accelerate configuration {file}. Write fsdp, or the path of a file.")
+    what = "The --accelerate-config file"
+    checked(_AccelerateConfig, read_yaml(file, what=what), file, what=what)
+    return file
 
 
 def silence_libraries() -> None:

@@ -18,6 +18,7 @@ from evalkit.encoding.chat import (
     without_appended,
 )
 from evalkit.errors import CheckpointError, UsageError
+from evalkit.system.documents import read_json
 
 KNOWN_EOS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
 """End-of-text tokens to look for if the tokenizer declares none (OLMo's bare ``tokenizer.json`` declares neither BOS nor
@@ -43,8 +44,8 @@ def _uses_generic_class(folder: Path) -> bool:
 def _read_json(file: Path) -> dict[str, Any]:
     """The JSON object in a file; empty if it is missing or unreadable."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = read_json(file)
+    except UsageError:
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import os
 import socket
@@ -25,6 +24,7 @@ import numpy as np
 
 from evalkit.errors import EvalkitError, ScoringError
 from evalkit.records import Batch, Request, Scores
+from evalkit.system.documents import read_json
 from evalkit.system.files import canonical_json, remove_stale_files, write_error, write_json, writing
 
 MAGIC = b"EVKJ"
@@ -258,8 +258,8 @@ class Journal:
         if not file.exists():
             return
         try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            stored = read_json(file)
+        except EvalkitError:
             return  # rewritten at the first commit; the identity is also part of every frame's checksum
         if stored != self.identity:
             raise EvalkitError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from evalkit.scoring.options_used import options_used, unused_warnings
 from evalkit.scoring.plan import PlannedTask, ScoringPlan, data_origin
 from evalkit.scoring.settings import RunSettings
 from evalkit.system import environment
+from evalkit.system.documents import read_json
 from evalkit.system.files import remove_stale_files, writing
 from evalkit.system.masking import mask_text
 from evalkit.system.processes import this_process
@@ -208,8 +208,8 @@ def prepare_folder(folder: Path, info: dict[str, Any], *, accumulates: bool) -> 
 def reject_newer_run(folder: Path) -> None:
     """Raise `EvalkitError` if a newer version of evalkit wrote the folder's run, which would otherwise be replaced."""
     try:
-        version = json.loads((folder / "run.json").read_text(encoding="utf-8"))["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError):
+        version = read_json(folder / "run.json", surrogates="keep")["schema_version"]
+    except (EvalkitError, KeyError, TypeError):
         return
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise EvalkitError(

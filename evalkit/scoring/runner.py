@@ -7,7 +7,6 @@ it. Several checkpoints share one plan; only the weights change.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from evalkit.scoring.run_info import (
     warn_if_truncated,
 )
 from evalkit.scoring.settings import TASKS_SUITE, Group, RunSettings
+from evalkit.system.documents import read_json
 from evalkit.system.file_hashes import reject_rewritten
 from evalkit.task import Row
 
@@ -86,9 +86,13 @@ def _guess_identity(checkpoint: Checkpoint, engine: Engine, output: Path) -> dic
     """The identity in the newest journal of this checkpoint and engine, if any; for dry runs, which load no weights."""
     identities: list[tuple[float, dict[str, str]]] = []
     for file in (output / "journal").glob("*/identity.json"):
-        with contextlib.suppress(OSError, ValueError):
-            identity = json.loads(file.read_text(encoding="utf-8"))
-            if identity.get("fingerprint") == checkpoint.fingerprint and identity.get("engine") == engine.name:
+        with contextlib.suppress(OSError, EvalkitError):
+            identity = read_json(file)
+            if (
+                isinstance(identity, dict)
+                and identity.get("fingerprint") == checkpoint.fingerprint
+                and identity.get("engine") == engine.name
+            ):
                 identities.append((file.parent.stat().st_mtime, identity))
     newest = max(identities, key=lambda pair: pair[0], default=(0.0, {"engine": engine.name}))
     return newest[1]
