@@ -18,8 +18,8 @@ from evalkit.errors import UsageError
 Message = Mapping[str, str]
 DEFAULT = "default"
 """The name of the template that is used where a tokenizer has several, as in transformers."""
-SECONDS, MORE_SECONDS = 10.0, 0.1
-"""Processor time for all conversations together, and what each adds; a common template takes a thousandth of the latter."""
+SECONDS, MORE_SECONDS = 5.0, 0.05
+"""Processor time for all conversations together, and what each adds; a common template takes a hundredth of the latter at most."""
 CHARACTERS = 1_000_000
 """How much longer than ten times its messages a rendered conversation may be."""
 BYTES = 2 << 30
