@@ -44,6 +44,13 @@ def test_a_comparison_with_lm_eval(tmp_path: Path) -> None:
     assert found["ratio"] == pytest.approx(theirs["seconds"] / ours["seconds"])
 
 
+def test_files_for_readers() -> None:
+    """A line a reader, and exit code 0 where every file was read or refused; an unknown reader is said."""
+    done = bench("bench.fuzz", "--inputs", 40, "marker", "arc.arrow")
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["marker", "40"], ["arc.arrow", "40"]]
+    assert "There is no reader 'x'" in bench("bench.fuzz", "x", code=2).stderr
+
+
 def test_without_a_gpu_it_says_so() -> None:
     """A sentence and exit code 1, before anything is made."""
     assert "torch sees none here" in bench("bench.cuda", code=1).stderr

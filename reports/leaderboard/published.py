@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evalkit.errors import UnknownName, UsageError
 from evalkit.reports.leaderboard import protocols
@@ -38,6 +38,12 @@ class Result(Written):
     n: int | None = Field(default=None, ge=1)
     stderr: float | None = Field(default=None, ge=0)
     percent: bool = False
+
+    @model_validator(mode="after")
+    def _is_an_accuracy(self) -> Result:
+        if self.metric.startswith("acc") and not 0 <= self.fraction <= 1:
+            raise ValueError("an accuracy is from 0 to 1, or from 0 to 100 with 'percent: true'")
+        return self
 
     @property
     def name(self) -> str:

@@ -107,7 +107,15 @@ def test_baselines_of_ones_own(tmp_path: Path) -> None:
     assert value(board, "paper", column(board, "arc_easy:rc::olmo1")) == 0.6
     with pytest.raises(UnknownName, match="baseline"):
         build([tmp_path / "runs"], Options(baselines=("GPT-2",)))
-    for text, message in (("a: 1", "no list"), ("- name: x", "baseline 1"), ("[", "is not YAML")):
+    for text, message in (
+        ("a: 1", "no list"),
+        ("- name: x", "baseline 1"),
+        ("[", "is not YAML"),
+        (
+            "- {name: x, model: x, source: s, results: [{task: t, metric: acc, value: 50}]}",
+            r"baseline 1: results\.0: an accuracy is from 0 to 1",
+        ),
+    ):
         file.write_text(text)
         with pytest.raises(UsageError, match=message):
             build([tmp_path / "runs"], Options(baselines=(str(file),)))
