@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import random
 import resource
 import shutil
@@ -39,6 +40,8 @@ class Bookkeeping(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Continue the log of an interrupted run, without the steps that will be trained again."""
+        # transformers goes on with the intervals of the checkpoint, which the resumed command may have changed
+        state.logging_steps, state.save_steps = args.logging_steps, args.save_steps
         if not state.is_world_process_zero:
             return
         kept = cut_log(self.run_folder, state.global_step)
@@ -129,12 +132,18 @@ def memory_gib() -> float | None:
     return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 3)
 
 
-class _NoModelCard:
-    """Disables TRL's model card and telemetry."""
+class _Plain:
+    """TRL's trainers without model card and telemetry, and with evalkit's order of rows."""
+
+    step_sampler: Any
+    """An `evalkit.train.batches.StepSampler`."""
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None: ...
 
     def _send_telemetry(self) -> None: ...
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+        return self.step_sampler
 
 
 @cache
@@ -142,7 +151,7 @@ def sft_trainer() -> Any:
     """TRL's ``SFTTrainer`` as a class; it takes the rows that evalkit prepared."""
     from trl import SFTTrainer
 
-    return type("Sft", (_NoModelCard, SFTTrainer), {})
+    return type("Sft", (_Plain, SFTTrainer), {})
 
 
 @cache
@@ -150,8 +159,19 @@ def dpo_trainer() -> Any:
     """TRL's ``DPOTrainer`` as a class, without its own tokenisation: the rows are token ids already."""
     from trl import DPOTrainer
 
-    class Dpo(_NoModelCard, DPOTrainer):  # type: ignore[misc]
+    class Dpo(_Plain, DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             return dataset
+
+        def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+            """TRL's, which keeps what it computes beside the rows, without its bar."""
+            shown = os.environ.get("TQDM_DISABLE")
+            os.environ["TQDM_DISABLE"] = "1"
+            try:
+                return super()._precompute_ref_logps(*args, **kwargs)
+            finally:
+                del os.environ["TQDM_DISABLE"]
+                if shown is not None:
+                    os.environ["TQDM_DISABLE"] = shown
 
     return Dpo

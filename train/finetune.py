@@ -19,10 +19,12 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Checkpoint
 from evalkit.results.reading import Run
 from evalkit.system.files import write_bytes, writing
-from evalkit.train import scoring, setup
+from evalkit.train import devices, scoring, setup
+from evalkit.train.batches import Batches
 from evalkit.train.export import check_name, export, register
 from evalkit.train.log import read_log
-from evalkit.train.prepare import Prepared, find_prepared, prepare
+from evalkit.train.packing import why_not_packed
+from evalkit.train.prepare import Note, Prepared, find_prepared, prepare
 from evalkit.train.progress import SilentTraining, TrainingProgress
 from evalkit.train.recipe import Recipe, make_recipe
 from evalkit.train.shipped import RECIPE_FILE, read_fields
@@ -74,6 +76,7 @@ def fine_tune_one(recipe: Recipe, *, force: bool = False, progress: TrainingProg
     recipe = recipe.complete()
     setup.silence_libraries()
     setup.check_machine(recipe)
+    device = devices.pick_recipe_device(recipe)
     check_name(recipe.name, recipe.run_folder)
     if recipe.eval_every and recipe.processes > 1:
         raise UsageError(
@@ -89,10 +92,11 @@ def fine_tune_one(recipe: Recipe, *, force: bool = False, progress: TrainingProg
     elif recipe.apply_chat_template:
         progress.note("Questions are asked inside the chat template, of the base too, which never saw it in training.")
     base = find_base(recipe)
+    save_dtype = setup.save_dtype(recipe, base, device.type)  # asked now, not when everything is trained
     with _run_lock(recipe):
         _write_recipe(recipe, force, progress)
         start = find_start(recipe)
-        data, tokenizer = _prepare_data(recipe, start, progress)
+        data, tokenizer = prepare_data(recipe, start, progress.note)
         tasks = scoring.scored_tasks(recipe, data)
         _note_data(data, progress)
         for line in estimate_resources(recipe, base, data):
@@ -103,13 +107,7 @@ def fine_tune_one(recipe: Recipe, *, force: bool = False, progress: TrainingProg
             tokenizer.save_pretrained(str(chat_tokenizer))
         before = scoring.score(recipe, recipe.model, tasks, progress, tokenizer=chat_tokenizer)
         trained = _train(recipe, start, data, tokenizer, progress)
-        device = setup.pick_recipe_device(recipe)
-        export(
-            trained.checkpoint,
-            recipe.run_folder,
-            dtype=setup.save_dtype(recipe, base, device.type),
-            steps=trained.steps,
-        )
+        export(trained.checkpoint, recipe.run_folder, dtype=save_dtype, steps=trained.steps)
         register(
             recipe.name,
             recipe.run_folder,
@@ -182,12 +180,14 @@ def _write_recipe(recipe: Recipe, force: bool, progress: TrainingProgress) -> No
     write_bytes(file, yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).encode())
 
 
-def _prepare_data(recipe: Recipe, base: Checkpoint, progress: TrainingProgress) -> tuple[Prepared, Any]:
+def prepare_data(recipe: Recipe, base: Checkpoint, note: Note) -> tuple[Prepared, Any]:
+    """The rows of a run, prepared unless they are there, and the tokenizer that they were made with."""
     tokenizer = setup.open_tokenizer(base)
     prepared = find_prepared(recipe.run_folder / DATA)
     if prepared is None:
-        index = scoring.evaluation_index(recipe, progress.note)
-        prepared = prepare(recipe, tokenizer, recipe.run_folder / DATA, index, note=progress.note)
+        fault = why_not_packed(recipe, base) if recipe.packed else None
+        index = scoring.evaluation_index(recipe, note)
+        prepared = prepare(recipe, tokenizer, recipe.run_folder / DATA, index, note=note, packing_fault=fault)
     return prepared, tokenizer
 
 
@@ -211,12 +211,15 @@ def _note_data(data: Prepared, progress: TrainingProgress) -> None:
 
 def estimate_resources(recipe: Recipe, base: Checkpoint, data: Prepared) -> list[str]:
     """Sentences on the steps, tokens and disk space of a run. Its duration is unknown until steps are timed."""
-    steps, epoch = setup.count_steps(recipe, data.card["rows"])
+    recipe = data.effective(recipe)
+    batches = Batches.of(data.card)
+    steps, epoch = batches.total(recipe), batches.epoch(recipe)
     tokens = sum(part["tokens"] for part in data.card["data"]) * steps / epoch
-    rows = "packed rows" if recipe.packed else "pairs" if recipe.learns_from_pairs else "rows"
+    kind = "packed rows" if recipe.packed else "pairs" if recipe.learns_from_pairs else "rows"
+    unit = "" if recipe.batch_of == "rows" else f" {recipe.batch_of}"
     lines = [
-        f"{data.card['rows']:,} {rows}, {steps:,} steps of {recipe.batch:,} ({recipe.accumulation:,} x {recipe.micro_batch:,} on "
-        f"{recipe.processes:,}), about {tokens:,.0f} tokens"
+        f"{data.card['rows']:,} {kind}, {steps:,} steps of {recipe.batch:,}{unit} ({batches.accumulation(recipe):,} x "
+        f"{recipe.micro_batch:,} on {recipe.processes:,}), about {tokens:,.0f} tokens"
     ]
     save_count = -(-steps // (recipe.save_every or epoch))
     kept = min(save_count, recipe.keep or save_count)
@@ -237,16 +240,20 @@ def estimate_resources(recipe: Recipe, base: Checkpoint, data: Prepared) -> list
 
 
 def _train(recipe: Recipe, base: Checkpoint, data: Prepared, tokenizer: Any, progress: TrainingProgress) -> Trained:
-    if recipe.processes == 1:
+    if recipe.processes == 1 and recipe.accelerate_config is None:
         live = None
         if recipe.eval_every:
             tokenizer.chat_template = data.card["template"]["jinja"]
             live = scoring.LiveScorer(recipe, tokenizer, progress)
-        return train(recipe, base, data, progress=progress, live=live)
-    steps, _ = setup.count_steps(recipe, data.card["rows"])
+        with devices.alone():
+            return train(recipe, base, data, progress=progress, live=live)
+    steps = Batches.of(data.card).total(data.effective(recipe))
     command = launch_command(recipe)
-    progress.note(f"Training on {recipe.processes} processes")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    progress.note(
+        f"Training in {recipe.processes} processes of {'torchrun' if recipe.accelerate_config is None else 'accelerate'}"
+    )
+    with devices.alone():
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return_code = subprocess.run(command, check=False, env=environment).returncode  # noqa: S603
     if return_code != 0:
         raise EvalkitError(
@@ -271,7 +278,8 @@ def launch_command(recipe: Recipe) -> Sequence[str]:
     else:
         config = setup.accelerate_file(recipe.accelerate_config)
         command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", processes]
-        command += ["--config_file", str(config)]
+        bfloat16 = setup.uses_bfloat16(recipe, devices.pick_recipe_device(recipe))
+        command += ["--config_file", str(config), "--mixed_precision", "bf16" if bfloat16 else "no"]
     return [*command, "-m", "evalkit.train.worker", str(recipe.run_folder)]
 
 

@@ -22,6 +22,7 @@ from evalkit.domains.paragraphs import MIN_TOKENS, ParagraphIndex
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.system.documents import checked, read_json
 from evalkit.system.files import write_json, writing
+from evalkit.train.batches import examples_a_step, rows_of_steps
 from evalkit.train.labels import IGNORED, label_all
 from evalkit.train.recipe import DataItem, Recipe
 from evalkit.train.sources import Example, ReadStatistics, describe_broken_rows, read_examples
@@ -66,6 +67,10 @@ class Prepared:
 
         return load_from_disk(str(self.folder / ROWS))
 
+    def effective(self, recipe: Recipe) -> Recipe:
+        """The recipe as it was prepared: without packing where the model cannot keep examples apart."""
+        return recipe if recipe.packed == self.card["packed"] else recipe.model_copy(update={"packing": False})
+
     @property
     def held_out(self) -> Path | None:
         """The file of held-out examples, or None."""
@@ -109,12 +114,23 @@ def find_prepared(folder: Path) -> Prepared | None:
     return Prepared(folder, card)
 
 
-def prepare(recipe: Recipe, tokenizer: Any, folder: Path, index: ParagraphIndex | None, *, note: Note) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    tokenizer: Any,
+    folder: Path,
+    index: ParagraphIndex | None,
+    *,
+    note: Note,
+    packing_fault: str | None = None,
+) -> Prepared:
     """Write rows, held-out examples and data card into `folder`, which is created atomically.
 
-    `tokenizer` is a ``PreTrainedTokenizerBase``; `index` holds the paragraphs that must not be trained on. Raises
-    `UsageError` if nothing is left to train on.
+    `tokenizer` is a ``PreTrainedTokenizerBase``; `index` holds the paragraphs that must not be trained on; `packing_fault` is
+    why packing is left out (`evalkit.train.packing`). Raises `UsageError` if nothing is left to train on.
     """
+    if packing_fault is not None:
+        recipe = recipe.model_copy(update={"packing": False})
+        note(f"Packing is left out, since with {recipe.model} {packing_fault}: each row is one example.")
     template = Template(recipe.template, tokenizer)
     parts = gather(recipe, index, note=note, template=template)
     staging = folder.with_name(folder.name + ".making")
@@ -122,11 +138,15 @@ def prepare(recipe: Recipe, tokenizer: Any, folder: Path, index: ParagraphIndex 
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         try:
-            rows, lengths = _write_rows(recipe, parts, template, tokenizer, staging, note)
+            rows, step_rows, lengths = _write_rows(recipe, parts, template, tokenizer, staging, note)
             held_out_examples = [example for part in parts for example in part.held_out]
             if held_out_examples:
                 _write_held_out(staging / HELD_OUT, held_out_examples, template, tokenizer, recipe.max_length)
-            card = _card(recipe, parts, lengths, rows, len(held_out_examples), index, template)
+            card = {
+                **_card(recipe, parts, lengths, rows, len(held_out_examples), index, template),
+                "step_rows": step_rows,
+                "packing_fault": packing_fault,
+            }
             write_json(staging / CARD, card)
             shutil.rmtree(folder, ignore_errors=True)
             staging.rename(folder)
@@ -211,8 +231,9 @@ def _apply_max_examples(parts: Sequence[Part], limit: int) -> None:
 
 def _write_rows(
     recipe: Recipe, parts: Sequence[Part], template: Template, tokenizer: Any, folder: Path, note: Note
-) -> tuple[int, dict[str, Any]]:
-    """Tokenise everything in training order and save it as Arrow. Returns the number of rows and length statistics."""
+) -> tuple[int, list[int] | None, dict[str, Any]]:
+    """Tokenise everything in training order and save it as Arrow. Returns the number of rows, those of each step if the batch
+    counts examples or tokens, and length statistics."""
     import pyarrow as pa
     from datasets import Dataset, disable_progress_bars
 
@@ -225,6 +246,7 @@ def _write_rows(
     tokenize = _pair_rows if recipe.learns_from_pairs else _rows
     lengths: list[int] = []
     learned: list[int] = []
+    kept: list[int] = []
     counts: Counter[str] = Counter()
     unpacked = folder / "loose.arrow"
     with pa.OSFile(str(unpacked), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
@@ -241,8 +263,8 @@ def _write_rows(
                     continue
                 for name, ids in zip(names, row, strict=True):
                     columns[name].append(ids)
-                kept = sum(map(len, row[1:])) + len(row[0]) if recipe.learns_from_pairs else len(row[0])
-                part.tokens += kept
+                kept.append(sum(map(len, row[1:])) + len(row[0]) if recipe.learns_from_pairs else len(row[0]))
+                part.tokens += kept[-1]
                 part.learned += labels
                 learned.append(labels)
                 counts["crossing"] += crossing
@@ -251,23 +273,32 @@ def _write_rows(
     if not learned:
         raise UsageError("Nothing is left to train on: no example has an answer within --max-length.")
     rows = Dataset.from_file(str(unpacked))
+    together = examples_a_step(recipe, kept)
+    in_rows = [1] * len(rows)
     if recipe.packed:
         from trl import pack_dataset
 
         note("Packing")
-        rows = pack_dataset(rows, recipe.max_length, "bfd", {"keep_in_memory": len(rows) < 50_000})
+        options = {"keep_in_memory": len(rows) < 50_000, **({} if together is None else {"batch_size": together})}
+        rows = pack_dataset(rows, recipe.max_length, "bfd", options)
+        in_rows = [len(lengths) for lengths in rows["seq_lengths"]]
     rows.save_to_disk(str(folder / ROWS))
     number = len(rows)
     del rows
     unpacked.unlink()
     for leftover in folder.glob("cache-*.arrow"):
         leftover.unlink()
-    return number, {
-        **_length_statistics(lengths),
-        "learned": int(sum(learned)),
-        **counts,
-        "max_length": recipe.max_length,
-    }
+    step_rows = None if together is None else rows_of_steps(in_rows, together)
+    return (
+        number,
+        step_rows,
+        {
+            **_length_statistics(lengths),
+            "learned": int(sum(learned)),
+            **counts,
+            "max_length": recipe.max_length,
+        },
+    )
 
 
 TokenizedRow = tuple[Any, int, int, int]

@@ -20,6 +20,10 @@ from evalkit.system.documents import Written
 from evalkit.system.files import canonical_json
 
 Method = Literal["sft", "lora", "qlora", "dpo", "dpo-lora"]
+BatchUnit = Literal["rows", "examples", "tokens"]
+PairLoss = Literal["sigmoid", "sigmoid_norm", "ipo"]
+TASK_PREFIX = "task:"
+"""A data set of this kind is a split of a registered task: ``task:arc_easy``."""
 ADAPTER_METHODS = ("lora", "qlora", "dpo-lora")
 PAIR_METHODS = ("dpo", "dpo-lora")
 NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
@@ -29,8 +33,11 @@ DATA_OPTION = re.compile(r"^(split|config|revision|count|weight)=(.+)$")
 FIELDS_OUTSIDE_HASH = {
     "description", "sources", "output", "folder", "log_every", "report_to", "eval_every", "eval_suite", "eval_limit",
     "apply_chat_template", "limit", "data_source", "device", "threads", "keep", "processes", "accelerate_config",
+    "micro_batch", "gradient_checkpointing", "save_dtype", "save_every",
 }  # fmt: skip
-"""Fields that do not affect the weights: a run can be resumed when they differ."""
+"""Fields that do not affect the weights, or only by the order in which sums are rounded: a run can be resumed when they differ."""
+TASK_DATA_FIELDS = ("apply_chat_template", "data_source")
+"""Of these, what affects the rows where a data set is a task's own split."""
 
 
 class DataItem(Written):
@@ -39,9 +46,9 @@ class DataItem(Written):
     model_config = ConfigDict(frozen=True)
 
     dataset: str = Field(
-        description="A hub repository, a .jsonl or .parquet file, a folder of them, or a built-in set."
+        description="A hub repository, a .jsonl or .parquet file, a folder of them, a built-in set, or task:NAME."
     )
-    split: str = Field("train", description="The split of a hub repository.")
+    split: str = Field("train", description="The split of a hub repository or a task.")
     config: str | None = Field(None, description="The configuration of a hub repository.")
     revision: str | None = Field(None, description="The commit or branch of a hub repository.")
     count: int | None = Field(None, ge=1, description="So many rows, drawn by the seed. Default: all.")
@@ -70,9 +77,14 @@ class DataItem(Written):
         return self
 
     @property
+    def task(self) -> str | None:
+        """The task whose split it is; None for other data."""
+        return self.dataset.removeprefix(TASK_PREFIX) if self.dataset.startswith(TASK_PREFIX) else None
+
+    @property
     def label(self) -> str:
         """The data set's display name: the last part of a repository's or file's name."""
-        name = self.dataset.rstrip("/").rsplit("/", 1)[-1]
+        name = self.dataset.removeprefix(TASK_PREFIX).rstrip("/").rsplit("/", 1)[-1]
         return re.sub(r"\.(jsonl|json|parquet)(\.gz|\.zst)?$", "", name) or name
 
 
@@ -137,7 +149,12 @@ class Recipe(Written):
     weight_decay: float = option_field(0.0, HOW, "AdamW's weight decay.", ge=0)
     clip: float = option_field(1.0, HOW, "The norm that gradients are clipped to; 0 for none.", ge=0)
     batch: int = option_field(
-        128, HOW, "Sequences (packed rows, pairs) a step, over all devices: the effective batch.", ge=1
+        128, HOW, "What a step holds over all devices, in the unit of --batch-of: the effective batch.", ge=1
+    )
+    batch_of: BatchUnit = option_field(
+        "rows",
+        HOW,
+        "What the batch counts: rows (a packed row is one, a pair is one), or examples or tokens, of which packed rows hold many.",
     )
     micro_batch: int = option_field(
         1, HOW, "Sequences that go through a device at once; the rest of the batch is accumulated.", ge=1
@@ -146,7 +163,8 @@ class Recipe(Written):
     packing: bool = option_field(
         True,
         HOW,
-        "Put several examples into one row (best fit decreasing), each seeing itself alone. Not with preferences.",
+        "Put several examples into one row (best fit decreasing), each seeing itself alone. Not with preferences, and left "
+        "out for models that cannot keep examples apart.",
     )
     seed: int = option_field(42, HOW, "Draws mixtures, order, held-out examples and adapters.")
 
@@ -155,6 +173,11 @@ class Recipe(Written):
     lora_dropout: float = option_field(0.1, LORA, "Dropout before an adapter.", ge=0, lt=1)
     lora_targets: str = option_field(
         "all-linear", LORA, "Layers that get an adapter: all-linear, or names with commas between."
+    )
+    loss: PairLoss = option_field(
+        "sigmoid",
+        DPO,
+        "sigmoid is DPO's own; sigmoid_norm divides log-ratios by an answer's tokens (TÜLU 3, OLMo 2: beta 5); ipo.",
     )
     beta: float = option_field(0.1, DPO, "How strongly DPO holds on to the model that it starts from.", gt=0)
 
@@ -172,13 +195,22 @@ class Recipe(Written):
         False, MACHINE, "Compute activations twice and keep fewer of them: less memory, about a fifth slower."
     )
     attention: str = option_field(
-        "auto", MACHINE, "auto (FlashAttention 2 where it is installed, else sdpa), sdpa, eager or flash_attention_2."
+        "auto",
+        MACHINE,
+        "auto (FlashAttention 2 where it is installed, else what the architecture has), sdpa, eager or flash_attention_2.",
     )
-    device: str = option_field("auto", MACHINE, "cpu, cuda, or auto.")
+    device: str = option_field("auto", MACHINE, "cpu, cuda, cuda:N, or auto. One process trains on one device.")
     threads: int | None = option_field(None, MACHINE, "Threads of torch on a CPU.", ge=1)
-    processes: int = option_field(1, MACHINE, "Processes (devices) that train together, started by accelerate.", ge=1)
+    processes: int = option_field(
+        1,
+        MACHINE,
+        "Processes that train together, a device each, started by torchrun, or by accelerate with --accelerate-config.",
+        ge=1,
+    )
     accelerate_config: str | None = option_field(
-        None, MACHINE, "fsdp (ships with evalkit), or a configuration file of accelerate."
+        None,
+        MACHINE,
+        "fsdp (ships with evalkit), or a configuration file of accelerate, which then starts the processes.",
     )
     save_every: int | None = option_field(None, MACHINE, "Steps between two checkpoints. Default: an epoch.", ge=1)
     keep: int | None = option_field(None, MACHINE, "Keep only the last N checkpoints of the run. Default: all.", ge=1)
@@ -246,6 +278,11 @@ class Recipe(Written):
         return self.packing and not self.learns_from_pairs
 
     @property
+    def counts_rows(self) -> bool:
+        """Whether the batch counts the rows that are trained; False if they have to be prepared to know how many make a batch."""
+        return self.batch_of == "rows" or (self.batch_of == "examples" and not self.packed)
+
+    @property
     def run_folder(self) -> Path:
         """The folder of the run, with checkpoints, log and the final model."""
         return Path(self.folder).expanduser() / self.name
@@ -273,7 +310,11 @@ class Recipe(Written):
         fields = self.to_dict()
         if not self.decontaminate:
             fields.pop("suites"), fields.pop("tasks")
-        kept = {key: value for key, value in fields.items() if key not in FIELDS_OUTSIDE_HASH}
+        outside = set(FIELDS_OUTSIDE_HASH)
+        if any(item.task is not None for item in self.data):
+            outside -= set(TASK_DATA_FIELDS)
+            fields["apply_chat_template"] = bool(self.apply_chat_template)
+        kept = {key: value for key, value in fields.items() if key not in outside}
         return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:16]
 
     def complete(self) -> Recipe:
@@ -284,7 +325,17 @@ class Recipe(Written):
             raise UsageError(
                 "No data are named. --dataset, or the recipe's 'data', says what is trained on; 'evalkit list recipes' shows recipes."
             )
-        _ = self.accumulation
+        if self.learns_from_pairs:
+            if self.batch_of == "tokens":
+                raise UsageError(
+                    "Preferences are learned from whole pairs: --batch-of takes rows (or examples) with them."
+                )
+            if any(item.task is not None for item in self.data):
+                raise UsageError("A task's own split has no preference pairs. Choose --method sft or lora.")
+        elif self.loss != "sigmoid":
+            raise UsageError("--loss is one of preference tuning. Choose --method dpo or dpo-lora, or leave it out.")
+        if self.counts_rows:
+            _ = self.accumulation
         if self.name:
             return self
         base = re.sub(r"[^\w.+-]", "-", self.model.partition("@")[0].rstrip("/").rsplit("/", 1)[-1]).lstrip("-._+")

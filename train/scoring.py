@@ -33,8 +33,8 @@ class _Eval(BaseModel):
 
 _EVAL = TypeAdapter(_Eval)
 HYPERPARAMETERS = (
-    "method", "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "clip", "batch", "micro_batch",
-    "max_length", "packing", "seed",
+    "method", "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "clip", "batch", "batch_of",
+    "micro_batch", "max_length", "packing", "seed",
 )  # fmt: skip
 ADAPTER_HYPERPARAMETERS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
@@ -154,18 +154,19 @@ def read_evals(run_folder: Path) -> list[dict[str, Any]]:
 def training_facts(recipe: Recipe, base: Checkpoint, prepared: Prepared) -> dict[str, Any]:
     """Everything about a finished training run that its report shows (`evalkit.results.writing.write_training` names the keys)."""
     log = read_log(recipe.run_folder)
+    asked, recipe = recipe, prepared.effective(recipe)
     hyperparameters = {
         name: getattr(recipe, name)
         for name in (*HYPERPARAMETERS, *(ADAPTER_HYPERPARAMETERS if recipe.trains_adapter else ()))
         if getattr(recipe, name) is not None
     }
     if recipe.learns_from_pairs:
-        hyperparameters["beta"] = recipe.beta
+        hyperparameters |= {"loss": recipe.loss, "beta": recipe.beta}
     card = prepared.card
     return {
         "name": recipe.name,
         "base": {"name": base.name, "fingerprint": base.fingerprint},
-        "recipe": recipe.to_dict(),
+        "recipe": asked.to_dict(),
         "place": str(recipe.run_folder),
         "data": [
             {**part, "dropped": sum(part["dropped"].values()), "reasons": part["dropped"]} for part in card["data"]

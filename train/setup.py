@@ -11,9 +11,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from evalkit.engines.base import EngineSettings
-from evalkit.errors import EvalkitError, UsageError
+from evalkit.errors import UsageError
 from evalkit.records import Checkpoint
 from evalkit.system.documents import checked, read_yaml
+from evalkit.train.batches import Batches
+from evalkit.train.devices import on_one_device
 from evalkit.train.recipe import Recipe
 
 PAD_TOKENS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>")
@@ -77,13 +79,6 @@ def silence_libraries() -> None:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 
-def pick_recipe_device(recipe: Recipe) -> Any:
-    """The torch device of the recipe. Raises `UsageError` if it is not available."""
-    from evalkit.engines.loading import pick_device
-
-    return pick_device(recipe.device)
-
-
 def uses_bfloat16(recipe: Recipe, device: Any) -> bool:
     """Whether matrix products are computed in bfloat16."""
     import torch
@@ -117,19 +112,30 @@ def load_base(checkpoint: Checkpoint, recipe: Recipe, device: Any, bfloat16: boo
     """The base's weights, ready for training: float32, or bfloat16 or 4-bit if only an adapter is trained."""
     from evalkit.engines.loading import load_model
 
-    attention = recipe.attention
-    if attention == "auto":
+    attention: str | None = recipe.attention
+    if attention == "auto":  # None: what transformers takes for the architecture, sdpa where it has it
         flash = device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None and bfloat16
-        attention = "flash_attention_2" if flash else "sdpa"
+        attention = "flash_attention_2" if flash and _has_flash_attention(checkpoint) else None
     if recipe.method == "qlora":
-        return _load_quantised(checkpoint, attention)
+        return _load_quantised(checkpoint, attention, device)
     dtype = "bfloat16" if recipe.trains_adapter and bfloat16 else "float32"
-    model = load_model(checkpoint, EngineSettings(device.type, dtype, None, {"attention": attention}), device)
+    arguments = {} if attention is None else {"attention": attention}
+    model = load_model(checkpoint, EngineSettings(device.type, dtype, None, arguments), device)
     model.config.use_cache = False
     return model.train()
 
 
-def _load_quantised(checkpoint: Checkpoint, attention: str) -> Any:
+def _has_flash_attention(checkpoint: Checkpoint) -> bool:
+    """Whether transformers' class for a checkpoint supports FlashAttention 2; code that it brings is not asked."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if checkpoint.config.get("auto_map"):
+        return False
+    config = AutoConfig.from_pretrained(str(checkpoint.path), local_files_only=True)
+    return bool(getattr(AutoModelForCausalLM._model_mapping[type(config)], "_supports_flash_attn", False))
+
+
+def _load_quantised(checkpoint: Checkpoint, attention: str | None, device: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -141,7 +147,7 @@ def _load_quantised(checkpoint: Checkpoint, attention: str) -> Any:
     )
     model = AutoModelForCausalLM.from_pretrained(
         str(checkpoint.path), quantization_config=settings, attn_implementation=attention, dtype=torch.bfloat16,
-        local_files_only=True, use_safetensors=True, device_map={"": torch.cuda.current_device()},
+        local_files_only=True, use_safetensors=True, device_map={"": device},
     )  # fmt: skip
     from peft import prepare_model_for_kbit_training
 
@@ -167,29 +173,21 @@ def adapter_config(recipe: Recipe) -> Any:
     )
 
 
-def count_steps(recipe: Recipe, rows: int) -> tuple[int, int]:
-    """Total optimiser steps and steps per epoch, as transformers' ``Trainer`` counts them."""
-    per_step = recipe.micro_batch * recipe.processes
-    batches = math.ceil(rows / per_step)
-    epoch = max(1, math.ceil(batches / recipe.accumulation))
-    return recipe.max_steps or max(1, math.ceil(recipe.epochs * epoch)), epoch
-
-
 def warmup_steps(recipe: Recipe, steps: int) -> int:
     """Warm-up steps, from a share of all steps (rounded up, as transformers does) or an absolute number."""
     return math.ceil(recipe.warmup * steps) if recipe.warmup < 1 else round(recipe.warmup)
 
 
-def training_arguments(recipe: Recipe, run_folder: Path, rows: int, device: Any, bfloat16: bool) -> Any:
+def training_arguments(recipe: Recipe, run_folder: Path, batches: Batches, device: Any, bfloat16: bool) -> Any:
     """TRL's configuration. TRL defaults that would silently change a run are set explicitly."""
     from trl import DPOConfig, SFTConfig
 
-    steps, epoch = count_steps(recipe, rows)
+    steps = batches.total(recipe)
     fields: dict[str, Any] = {
         "output_dir": str(run_folder),
         "max_steps": steps,
         "per_device_train_batch_size": recipe.micro_batch,
-        "gradient_accumulation_steps": recipe.accumulation,
+        "gradient_accumulation_steps": batches.accumulation(recipe),
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": recipe.schedule,
         "warmup_steps": warmup_steps(recipe, steps),
@@ -206,7 +204,7 @@ def training_arguments(recipe: Recipe, run_folder: Path, rows: int, device: Any,
         "logging_first_step": True,
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
-        "save_steps": recipe.save_every or epoch,
+        "save_steps": recipe.save_every or batches.epoch(recipe),
         "report_to": recipe.report_to,
         "run_name": recipe.name,
         "disable_tqdm": True,
@@ -215,9 +213,20 @@ def training_arguments(recipe: Recipe, run_folder: Path, rows: int, device: Any,
         "max_length": None,
     }
     if recipe.learns_from_pairs:
-        return DPOConfig(**fields, beta=recipe.beta)
+        # the reference's log-probabilities are computed once and kept beside the rows, so no second model stays in memory
+        fields |= {"beta": recipe.beta, "loss_type": [recipe.loss], "precompute_ref_log_probs": not shards_weights()}
+        return on_one_device(DPOConfig(**fields), device)
     # rows are packed already: padding_free makes TRL's collator emit per-example position ids
-    return SFTConfig(**fields, padding_free=recipe.packed, dataset_kwargs={"skip_prepare_dataset": True})
+    fields |= {"padding_free": recipe.packed, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    return on_one_device(SFTConfig(**fields), device)
+
+
+def shards_weights() -> bool:
+    """Whether accelerate's configuration spreads each model over the processes, so that one that was not prepared cannot be asked."""
+    return any(
+        os.environ.get(name, "").lower() in ("1", "true", "yes")
+        for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    )
 
 
 def save_dtype(recipe: Recipe, checkpoint: Checkpoint, device_type: str) -> str:
@@ -230,5 +239,7 @@ def save_dtype(recipe: Recipe, checkpoint: Checkpoint, device_type: str) -> str:
         "torch."
     )
     if base_dtype not in ("float32", "bfloat16"):
-        raise EvalkitError(f"The base's weights are {base_dtype}; choose --save-dtype float32 or bfloat16.")
+        raise UsageError(
+            f"The base's weights are {base_dtype}, and what is trained is saved as float32 or bfloat16: choose with --save-dtype."
+        )
     return base_dtype

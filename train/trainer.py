@@ -17,7 +17,8 @@ from evalkit.checkpoints.status import finished_checkpoints
 from evalkit.errors import EvalkitError
 from evalkit.records import Checkpoint
 from evalkit.system.files import writing
-from evalkit.train import setup
+from evalkit.train import devices, setup
+from evalkit.train.batches import Batches, StepSampler, with_blank_row
 from evalkit.train.prepare import Prepared
 from evalkit.train.progress import SilentTraining, TrainingProgress
 from evalkit.train.recipe import Recipe
@@ -50,25 +51,32 @@ def train(
     """
     progress = progress or SilentTraining()
     run_folder = recipe.run_folder
-    rows = prepared.rows()
-    steps, _ = setup.count_steps(recipe, len(rows))
+    recipe = prepared.effective(recipe)
+    batches = Batches.of(prepared.card)
+    steps = batches.total(recipe)
     checkpoints = finished_checkpoints(run_folder)
     if checkpoints and checkpoints[-1][0] >= steps:
         return Trained(checkpoints[-1][1], steps)
     _remove_unfinished(run_folder)
-    trainer = make_trainer(recipe, base, rows, run_folder, progress=progress, live=live)
-    progress.begin(recipe.name, steps, checkpoints[-1][0] if checkpoints else 0)
+    done = checkpoints[-1][0] if checkpoints else 0
     try:
+        trainer = make_trainer(
+            recipe, base, prepared.rows(), run_folder, batches, done=done, progress=progress, live=live
+        )
+        progress.begin(recipe.name, steps, done)
         trainer.train(resume_from_checkpoint=str(checkpoints[-1][1]) if checkpoints else None)
+        trainer.accelerator.free_memory()
     except RuntimeError as error:
         if "out of memory" in str(error).lower():
             raise EvalkitError(
-                "Training does not fit into memory. A smaller --micro-batch or --max-length, --gradient-checkpointing, or "
-                "--method lora needs less; the same command then goes on."
+                "Training does not fit into memory. With a smaller --micro-batch or with --gradient-checkpointing the same "
+                "command goes on; a smaller --max-length or --method lora needs less too, and is another recipe with another --name."
             ) from error
         raise
     finally:
         progress.end()
+    del trainer
+    devices.free_memory()
     checkpoints = finished_checkpoints(run_folder)
     if not checkpoints or checkpoints[-1][0] < steps:
         raise EvalkitError(
@@ -82,11 +90,13 @@ def make_trainer(
     base: Checkpoint,
     rows: Any,
     run_folder: Path,
+    batches: Batches | None = None,
     *,
+    done: int = 0,
     progress: TrainingProgress | None = None,
     live: Live | None = None,
 ) -> Any:
-    """TRL's trainer for a recipe; `rows` come from `evalkit.train.prepare`."""
+    """TRL's trainer for a recipe; `rows` come from `evalkit.train.prepare`, and `done` steps of them were trained before."""
     setup.silence_libraries()
     import torch
     import transformers
@@ -97,7 +107,9 @@ def make_trainer(
     for name in ("trl", "transformers", "accelerate", "peft"):
         logging.getLogger(name).setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
-    device = setup.pick_recipe_device(recipe)
+    batches = batches or Batches(len(rows))
+    device = devices.pick_recipe_device(recipe)
+    devices.use_device(device)
     bfloat16 = setup.uses_bfloat16(recipe, device)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
@@ -112,8 +124,8 @@ def make_trainer(
         callbacks.append(LiveScores(live, recipe.eval_every, bookkeeping))
     fields: dict[str, Any] = {
         "model": model,
-        "args": setup.training_arguments(recipe, run_folder, len(rows), device, bfloat16),
-        "train_dataset": rows,
+        "args": setup.training_arguments(recipe, run_folder, batches, device, bfloat16),
+        "train_dataset": rows if recipe.learns_from_pairs else with_blank_row(rows, tokenizer.eos_token_id),
         "processing_class": tokenizer,
         "callbacks": callbacks,
         "peft_config": setup.adapter_config(recipe),
@@ -121,13 +133,14 @@ def make_trainer(
     if recipe.learns_from_pairs:
         reference = (
             None
-            if recipe.trains_adapter
+            if recipe.trains_adapter or fields["args"].precompute_ref_log_probs
             else setup.load_base(base, recipe, device, bfloat16).eval().requires_grad_(False)
         )
         trainer = dpo_trainer()(ref_model=reference, **fields)
     else:
         trainer = sft_trainer()(**fields)
     trainer.remove_callback(transformers.PrinterCallback)
+    trainer.step_sampler = StepSampler(batches, recipe, done)
     if recipe.trains_adapter:
         _record_base(trainer.model, base)
     return trainer

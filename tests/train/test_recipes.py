@@ -11,9 +11,10 @@ import yaml
 
 from evalkit import registry
 from evalkit.errors import UnknownName, UsageError
+from evalkit.train.batches import Batches
 from evalkit.train.grid import expand
 from evalkit.train.recipe import Recipe, make_recipe
-from evalkit.train.setup import count_steps, warmup_steps
+from evalkit.train.setup import warmup_steps
 from evalkit.train.shipped import find_recipe, recipe_of_run, shipped_recipes
 
 Make = Callable[..., Recipe]
@@ -36,6 +37,26 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "lora_alpha": 16,
         "lora_dropout": 0.1,
         "lora_targets": "all-linear",
+    },
+    "olmo-2-1b-dpo": {
+        "model": "allenai/OLMo-2-0425-1B-SFT",
+        "learning_rate": 2.5e-6,
+        "epochs": 1,
+        "loss": "sigmoid_norm",
+        "beta": 5,
+        "batch": 128,
+        "max_length": 2048,
+        "warmup": 0.1,
+    },
+    "tulu-3-8b-dpo": {
+        "model": "allenai/Llama-3.1-Tulu-3-8B-SFT",
+        "learning_rate": 5e-7,
+        "epochs": 1,
+        "loss": "sigmoid_norm",
+        "beta": 5,
+        "batch": 128,
+        "max_length": 2048,
+        "warmup": 0.1,
     },
     "tulu-v2-olmo-1b-dpo": {"learning_rate": 5e-7, "epochs": 3, "beta": 0.1, "batch": 32, "warmup": 0.1},
 }
@@ -61,7 +82,7 @@ def test_recipes_that_ship(name: str) -> None:
 
 
 def test_published_recipes_are_all_there() -> None:
-    """The five published ones and the three for a CPU."""
+    """The published ones and the three for a CPU."""
     assert set(SHIPPED) == {*PUBLISHED, "olmo-tiny-sft", "olmo-tiny-lora", "olmo-tiny-dpo"}
 
 
@@ -138,9 +159,9 @@ def test_what_moves_weights(recipe: Make) -> None:
 def test_steps(recipe: Make) -> None:
     """Counted by hand: 10 rows, 2 at once, batches of 4: 5 micro-batches, 3 steps an epoch (the last is half)."""
     made = recipe(max_steps=None, epochs=2, batch=4, micro_batch=2, warmup=0.03)
-    assert count_steps(made, 10) == (6, 3)
+    assert (Batches(10).total(made), Batches(10).epoch(made)) == (6, 3)
     assert warmup_steps(made, 6) == 1
-    assert count_steps(recipe(max_steps=7), 10) == (7, 3)
+    assert Batches(10).total(recipe(max_steps=7)) == 7
     assert warmup_steps(recipe(warmup=0.03), 1000) == 30
     assert warmup_steps(recipe(warmup=25), 1000) == 25
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -308,3 +309,93 @@ def test_how_several_processes_are_started(recipe: Make) -> None:
     assert Path(command[command.index("--config_file") + 1]).is_file()
     with pytest.raises(UsageError, match="multiple"):
         _ = recipe(processes=3).accumulation
+
+
+def closed_form(loss: str, beta: float, chosen: tuple[float, float, int], rejected: tuple[float, float, int]) -> float:
+    """The loss of one pair from sums of log-probabilities (of the model, of the reference) and the answers' tokens: DPO (arXiv
+    2305.18290, equation 7), its length-normalised form (TÜLU 3, arXiv 2411.15124, equation 6), IPO (arXiv 2310.12036, equation 17,
+    per token as its authors advise)."""
+    ratios = [ours - reference for ours, reference, _ in (chosen, rejected)]
+    if loss != "sigmoid":
+        ratios = [ratio / count for ratio, (_, _, count) in zip(ratios, (chosen, rejected), strict=True)]
+    margin = ratios[0] - ratios[1]
+    return float((margin - 1 / (2 * beta)) ** 2 if loss == "ipo" else np.log1p(np.exp(-beta * margin)))
+
+
+@pytest.mark.parametrize(("loss", "beta"), [("sigmoid", 0.3), ("sigmoid_norm", 5.0), ("ipo", 0.2)])
+def test_preference_losses_by_hand(loss: str, beta: float, recipe: Make, pairs: Path) -> None:
+    """The loss of pairs of answers of different lengths, after the model has left its reference, from logits of each answer alone."""
+    made = recipe(method="dpo", data=str(pairs), loss=loss, beta=beta, micro_batch=2)
+    data, base = prepare_run(made)
+    rows = data.rows()
+    trainer = make_trainer(made, base, rows, made.run_folder)
+    assert trainer.ref_model is None
+    reference = setup.load_base(base, made, torch.device("cpu"), False).eval()
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    batch = [trainer.train_dataset[n] for n in range(2)]
+    assert len(batch[0]["chosen_ids"]) != len(batch[0]["rejected_ids"])
+    found = trainer.compute_loss(trainer.model, trainer.data_collator(batch)).item()
+    want = []
+    for row in batch:
+        sums = []
+        for ids in (row["chosen_ids"], row["rejected_ids"]):
+            whole, labels = row["prompt_ids"] + ids, [IGNORED] * len(row["prompt_ids"]) + ids
+            sums.append((-nll(trainer.model.eval(), whole, labels)[0], -nll(reference, whole, labels)[0], len(ids)))
+        want.append(closed_form(loss, beta, *sums))
+    assert found == pytest.approx(np.mean(want), rel=2e-5)
+
+
+def test_the_reference_is_asked_once(recipe: Make, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reference log-probabilities of three epochs are computed once, kept beside the rows, and read again on resume."""
+    from evalkit.train.callbacks import dpo_trainer
+
+    asked: list[int] = []
+    compute = dpo_trainer().compute_ref_log_probs
+
+    def counted(self: Any, model: Any, inputs: Any) -> Any:
+        asked.append(len(inputs["input_ids"]) // 2)
+        return compute(self, model, inputs)
+
+    monkeypatch.setattr(dpo_trainer(), "compute_ref_log_probs", counted)
+    made = recipe(
+        method="dpo",
+        loss="sigmoid_norm",
+        beta=5.0,
+        data=str(pairs),
+        max_steps=None,
+        epochs=3,
+        micro_batch=4,
+        save_every=20,
+    )
+    data, base = prepare_run(made)
+    train(made, base, data)
+    assert sum(asked) == data.card["rows"] == 36
+    shutil.rmtree(made.run_folder / "checkpoint-27")
+    train(made, base, data)
+    assert sum(asked) == 36
+    assert read_log(made.run_folder)[0]["loss"] == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_memory_is_free_when_training_is_over(recipe: Make) -> None:
+    """Before the result is scored nothing of the trained model or its optimiser is alive."""
+    import weakref
+
+    from evalkit.train import trainer as module
+
+    made = recipe(max_steps=1)
+    data, base = prepare_run(made)
+    kept: list[Any] = []
+    make = module.make_trainer
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        trainer = make(*args, **kwargs)
+        kept.extend(weakref.ref(parameter) for parameter in trainer.model.parameters())
+        return trainer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "make_trainer", watched)
+        train(made, base, data)
+    assert kept
+    assert not [one for one in kept if one() is not None]
