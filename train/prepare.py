@@ -69,7 +69,7 @@ class Prepared:
 
     def effective(self, recipe: Recipe) -> Recipe:
         """The recipe as it was prepared: without packing where the model cannot keep examples apart."""
-        return recipe if recipe.packed == self.card["packed"] else recipe.model_copy(update={"packing": False})
+        return recipe if self.card["packed"] or not recipe.packed else recipe.model_copy(update={"packing": False})
 
     @property
     def held_out(self) -> Path | None:
@@ -98,6 +98,8 @@ class _Card(BaseModel):
 
     data: list[_PartCard]
     rows: int
+    packed: bool
+    step_rows: list[int] | None = None
     lengths: dict[str, float | None]
     template: _Template
     contamination: dict[str, Any]
