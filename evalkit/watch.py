@@ -5,15 +5,23 @@ Nothing in the folder is changed or removed. The results record what was scored,
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evalkit.api import run_with_options, write_sweep_reports
 from evalkit.checkpoints.resolve import find_source, resolve
-from evalkit.checkpoints.status import QUIET_SECONDS, RECIPE_FILE, checkpoint_folders, marked_step, unfinished_reason
+from evalkit.checkpoints.status import (
+    QUIET_SECONDS,
+    RECIPE_FILE,
+    checkpoint_folders,
+    marked_step,
+    unfinished_reason,
+    unnamed_folders,
+)
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.options import RunOptions
 from evalkit.progress import Progress, Silent
@@ -24,6 +32,9 @@ from evalkit.scoring.settings import TASKS_SUITE
 
 STOP = "STOP"
 """A file of this name in the watched folder ends the watch."""
+RETRY_PAUSES = (30.0, 120.0, 600.0)
+"""Seconds after a failure until a checkpoint is tried again; then it counts as failed."""
+NAMES = "checkpoint-N, step_N, epoch_N, iter_N or global_stepN"
 
 
 @dataclass
@@ -33,8 +44,11 @@ class WatchResult:
     runs: dict[str, list[Run]] = field(default_factory=dict)
     """Checkpoint name to its runs, in order; includes checkpoints scored earlier."""
     failed: dict[str, str] = field(default_factory=dict)
+    """Checkpoint name to what went wrong when it was last tried."""
     waiting: dict[str, str] = field(default_factory=dict)
     """Checkpoints that were unfinished when the watch ended, and why."""
+    passed_over: dict[str, str] = field(default_factory=dict)
+    """Folders with weights that are not taken for checkpoints, and why."""
     reason: str = ""
     """Why the watch ended."""
 
@@ -48,6 +62,7 @@ def watch(
     quiet: float = QUIET_SECONDS,
     progress: Progress | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
     **options: Any,
 ) -> WatchResult:
     """Score every finished checkpoint in a folder (or of a registered model with a folder), and wait for more.
@@ -55,26 +70,27 @@ def watch(
     With `once`, returns when no checkpoint is left to score. Otherwise returns when nothing has appeared for `idle`
     seconds, when evalkit's own training in the folder has finished, or when the folder contains a file called ``STOP``.
     `poll`: seconds between scans; `quiet`: seconds without changes after which another trainer's checkpoint counts as
-    finished. `options` are those of `evalkit.run`.
+    finished. A checkpoint that fails is tried again after `RETRY_PAUSES`, except with `once`. `options` are those of
+    `evalkit.run`.
     """
     folder, model = _folder(name)
     validated = RunOptions.make(options, command="evalkit.watch")
     if not validated.suite and not validated.task:
         raise UsageError("Nothing to score is named. --suite or --task says what; 'evalkit list suites' shows all.")
-    watcher = _Watcher(folder, model, validated, quiet, progress or Silent())
-    last_activity = time.monotonic()
+    watcher = _Watcher(folder, model, validated, quiet, progress or Silent(), clock, () if once else RETRY_PAUSES)
+    last_activity = clock()
     while True:
         training_finished = marked_step(folder) is not None
-        if watcher.scan():
-            last_activity = time.monotonic()
+        if watcher.scan() or watcher.pauses:
+            last_activity = clock()
         result = watcher.result
         if (folder / STOP).exists():
             result.reason = f"there is a file {STOP} in {folder}"
         elif once:
-            result.reason = "every finished checkpoint is scored"
-        elif training_finished and not result.waiting:
-            result.reason = "the training is finished, and all of its checkpoints are scored"
-        elif time.monotonic() - last_activity > idle:
+            result.reason = watcher.state()
+        elif training_finished and not result.waiting and not watcher.pauses:
+            result.reason = f"the training is finished: {watcher.state()}"
+        elif clock() - last_activity > idle:
             result.reason = f"no checkpoint appeared for {idle / 60:.0f} minutes"
         if result.reason:
             return result
@@ -84,20 +100,54 @@ def watch(
 class _Watcher:
     """A watched folder and what has been done with its checkpoints."""
 
-    def __init__(self, folder: Path, model: str, options: RunOptions, quiet: float, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: str,
+        options: RunOptions,
+        quiet: float,
+        progress: Progress,
+        clock: Callable[[], float],
+        retry_pauses: Sequence[float],
+    ) -> None:
         self.folder, self.model, self.options, self.quiet, self.progress = folder, model, options, quiet, progress
+        self.clock, self.retry_pauses = clock, retry_pauses
         self.result = WatchResult()
+        self.pauses: dict[str, float] = {}
+        """Checkpoints that failed, and when they are tried again."""
+        self._tries: dict[str, int] = {}
         self._reported: dict[str, str] = {}
+
+    def state(self) -> str:
+        """What has become of the checkpoints, as a clause."""
+        scored, failed = len(self.result.runs), len(self.result.failed)
+        if failed:
+            return f"{failed} of {scored + failed} finished checkpoints could not be scored"
+        if scored:
+            return "every finished checkpoint is scored"
+        return f"there is no finished checkpoint in {self.folder} (folders called {NAMES})"
+
+    def _pass_over(self) -> None:
+        """Name, once, what holds weights and is not taken for a checkpoint."""
+        for folder in unnamed_folders(self.folder):
+            if folder.name not in self.result.passed_over:
+                reason = f"its name is not that of a checkpoint ({NAMES})"
+                self.result.passed_over[folder.name] = reason
+                self.progress.note(f"{folder.name} is passed over: {reason}. 'evalkit run --model {folder}' scores it.")
 
     def scan(self) -> bool:
         """Score finished checkpoints that are not scored yet; returns whether there were any."""
         result, trained_by_evalkit = self.result, (self.folder / RECIPE_FILE).is_file()
         result.waiting = {}
         found_any = False
+        if not trained_by_evalkit:
+            self._pass_over()
         for checkpoint in checkpoint_folders(self.folder):
             if (self.folder / STOP).exists():
                 break
-            if checkpoint.name in result.runs or checkpoint.name in result.failed:
+            if checkpoint.name in result.runs:
+                continue
+            if checkpoint.name in result.failed and self.clock() < self.pauses.get(checkpoint.name, math.inf):
                 continue
             reason = unfinished_reason(checkpoint, trained_by_evalkit=trained_by_evalkit, quiet=self.quiet)
             if reason:
@@ -121,14 +171,28 @@ class _Watcher:
         except UsageError:
             raise
         except (EvalkitError, OSError) as error:
-            self.result.failed[checkpoint.name] = str(error)
-            self.progress.note(f"{checkpoint.name} failed: {error}")
+            self._failed(checkpoint.name, error)
             return
+        self.result.failed.pop(checkpoint.name, None)
+        self.pauses.pop(checkpoint.name, None)
         self.result.runs[checkpoint.name] = runs
         if options.report:
             write_sweep_reports(
                 [run for scored_runs in self.result.runs.values() for run in scored_runs], options, self.progress
             )
+
+    def _failed(self, name: str, error: Exception) -> None:
+        """Note a failure, and when the checkpoint is tried again, if it is."""
+        tries = self._tries[name] = self._tries.get(name, 0) + 1
+        self.result.failed[name] = str(error)
+        if tries <= len(self.retry_pauses):
+            pause = self.retry_pauses[tries - 1]
+            self.pauses[name] = self.clock() + pause
+            again = f" It is tried again in {pause:.0f} seconds."
+        else:
+            self.pauses.pop(name, None)
+            again = f" That was the last of {tries} tries." if self.retry_pauses else ""
+        self.progress.note(f"{name} failed: {error}{again}")
 
 
 def _folder(name: str | Path) -> tuple[Path, str]:

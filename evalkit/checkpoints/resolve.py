@@ -190,7 +190,7 @@ def _source_from_entry(entry: ModelEntry) -> ModelSource:
 
 def _source_from_folder(folder: Path, revision: str) -> tuple[ModelSource, str | None]:
     """The source for a folder's path. A checkpoint named like a revision is a revision of its parent folder."""
-    if not revision and parse_revision(folder.name).step is not None and _is_checkpoint(folder):
+    if not revision and parse_revision(folder.name).is_checkpoint and _is_checkpoint(folder):
         return ModelSource(folder.parent.name or "model", folder.parent), folder.name
     return ModelSource(folder.name or "model", folder), revision or None
 
@@ -218,7 +218,7 @@ def _revision_names_in(folder: Path) -> list[str]:
     names = [
         child.name
         for child in folder.iterdir()
-        if child.is_dir() and (_is_checkpoint(child) or parse_revision(child.name).step is not None)
+        if child.is_dir() and (_is_checkpoint(child) or parse_revision(child.name).is_checkpoint)
     ]
     return sorted(names, key=lambda name: parse_revision(name).order)
 

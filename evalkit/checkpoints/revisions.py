@@ -3,7 +3,8 @@
 A selection is spread evenly by tokens (or steps) within each stage; gaps in a series are reported.
 
 Patterns: OLMo-1 ``step20000-tokens84B``, OLMo-2 ``stage2-ingredient1-step1000-tokens5B``, OLMo-3 ``stage1-step1000``,
-others ``step-N`` and ``stage3-step-N``; local training runs ``checkpoint-N, step_N, global_stepN, iter_N``.
+others ``step-N`` and ``stage3-step-N``; local training runs ``checkpoint-N`` (transformers, TRL, Axolotl, LLaMA-Factory), ``step_N``
+and ``epoch_N`` (open-instruct, torchtune), ``global_stepN`` (DeepSpeed), ``iter_N`` (Megatron).
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from itertools import pairwise
 from evalkit.errors import UsageError
 
 REVISION_PATTERN = re.compile(
-    r"^(?:stage(\d+)-)?(?:ingredient(\d+)-)?(?:(?:global_)?step[-_]?|checkpoint-|iter_)(\d+)"
+    r"^(?:stage(\d+)-)?(?:ingredient(\d+)-)?(?:(?:global_)?step[-_]?|(?:checkpoint|ckpt|iter)[-_])(\d+)"
     r"(?:-tokens(\d+(?:\.\d+)?)([KMBT]))?(-.*)?$"
 )
+EPOCH_PATTERN = re.compile(r"^(?:checkpoint[-_])?epoch[-_]?(\d+)(-.*)?$")
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 TOKENS_PER_STEP = {"allenai/Olmo-3-1025-7B": 2**22}
@@ -38,6 +40,13 @@ class Revision:
     stage: int | None = None
     ingredient: int | None = None
     tokens_derived: bool = False
+    epoch: int | None = None
+    """Of a name that counts epochs and no steps."""
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the name is that of a checkpoint of a training run."""
+        return self.step is not None or self.epoch is not None
 
     @property
     def revision(self) -> str:
@@ -46,9 +55,13 @@ class Revision:
 
     @property
     def order(self) -> tuple[float, float, float, str]:
-        """Sort key: stage, ingredient, step; names without a step (``main``, ``final``) come last."""
+        """Sort key: stage, ingredient, step (or epoch); names without either (``main``, ``final``) come last."""
         if self.step is None:
-            return (math.inf, math.inf, math.inf, self.name)
+            return (
+                (math.inf, math.inf, math.inf, self.name)
+                if self.epoch is None
+                else (math.inf, 0, self.epoch, self.name)
+            )
         return (self.stage or 0, self.ingredient or 0, self.step, self.name)
 
 
@@ -60,7 +73,8 @@ def parse_revision(name: str, tokens_per_step: int | None = None) -> Revision:
     """
     match = REVISION_PATTERN.match(name)
     if match is None:
-        return Revision(name)
+        epoch = EPOCH_PATTERN.match(name)
+        return Revision(name, epoch=int(epoch[1]) if epoch else None)
     stage, ingredient, step, tokens, unit, _ = match.groups()
     revision = Revision(
         name,

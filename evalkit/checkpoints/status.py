@@ -21,6 +21,8 @@ FINISHED_MARKER = "evalkit-finished.json"
 RECIPE_FILE = "recipe.yaml"
 """Present in the folder of every evalkit training."""
 QUIET_SECONDS = 30.0
+OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".distcp")
+"""Endings of weights that are pickles or a trainer's own shards, which are not scored as they appear."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -50,12 +52,30 @@ def finished_checkpoints(training: Path) -> list[tuple[int, Path]]:
 
 def checkpoint_folders(folder: Path) -> list[Path]:
     """Folders directly inside `folder` with names of checkpoints, in training order."""
+    children = _folders_in(folder)
+    named = [child for child in children if parse_revision(child.name).is_checkpoint]
+    return sorted(named, key=lambda child: parse_revision(child.name).order)
+
+
+def _folders_in(folder: Path) -> list[Path]:
     try:
-        children = [child for child in folder.iterdir() if child.is_dir()]
+        return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     except OSError:
         return []
-    named = [child for child in children if parse_revision(child.name).step is not None]
-    return sorted(named, key=lambda child: parse_revision(child.name).order)
+
+
+def unnamed_folders(folder: Path) -> list[Path]:
+    """Folders directly inside `folder` that hold weights, and whose names are not those of checkpoints."""
+    found = []
+    for child in _folders_in(folder):
+        if parse_revision(child.name).is_checkpoint:
+            continue
+        try:
+            if any(file.suffix in (".safetensors", *OTHER_WEIGHTS) for file in child.iterdir()):
+                found.append(child)
+        except OSError:
+            continue
+    return found
 
 
 def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = QUIET_SECONDS) -> str:
@@ -75,7 +95,8 @@ def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = 
         return "it is changing"
     weights = [file for file in files if file.name.endswith(".safetensors") and file.parent == folder]
     if not weights:
-        return "it has no safetensors yet"
+        others = sorted(file.name for file in files if file.suffix in OTHER_WEIGHTS)
+        return f"it has {others[0]} and no safetensors, which alone are read" if others else "it has no safetensors yet"
     for file in weights:
         try:
             read_header(file)
@@ -92,7 +113,9 @@ def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = 
     elif not (folder / "model.safetensors").is_file() and not (folder / ADAPTER_WEIGHTS).is_file():
         return "its index is not there yet"
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        return "its config.json is not there yet"
+        return (
+            "its config.json is not there yet (a state that accelerate saves has none: copy it in, with the tokenizer)"
+        )
     state = folder / "trainer_state.json"
     if state.is_file():
         try:

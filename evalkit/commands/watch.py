@@ -39,8 +39,8 @@ def watch(
 ) -> None:
     """Score each finished checkpoint of a training run as it appears, whoever trains.
 
-    A checkpoint is finished when its files are whole and have not changed for 30 seconds; one of evalkit's own training
-    when it is marked. Nothing is changed or removed. A restart goes on; a file called STOP in the folder ends the watch.
+    Checkpoints are folders called checkpoint-N, step_N, epoch_N, iter_N or global_stepN. One is finished when its files are whole and have not changed for 30 seconds; one of evalkit's own training
+    when it is marked. One that fails is tried again three times. Nothing is changed or removed. A restart goes on; a file called STOP in the folder ends the watch.
 
     Examples:
 
@@ -64,7 +64,15 @@ def watch(
     )
     if as_json:
         scored = {name: [str(run.path) for run in runs] for name, runs in watched.runs.items()}
-        print_json({"scored": scored, "failed": watched.failed, "waiting": watched.waiting, "reason": watched.reason})
+        print_json(
+            {
+                "scored": scored,
+                "failed": watched.failed,
+                "waiting": watched.waiting,
+                "passed_over": watched.passed_over,
+                "reason": watched.reason,
+            }
+        )
     else:
         for runs in watched.runs.values():
             for run in runs:

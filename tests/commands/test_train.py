@@ -124,4 +124,5 @@ def test_watch_needs_something_to_score(evalkit: Command, tmp_path: Path) -> Non
     assert "no model" in evalkit("watch", "nowhere!", "--suite", "quickstart").fails(2)
     ended = evalkit("watch", tmp_path, "--task", "arc_easy", "--once")
     assert ended.code == 0
-    assert "every finished checkpoint is scored" in ended.err
+    assert f"there is no finished checkpoint in {tmp_path}" in ended.err
+    assert "is scored" not in ended.err

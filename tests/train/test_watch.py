@@ -14,6 +14,7 @@ import pytest
 import evalkit
 from evalkit.checkpoints.status import mark_finished, unfinished_reason
 from evalkit.errors import UsageError
+from evalkit.progress import Silent
 from evalkit.tasks.instructions import register_held_out
 from evalkit.watch import watch
 
@@ -146,15 +147,81 @@ def test_as_they_appear(run_folder: Callable[..., Path], task: str, tmp_path: Pa
     assert "STOP" in watched.reason
 
 
-def test_idle_and_failures(run_folder: Callable[..., Path], task: str, tmp_path: Path) -> None:
-    """A checkpoint that cannot be scored is told and left, and an idle watch ends."""
+class Clock:
+    """Time that passes when somebody sleeps."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_failures_are_tried_again(run_folder: Callable[..., Path], task: str, tmp_path: Path) -> None:
+    """A checkpoint that fails is tried again after 30, 120 and 600 seconds and then left; an idle watch ends."""
     run_folder(1)
-    (run_folder(2) / "config.json").write_text('{"model_type": "nonsense"}')
-    touch(tmp_path / "runs" / "other" / "checkpoint-2", 100)
-    watched = watch(tmp_path / "runs" / "other", task=[task], idle=0.0, sleep=lambda seconds: None)
-    assert list(watched.runs) == ["checkpoint-1"]
-    assert list(watched.failed) == ["checkpoint-2"]
+    bad = run_folder(2)
+    good = (bad / "config.json").read_text()
+    (bad / "config.json").write_text('{"model_type": "nonsense"}')
+    (run_folder(3) / "config.json").write_text('{"model_type": "nonsense"}')
+    for step in (2, 3):
+        touch(tmp_path / "runs" / "other" / f"checkpoint-{step}", 100)
+    clock = Clock()
+    told: list[tuple[float, str]] = []
+
+    class Told(Silent):
+        def note(self, text: str) -> None:
+            if " failed: " in text:
+                told.append((clock.now, text))
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.now == 100:  # whatever was wrong with the second is over
+            (bad / "config.json").write_text(good)
+            touch(bad, 100)
+
+    watched = watch(
+        tmp_path / "runs" / "other", task=[task], idle=60.0, poll=10, sleep=sleep, clock=clock, progress=Told()
+    )
+    assert list(watched.runs) == ["checkpoint-1", "checkpoint-2"]
+    assert list(watched.failed) == ["checkpoint-3"]
+    third = [(when, text) for when, text in told if text.startswith("checkpoint-3")]
+    assert [when for when, _ in third] == [0, 30, 150, 750]
+    assert third[0][1].endswith("It is tried again in 30 seconds.")
+    assert third[-1][1].endswith("That was the last of 4 tries.")
     assert "no checkpoint appeared" in watched.reason
+    assert clock.now == pytest.approx(750 + 70)
+    once = watch(tmp_path / "runs" / "other", task=[task], once=True, sleep=lambda seconds: pytest.fail("no pause"))
+    assert list(once.failed) == ["checkpoint-3"]
+    assert once.reason == "1 of 3 finished checkpoints could not be scored"
+
+
+def test_folders_of_other_trainers(small_model: Path, task: str, tmp_path: Path) -> None:
+    """torchtune's and open-instruct's epochs, steps of others; what is not understood is named, and nothing is called scored
+    where there is nothing."""
+    place = tmp_path / "runs" / "tune"
+    place.mkdir(parents=True)
+    nothing = watch(place, task=[task], once=True)
+    assert nothing.reason.startswith(f"there is no finished checkpoint in {place}")
+    for name in ("epoch_10", "epoch_2", "step_7", "checkpoint-epoch-1", "merged"):
+        shutil.copytree(small_model, place / name)
+    (place / "epoch_3").mkdir()
+    (place / "epoch_3" / "pytorch_model.bin").write_bytes(b"pickle")
+    shutil.copytree(small_model, place / "epoch_4")
+    (place / "epoch_4" / "config.json").unlink()
+    (place / "logs").mkdir()
+    touch(place, 100)
+    watched = watch(place, task=[task], once=True)
+    assert list(watched.runs) == ["step_7", "checkpoint-epoch-1", "epoch_2", "epoch_10"]
+    assert {name for run in watched.runs.values() for name in [run[0].info["checkpoint"]["revision"]]} == set(
+        watched.runs
+    )
+    assert list(watched.passed_over) == ["merged"]
+    assert watched.waiting["epoch_3"] == "it has pytorch_model.bin and no safetensors, which alone are read"
+    assert "accelerate" in watched.waiting["epoch_4"]
+    assert watched.reason == "every finished checkpoint is scored"
 
 
 def test_of_evalkits_own_training(small_model: Path, chats: Path, task: str) -> None:
