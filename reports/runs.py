@@ -36,7 +36,7 @@ class RunView:
     @property
     def tasks(self) -> Mapping[str, Mapping[str, Any]]:
         """``run.json``'s tasks by full name."""
-        return {str(name): about for name, about in self.part("tasks").items() if isinstance(about, Mapping)}
+        return self.part("tasks")
 
     @property
     def limited(self) -> bool:

@@ -68,12 +68,13 @@ def task_columns(
     variants: dict[tuple[str, str], list[_Group]] = {}
     for group in ordered:
         variants.setdefault((group.task, group.metric), []).append(group)
-    columns = []
-    for group in ordered:
-        own = variants[group.task, group.metric]
-        apart = protocols.differences([one.asked for one in own])[own.index(group)] if len(own) > 1 else []
-        columns.append(_column(group, len(entries), apart, len(own) > 1, names))
-    return columns
+    apart = {
+        id(group): words
+        for own in variants.values()
+        if len(own) > 1
+        for group, words in zip(own, protocols.differences([one.asked for one in own]), strict=True)
+    }
+    return [_column(group, len(entries), apart.get(id(group), []), id(group) in apart, names) for group in ordered]
 
 
 def suite_metric(run: ScoredRun, metrics: Sequence[str]) -> Metric | None:
@@ -117,8 +118,10 @@ def _column(group: _Group, rows: int, apart: Sequence[str], several: bool, names
     prompts = digests.most_common(1)[0][0] if digests else None
     cells: list[Cell | None] = [None] * rows
     tokenizers = {found.run.part("tokenizer").get("hash") for found in group.found}
-    for row in dict.fromkeys(found.row for found in group.found):
-        own = [found for found in group.found if found.row == row]
+    by_row: dict[int, list[_Found]] = {}
+    for found in group.found:
+        by_row.setdefault(found.row, []).append(found)
+    for row, own in by_row.items():
         best = min(own, key=lambda found: _preference(found, reference))
         cells[row] = _cell(best, reference, prompts, names[id(best.run)], len(own), alone=len(tokenizers) == 1)
     one = next((found for found in group.found if found.sample == reference), group.found[0])
@@ -148,11 +151,11 @@ def _column(group: _Group, rows: int, apart: Sequence[str], several: bool, names
 def _reference(found: Sequence[_Found]) -> Mapping[str, Any]:
     """The documents that a column is about: those of runs that are not limited, else what most runs asked."""
     whole = [one for one in found if not _limited(one)] or list(found)
-    counts = Counter(protocols.key_of(one.sample) for one in whole)
-    most = max(
-        counts, key=lambda key: (counts[key], max(one.metric.n for one in whole if protocols.key_of(one.sample) == key))
-    )
-    return next(one.sample for one in whole if protocols.key_of(one.sample) == most)
+    by_sample: dict[str, list[_Found]] = {}
+    for one in whole:
+        by_sample.setdefault(protocols.key_of(one.sample), []).append(one)
+    most = max(by_sample.values(), key=lambda own: (len(own), max(one.metric.n for one in own)))
+    return most[0].sample
 
 
 def _limited(found: _Found) -> bool:
