@@ -32,7 +32,7 @@ def read_lines(file: Path, shape: TypeAdapter[Any]) -> list[dict[str, Any]]:
     for line in text.split("\n"):
         try:
             value = parse_json(line)
-            shape.validate_python(value)
+            shape.validate_json(line, strict=True)
         except ValueError:  # Invalid and pydantic's error are both
             continue
         lines.append(value)

@@ -350,6 +350,7 @@ STEP = {
     "memory_gib": 0.1, "seconds": 1.0,
 }  # fmt: skip
 CARD = {
+    "packed": True,
     "rows": 5, "lengths": {"p90": 5}, "template": {"name": "t", "jinja": "x"}, "contamination": {"checked": False},
     "data": [{"name": "d", "rows": 5, "used": 3, "held_out": 1, "dropped": {"x": 1}, "tokens": 9, "learned_tokens": 4}],
 }  # fmt: skip

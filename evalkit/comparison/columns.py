@@ -60,7 +60,12 @@ def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) ->
     names = table.column_names
     if "index" not in names:
         raise EvalkitError(f"{run.documents_file(task)} has no column 'index', so its documents cannot be paired.")
-    index = _numbers(table, "index").astype(np.int64)
+    places = _numbers(table, "index")
+    if not (np.abs(places) < 2**53).all() or (places != np.floor(places)).any():  # NaN stands for what is no number
+        raise EvalkitError(
+            f"{run.documents_file(task)} has an 'index' that is no whole number, so its documents cannot be paired."
+        )
+    index = places.astype(np.int64)
     order = np.argsort(index, kind="stable")
     if len(index) and (np.diff(index[order]) == 0).any():
         raise EvalkitError(f"{run.documents_file(task)} has two documents of one index, so they cannot be paired.")
@@ -156,13 +161,13 @@ def _segment_sums(flat: Floats, counts: NDArray[np.int64], starts: NDArray[np.in
 
 
 def _numbers(table: Any, name: str) -> Floats:
-    """A column as float64; NaN where a value is missing, or everywhere if the column is."""
-    if name not in table.column_names:
+    """A column as float64; NaN where a value is missing, or everywhere if the column is, or holds no numbers."""
+    import pyarrow as pa
+
+    kind = table.schema.field(name).type if name in table.column_names else pa.null()
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return np.full(table.num_rows, math.nan)
-    try:
-        return np.asarray(table[name].to_numpy(), dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.full(table.num_rows, math.nan)
+    return np.asarray(table[name].to_numpy(), dtype=np.float64)
 
 
 def _lists(table: Any, name: str) -> tuple[Floats, NDArray[np.int64]]:
@@ -174,8 +179,10 @@ def _lists(table: Any, name: str) -> tuple[Floats, NDArray[np.int64]]:
         return np.empty(0), np.empty(0, dtype=np.int64)
     array = table[name]
     counts = np.asarray(pc.fill_null(pc.list_value_length(array), 0).to_numpy(), dtype=np.int64)
-    flat = pc.list_flatten(array).to_numpy()
-    return np.asarray(flat, dtype=np.float64), counts
+    try:
+        return np.asarray(pc.list_flatten(array).to_numpy(), dtype=np.float64), counts
+    except (TypeError, ValueError):  # lists of something other than numbers
+        return np.empty(0), np.empty(0, dtype=np.int64)
 
 
 def _objects(table: Any, name: str, order: NDArray[np.int64]) -> list[Any]:

@@ -51,7 +51,16 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
     for name, task_info in run.info["tasks"].items():
         task = make_task(name, options_from_json(task_info.get("options", {})))
         tasks_and_rows.append((task, run.rows(name), bool(task_info.get("limited"))))
-        metrics += task_metrics(*tasks_and_rows[-1])
+        try:
+            metrics += task_metrics(*tasks_and_rows[-1])
+        except EvalkitError:
+            raise
+        except Exception as error:  # a task's own code, on rows that may be anybody's
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            raise EvalkitError(
+                f"The metrics of {name} cannot be computed from {run.documents_file(name)} ({reason}). Run the same "
+                "'evalkit run' command again: it is made from the journal."
+            ) from error
     aggregation = str(run.info.get("aggregation", ""))
     if weights is not None and aggregation != TEXTS:
         raise UsageError(f"{run.path} is no run of a suite of texts, and --domain-weights is for those alone.")

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from evalkit import compare_runs
@@ -21,6 +23,7 @@ from evalkit.domains.manifest import sources
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.results.reading import load_run
+from evalkit.results.tables import read_rows
 from evalkit.statistics import metrics
 from evalkit.statistics.paired import mcnemar
 from tests.made.document_runs import choice_rows, text_rows, write_run
@@ -355,7 +358,18 @@ def test_what_cannot_be_a_comparison_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
         compare_runs([a, b], level=95)
     (b / "documents" / "t.s.parquet").write_bytes(b"PAR1")
-    with pytest.raises(EvalkitError, match="is damaged"):
+    with pytest.raises(EvalkitError, match="is no whole Parquet file"):
+        compare_runs([a, b])
+
+
+@pytest.mark.parametrize("index", ["x", 0.5, math.nan, math.inf, None, [1]])
+def test_an_index_that_is_no_whole_number(tmp_path: Path, index: Any) -> None:
+    """Documents are paired by it, so it is never rounded or made up."""
+    a, b = texts(tmp_path / "a"), texts(tmp_path / "b", model="n")
+    file = b / "documents" / "t.s.parquet"
+    rows = [{**row, "index": index} for row in read_rows(file)]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    with pytest.raises(EvalkitError, match="no whole number"):
         compare_runs([a, b])
 
 

@@ -17,6 +17,7 @@ from evalkit.options import LeaderboardOptions
 from evalkit.reports import terminal_table, write_report
 from evalkit.reports.leaderboard import build, rendered
 from evalkit.results.reading import load_run, load_runs, read_metrics, read_training
+from evalkit.results.tables import read_table, write_rows
 from tests.made import board_runs, report_runs
 from tests.made.command_line import Command
 
@@ -100,6 +101,20 @@ def test_training(folder: Path) -> None:
         (folder / "training.json").write_text(text, encoding="latin-1")
         with pytest.raises(EvalkitError, match=r"training\.json .*Remove it, or train again\."):
             read_training(folder)
+
+
+def test_rows_of_another_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole Parquet files whose columns are not the task's: the metrics name the file."""
+    import evalkit
+    from tests.made.byte_checkpoints import make_checkpoint
+
+    (run,) = evalkit.run(str(make_checkpoint(tmp_path / "tiny")), suite="test_both", engine="fake", report=False)
+    file = run.documents_file("test_sums")
+    rows = read_table(file).to_pylist()
+    for wrong in ([{"index": 1}], [{**row, "sums": "x"} for row in rows]):
+        write_rows(file, wrong)
+        with pytest.raises(EvalkitError, match=r"metrics of test_sums cannot be computed from .*test_sums\.parquet"):
+            evalkit.recompute_metrics(run.path, write=False)
 
 
 def test_bad_runs_are_left_out_by_name(folder: Path, tmp_path: Path, evalkit: Command) -> None:
