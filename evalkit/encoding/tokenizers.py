@@ -23,6 +23,8 @@ from evalkit.system.documents import read_json
 KNOWN_EOS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
 """End-of-text tokens to look for if the tokenizer declares none (OLMo's bare ``tokenizer.json`` declares neither BOS nor
 EOS)."""
+MAX_TOKEN_ID = 2**24
+"""The largest id that a token may have; vocabularies have a few hundred thousand tokens."""
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 GENERIC_MODEL_TYPES = ("olmo", "olmo2", "olmo3", None)
 """Model types for which transformers uses the class that ``tokenizer_config.json`` names; for some others it overrides it."""
@@ -63,6 +65,11 @@ class Tokenizer:
         if self._fast is not None:
             self._fast.no_truncation()
             self._fast.no_padding()
+            largest = max(self._fast.get_vocab().values(), default=0)
+            if largest > MAX_TOKEN_ID:  # what the library does with all ids up to the largest would not come to an end
+                raise CheckpointError(
+                    f"The tokenizer {name} has a token with the id {largest:,}; {MAX_TOKEN_ID:,} is the most."
+                )
         self.bos_id: int | None = tokenizer.bos_token_id
         self.eos_id: int | None = tokenizer.eos_token_id
         if self.eos_id is None:

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from evalkit.checkpoints.resolve import resolve
 from evalkit.encoding.tokenizers import Tokenizer, _uses_generic_class
+from evalkit.errors import CheckpointError
 from tests.made.byte_checkpoints import make_checkpoint
 
 TEXTS = ["Question: What is it?\nAnswer:", " naïve café — 数学 🙂", "def f(x):\n\treturn x  # <|endoftext|>", ""]
@@ -85,3 +86,15 @@ class Own:
 """
     assert hashed(code) == hashed(code)
     assert hashed(code) != hashed(code.replace("for _ in text", "for _ in text.strip()"))
+
+
+def test_ids_beyond_any_vocabulary(tmp_path: Path) -> None:
+    """An id of 2³¹, for which the library would go through all ids before it, is refused."""
+    from tests.made.byte_checkpoints import byte_tokenizer
+
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(byte_tokenizer().backend_tokenizer.to_str())
+    content["model"]["vocab"]["!"] = 2**31
+    file.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"a token with the id 2,147,483,648"):
+        Tokenizer.load(file)
