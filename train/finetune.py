@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from evalkit.checkpoints.status import marked_step
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Checkpoint
 from evalkit.results.reading import Run
@@ -28,12 +29,15 @@ from evalkit.train.prepare import Note, Prepared, find_prepared, prepare
 from evalkit.train.progress import SilentTraining, TrainingProgress
 from evalkit.train.recipe import Recipe, make_recipe
 from evalkit.train.shipped import RECIPE_FILE, read_fields
+from evalkit.train.sources import identity_now
 from evalkit.train.trainer import Trained, train
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DATA = "data"
+MERGED = "base"
+"""Holds the base with its adapter merged."""
 
 
 @dataclass(frozen=True)
@@ -73,26 +77,7 @@ def fine_tune_one(recipe: Recipe, *, force: bool = False, progress: TrainingProg
     `force` discards an existing run of the same name and starts over. Raises `EvalkitError`.
     """
     progress = progress or SilentTraining()
-    recipe = recipe.complete()
-    setup.silence_libraries()
-    setup.check_machine(recipe)
-    device = devices.pick_recipe_device(recipe)
-    check_name(recipe.name, recipe.run_folder)
-    if recipe.eval_every and recipe.processes > 1:
-        raise UsageError(
-            "--eval-every scores in the training's own process, so it takes --processes 1. 'evalkit watch' scores checkpoints beside it."
-        )
-    if recipe.apply_chat_template is None:
-        recipe = recipe.model_copy(update={"apply_chat_template": False})
-        if recipe.suites or recipe.tasks:
-            progress.note(
-                "Questions are asked without the chat template that is trained, as the base was. --apply-chat-template asks "
-                "inside it, before and after alike; the two do not compare."
-            )
-    elif recipe.apply_chat_template:
-        progress.note("Questions are asked inside the chat template, of the base too, which never saw it in training.")
-    base = find_base(recipe)
-    save_dtype = setup.save_dtype(recipe, base, device.type)  # asked now, not when everything is trained
+    recipe, base, save_dtype = _check(recipe, progress)
     with _run_lock(recipe):
         _write_recipe(recipe, force, progress)
         start = find_start(recipe)
@@ -117,6 +102,45 @@ def fine_tune_one(recipe: Recipe, *, force: bool = False, progress: TrainingProg
         facts = scoring.training_facts(recipe, base, data)
         report = scoring.write_reports(before, after, facts)
     return FineTuned(recipe, recipe.run_folder, before, after, report, facts)
+
+
+def prepare_only(recipe: Recipe, progress: TrainingProgress | None = None) -> list[str]:
+    """Prepare a run's rows and keep them for it, and train nothing; sentences on what the run will take."""
+    progress = progress or SilentTraining()
+    recipe, base, _ = _check(recipe, progress)
+    with _run_lock(recipe):
+        _write_recipe(recipe, False, progress)
+        data, _ = prepare_data(recipe, find_start(recipe), progress.note)
+        _note_data(data, progress)
+    return [
+        *estimate_resources(recipe, base, data),
+        f"The rows are kept in {recipe.run_folder / DATA}; the same command without --dry-run trains on them.",
+    ]
+
+
+def _check(recipe: Recipe, progress: TrainingProgress) -> tuple[Recipe, Checkpoint, str]:
+    """The complete recipe, its base and the dtype of the result: all that can be wrong is told before anything is done."""
+    recipe = recipe.complete()
+    setup.silence_libraries()
+    setup.check_machine(recipe)
+    device = devices.pick_recipe_device(recipe)
+    check_name(recipe.name, recipe.run_folder)
+    if recipe.eval_every and (recipe.processes > 1 or recipe.accelerate_config is not None):
+        raise UsageError(
+            "--eval-every scores in the training's own process, so it takes --processes 1 and no --accelerate-config. "
+            "'evalkit watch' scores checkpoints beside it."
+        )
+    if recipe.apply_chat_template is None:
+        recipe = recipe.model_copy(update={"apply_chat_template": False})
+        if recipe.suites or recipe.tasks:
+            progress.note(
+                "Questions are asked without the chat template that is trained, as the base was. --apply-chat-template asks "
+                "inside it, before and after alike; the two do not compare."
+            )
+    elif recipe.apply_chat_template:
+        progress.note("Questions are asked inside the chat template, of the base too, which never saw it in training.")
+    base = find_base(recipe)
+    return recipe, base, setup.save_dtype(recipe, base, device.type)
 
 
 def find_base(recipe: Recipe) -> Checkpoint:
@@ -163,16 +187,14 @@ def _write_recipe(recipe: Recipe, force: bool, progress: TrainingProgress) -> No
                     continue
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         elif old.hash != recipe.hash:
-            new_fields, old_fields = recipe.to_dict(), old.to_dict()
-            changed = [
-                f"{key} was {old_fields[key]!r} and is {new_fields[key]!r}"
-                for key in new_fields
-                if new_fields[key] != old_fields[key]
-            ]
-            raise UsageError(
-                f"{recipe.run_folder} holds a run of another recipe ({'; '.join(changed)[:300]}). Choose another --name, or --force "
-                "to start over."
-            )
+            if has_begun(recipe.run_folder):
+                raise UsageError(
+                    f"{recipe.run_folder} holds a run of another recipe ({'; '.join(recipe.differences(old))[:300]}). Choose another "
+                    "--name, or --force to start over."
+                )
+            if old.data_hash != recipe.data_hash:
+                for folder in (DATA, MERGED):
+                    shutil.rmtree(recipe.run_folder / folder, ignore_errors=True)
     elif any(entry.name != ".lock" for entry in recipe.run_folder.iterdir()):
         raise UsageError(
             f"{recipe.run_folder} holds something that evalkit did not train. Choose another --name or --folder."
@@ -180,15 +202,29 @@ def _write_recipe(recipe: Recipe, force: bool, progress: TrainingProgress) -> No
     write_bytes(file, yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).encode())
 
 
+def has_begun(run_folder: Path) -> bool:
+    """Whether a run has a checkpoint or is finished; until then nothing is lost when its recipe changes."""
+    return any(run_folder.glob("checkpoint-*")) or marked_step(run_folder) is not None
+
+
 def prepare_data(recipe: Recipe, base: Checkpoint, note: Note) -> tuple[Prepared, Any]:
     """The rows of a run, prepared unless they are there, and the tokenizer that they were made with."""
     tokenizer = setup.open_tokenizer(base)
     prepared = find_prepared(recipe.run_folder / DATA)
+    if prepared is not None and not has_begun(recipe.run_folder) and _data_changed(recipe, prepared):
+        note("The data have changed since they were prepared, and are prepared again")
+        prepared = None
     if prepared is None:
         fault = why_not_packed(recipe, base) if recipe.packed else None
         index = scoring.evaluation_index(recipe, note)
         prepared = prepare(recipe, tokenizer, recipe.run_folder / DATA, index, note=note, packing_fault=fault)
     return prepared, tokenizer
+
+
+def _data_changed(recipe: Recipe, prepared: Prepared) -> bool:
+    """Whether a local data set has other bytes than when the rows were prepared."""
+    read = [part.get("identity") for part in prepared.card["data"]]
+    return any(now is not None and now != then for now, then in zip(map(identity_now, recipe.data), read, strict=True))
 
 
 def _note_data(data: Prepared, progress: TrainingProgress) -> None:
@@ -290,7 +326,7 @@ def _merged(base: Checkpoint, recipe: Recipe) -> Checkpoint:
     from evalkit.engines.base import EngineSettings
     from evalkit.engines.loading import load_model, pick_device
 
-    folder = recipe.run_folder / "base"
+    folder = recipe.run_folder / MERGED
     if not folder.is_dir():
         staging = recipe.run_folder / "base.making"
         shutil.rmtree(staging, ignore_errors=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.records import Checkpoint
-from evalkit.train.labels import IGNORED, label_all
-from evalkit.train.prepare import Note, gather
+from evalkit.train.labels import IGNORED
+from evalkit.train.prepare import Note, gather, label_examples
 from evalkit.train.recipe import Recipe
 from evalkit.train.setup import open_tokenizer
 from evalkit.train.sources import Example
@@ -44,7 +44,8 @@ def _inspect_example(
 ) -> Iterator[InspectedExample]:
     suffixes = ("",) if example.rejected is None else (", the better answer", ", the worse answer")
     for suffix, messages in zip(suffixes, example.conversations(), strict=True):
-        (labelled,) = label_all([template.render(messages)], tokenizer, recipe.max_length)
+        shown = replace(example, messages=messages, rejected=None)
+        (labelled,) = label_examples([shown], template, tokenizer, recipe.max_length)
         labels = labelled.labels
         if example.rejected is not None:  # only the last answer of a pair is compared
             last = max((index for index, label in enumerate(labels) if label == IGNORED), default=-1)

@@ -23,9 +23,10 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.system.documents import checked, read_json
 from evalkit.system.files import write_json, writing
 from evalkit.train.batches import examples_a_step, rows_of_steps
-from evalkit.train.labels import IGNORED, label_all
+from evalkit.train.labels import IGNORED, Labelled, label_all
 from evalkit.train.recipe import DataItem, Recipe
 from evalkit.train.sources import Example, ReadStatistics, describe_broken_rows, read_examples
+from evalkit.train.task_data import label_prompts
 from evalkit.train.templates import Rendered, Template
 
 CHUNK = 1000
@@ -174,7 +175,12 @@ def gather(
         note(f"Reading {item.dataset}")
         part = Part(item)
         for example in read_examples(
-            item, pairs=recipe.learns_from_pairs, statistics=part.statistics, template=template
+            item,
+            pairs=recipe.learns_from_pairs,
+            statistics=part.statistics,
+            template=template,
+            data_source=recipe.data_source,
+            in_template=bool(recipe.apply_chat_template),
         ):
             if recipe.deduplicate:
                 key = example.key
@@ -307,8 +313,18 @@ TokenizedRow = tuple[Any, int, int, int]
 """Row (None if it has no labelled tokens), tokens before truncation, labelled tokens, labelled tokens that cross a border."""
 
 
+def label_examples(
+    examples: Sequence[Example], template: Template, tokenizer: Any, limit: int | None
+) -> list[Labelled]:
+    """Token ids and labels of instructions: conversations by the template, questions of a task as they are scored."""
+    conversations = [template.render(example.messages) for example in examples if example.prompt is None]
+    chats = iter(label_all(conversations, tokenizer, limit) if conversations else ())
+    prompts = iter(label_prompts([one.prompt for one in examples if one.prompt is not None], tokenizer, limit))
+    return [next(chats if example.prompt is None else prompts) for example in examples]
+
+
 def _rows(examples: Sequence[Example], template: Template, tokenizer: Any, limit: int) -> Iterator[TokenizedRow]:
-    for one in label_all([template.render(example.messages) for example in examples], tokenizer, limit):
+    for one in label_examples(examples, template, tokenizer, limit):
         yield (one.input_ids, one.labels) if one.learned else None, one.full_length, one.learned, one.crossing
 
 
@@ -360,7 +376,11 @@ def _write_held_out(
     """
     lines = []
     for example in held_out_examples:
-        turns = template.turns(example.messages)
+        turns = (
+            template.turns(example.messages)
+            if example.prompt is None
+            else [(example.prompt.context, example.prompt.continuation)]
+        )
         worse = None
         if example.rejected is not None:
             *_, rejected = example.conversations()

@@ -36,6 +36,11 @@ FIELDS_OUTSIDE_HASH = {
     "micro_batch", "gradient_checkpointing", "save_dtype", "save_every",
 }  # fmt: skip
 """Fields that do not affect the weights, or only by the order in which sums are rounded: a run can be resumed when they differ."""
+FIELDS_OUTSIDE_DATA = {
+    "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "clip", "loss", "beta", "lora_rank",
+    "lora_alpha", "lora_dropout", "lora_targets",
+}  # fmt: skip
+"""Fields that affect the weights and not the rows."""
 TASK_DATA_FIELDS = ("apply_chat_template", "data_source")
 """Of these, what affects the rows where a data set is a task's own split."""
 
@@ -304,9 +309,7 @@ class Recipe(Written):
         fields["data"] = [item.model_dump(exclude_none=True) for item in self.data]
         return fields
 
-    @property
-    def hash(self) -> str:
-        """16 hex digits over all that affects the weights. Suites and tasks count only if the data are decontaminated."""
+    def _hashed_fields(self) -> dict[str, Any]:
         fields = self.to_dict()
         if not self.decontaminate:
             fields.pop("suites"), fields.pop("tasks")
@@ -314,7 +317,27 @@ class Recipe(Written):
         if any(item.task is not None for item in self.data):
             outside -= set(TASK_DATA_FIELDS)
             fields["apply_chat_template"] = bool(self.apply_chat_template)
-        kept = {key: value for key, value in fields.items() if key not in outside}
+        return {key: value for key, value in fields.items() if key not in outside}
+
+    def differences(self, old: Recipe) -> list[str]:
+        """What makes this recipe another one than `old`, a clause each."""
+        new_fields, old_fields = self._hashed_fields(), old._hashed_fields()
+        return [
+            f"{key} was {old_fields.get(key)!r} and is {new_fields.get(key)!r}"
+            for key in dict.fromkeys([*new_fields, *old_fields])
+            if new_fields.get(key) != old_fields.get(key)
+        ]
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over all that affects the weights. Suites and tasks count only if the data are decontaminated."""
+        return hashlib.sha256(canonical_json(self._hashed_fields()).encode()).hexdigest()[:16]
+
+    @property
+    def data_hash(self) -> str:
+        """16 hex digits over all that affects the prepared rows."""
+        outside = FIELDS_OUTSIDE_DATA | ({"batch"} if self.counts_rows else set())
+        kept = {key: value for key, value in self._hashed_fields().items() if key not in outside}
         return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:16]
 
     def complete(self) -> Recipe:

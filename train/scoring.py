@@ -40,11 +40,14 @@ ADAPTER_HYPERPARAMETERS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targ
 
 
 def evaluation_index(recipe: Recipe, note: Note) -> ParagraphIndex | None:
-    """Index of the paragraphs of all evaluation text; None if nothing is scored or the recipe does not decontaminate."""
+    """Index of the paragraphs of all evaluation text; None if nothing is scored or the recipe does not decontaminate.
+
+    Examples before a question come from train splits, which may be trained on, so questions are taken without them.
+    """
     suites = list(dict.fromkeys([*recipe.suites, *([recipe.eval_suite] if recipe.eval_every else [])]))
     if not recipe.decontaminate or not (suites or recipe.tasks):
         return None
-    tasks, _ = api.collect(suites, recipe.tasks, TaskOptions(data_source=recipe.data_source))
+    tasks, _ = api.collect(suites, recipe.tasks, TaskOptions(shots=0, data_source=recipe.data_source))
     index = ParagraphIndex()
     for task, _ in tasks:
         note(f"Reading {task.name}, so that nothing of it is trained on")

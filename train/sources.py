@@ -10,16 +10,17 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.encoding.chat import TemplateRefused
 from evalkit.errors import DataUnavailable, UsageError
+from evalkit.records import Prompt
 from evalkit.system.arrow import parquet_rows
 from evalkit.system.documents import Invalid
 from evalkit.system.lines import DamagedFile, LongLine, decompressed_chunks, split_lines
-from evalkit.train import builtin_sets
+from evalkit.train import builtin_sets, task_data
 from evalkit.train.recipe import DataItem
 from evalkit.train.templates import ROLES, Template
 
@@ -43,6 +44,8 @@ class Example:
     source: str = ""
     """The label of the data set."""
     id: str = ""
+    prompt: Prompt | None = None
+    """What is asked and answered, of a task's own split; `messages` then only repeat it."""
 
     @property
     def key(self) -> bytes:
@@ -78,13 +81,22 @@ class ReadStatistics:
 
 
 def read_examples(
-    item: DataItem, *, pairs: bool, statistics: ReadStatistics, template: Template | None = None
+    item: DataItem,
+    *,
+    pairs: bool,
+    statistics: ReadStatistics,
+    template: Template | None = None,
+    data_source: str | None = None,
+    in_template: bool = False,
 ) -> Iterator[Example]:
     """The examples of a data set, in order; rows that could not be used are counted in `statistics`.
 
-    Raises `DataUnavailable` or `UsageError` if there is no such data set, or none of its rows has a known format and can be
+    `data_source` and `in_template` are for a task's own split: where it is, and whether questions go into `template`. Raises `DataUnavailable` or `UsageError` if there is no such data set, or none of its rows has a known format and can be
     rendered by `template`; and `EndlessTemplate`.
     """
+    if item.task is not None:
+        yield from _task_examples(item, statistics, data_source, template if in_template else None)
+        return
     usable = 0
     for number, row in _rows(item, pairs, statistics):
         statistics.rows += 1
@@ -106,6 +118,30 @@ def read_examples(
         expected = "chosen and rejected" if pairs else "messages, or prompt and completion"
         advice = "Choose another --template" if reason.startswith("the chat template") else f"Rows need {expected}"
         raise UsageError(f"{item.dataset} has nothing to train on: {reason}. {advice}.")
+
+
+def _task_examples(
+    item: DataItem, statistics: ReadStatistics, data_source: str | None, template: Template | None
+) -> Iterator[Example]:
+    """The questions of a task's split with their right answers, inside `template` if there is one."""
+    assert item.task is not None  # noqa: S101
+    task = task_data.open_split(item.task, item.split, data_source)
+    statistics.identity = task_data.describe(task)
+    for name, prompt in task_data.right_answers(task):
+        statistics.rows += 1
+        question: Message = {"role": "user", "content": prompt.context}
+        answer: Message = {"role": "assistant", "content": prompt.continuation}
+        if template is not None and prompt.context:  # as `evalkit.encoding.encoding.apply_chat_template` asks it
+            prompt = replace(
+                prompt, context=template.prompt([question]), continuation=prompt.continuation.lstrip(), encoding="whole"
+            )
+        yield Example((question, answer), None, item.label, name, prompt)
+
+
+def identity_now(item: DataItem) -> str | None:
+    """The identity that a local data set has now, as `ReadStatistics` keeps it; None for others."""
+    path = Path(item.dataset).expanduser()
+    return _identity(_data_files(path)) if item.task is None and path.exists() else None
 
 
 def to_example(row: Any, *, pairs: bool, source: str = "", number: int = 0) -> Example:
@@ -199,17 +235,22 @@ def _rows(item: DataItem, pairs: bool, statistics: ReadStatistics) -> Iterable[t
     if name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or name.count("/") != 1:
         raise UsageError(
             f"There are no data {name}: it is neither a file nor a folder, neither a hub repository (ORG/NAME) nor one of "
-            f"evalkit's own sets ({', '.join(builtin_sets.SETS)})."
+            f"evalkit's own sets ({', '.join(builtin_sets.SETS)}), nor a task's split (task:NAME)."
         )
     return _hub(item, statistics)
 
 
-def _local(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, Any]]:
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
-        if not files:
-            raise UsageError(f"The folder {path} holds no data ({', '.join(SUFFIXES)}).")
+def _data_files(path: Path) -> list[Path]:
+    """A file, or the data files of a folder."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
+    if not files:
+        raise UsageError(f"The folder {path} holds no data ({', '.join(SUFFIXES)}).")
+    return files
+
+
+def _identity(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         try:
@@ -217,7 +258,12 @@ def _local(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, Any]]:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         except OSError as error:
             raise DataUnavailable(f"{file} cannot be read: {error.strerror or error}.") from error
-    statistics.identity = f"sha256:{digest.hexdigest()}"
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _local(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, Any]]:
+    files = _data_files(path)
+    statistics.identity = _identity(files)
     for file in files:
         yield from _parquet(file) if file.name.endswith(".parquet") else _json(file)
 

@@ -33,7 +33,7 @@ def train(
         typer.Option(
             "--dataset",
             metavar="D[,count=N]",
-            help="A hub repository, a .jsonl or .parquet file, a folder of them, or basics or trivia, with ,count=N ,weight=W "
+            help="A hub repository, a .jsonl or .parquet file, a folder of them, basics or trivia, or task:NAME (a task's own train split), with ,count=N ,weight=W "
             ",split=S ,config=C behind it; ' + ' joins a mixture. Repeated, it makes a grid.",
             rich_help_panel="What is trained",
         ),
@@ -54,7 +54,11 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the resolved recipe and what it will take, and train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the resolved recipe and what it will take, prepare the rows and keep them for the run, and train nothing.",
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Start over where a run of this name is there.")] = False,
     as_json: Json = False,
@@ -245,30 +249,19 @@ def _show(example: InspectedExample) -> None:
 
 
 def _dry_run(grid: Grid) -> None:
-    """Print the resolved recipe of every run; for a single run also its estimated resources."""
-    import tempfile
-
+    """Print the resolved recipe of every run; for a single run also prepare its rows, and estimate what it takes."""
     import yaml
 
-    from evalkit.train import scoring, setup
-    from evalkit.train.finetune import estimate_resources, find_base
-    from evalkit.train.prepare import prepare
+    from evalkit.commands.training_progress import TerminalTrainingProgress
+    from evalkit.train.finetune import prepare_only
 
     for cell in grid.cells:
         print(clean(yaml.safe_dump(cell.recipe.to_dict(), sort_keys=False, allow_unicode=True), lines=True))
     if len(grid.cells) > 1:
         say(f"{len(grid.cells)} runs: {', '.join(cell.recipe.name for cell in grid.cells)}")
         return
-    recipe = grid.cells[0].recipe
-    setup.silence_libraries()
-    setup.check_machine(recipe)
-    base = find_base(recipe)
-    with tempfile.TemporaryDirectory(prefix="evalkit-") as folder:
-        data = prepare(
-            recipe, setup.open_tokenizer(base), Path(folder) / "data", scoring.evaluation_index(recipe, say), note=say
-        )
-        for line in estimate_resources(recipe, base, data):
-            say(line)
+    for line in prepare_only(grid.cells[0].recipe, TerminalTrainingProgress()):
+        say(line)
 
 
 # -------------------------------------------------------------------------------------------------------------- options

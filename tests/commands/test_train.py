@@ -74,7 +74,7 @@ def test_every_field_is_an_option(evalkit: Command) -> None:
 
 
 def test_options_win_over_the_recipe(evalkit: Command) -> None:
-    """A dry run shows the resolved recipe, with what it takes, and leaves nothing behind."""
+    """A dry run shows the resolved recipe, with what it takes, and leaves the rows for the run and nothing else."""
     shown = evalkit(
         "train", "olmo-tiny-sft", "--name", "mine", "--seed", 7, "--dataset", "basics,count=40", "--no-packing",
         "--no-decontaminate", "--learning-rate", "2e-4", "--dry-run",
@@ -83,7 +83,7 @@ def test_options_win_over_the_recipe(evalkit: Command) -> None:
     for line in ("name: mine", "seed: 7", "packing: false", "learning_rate: 0.0002", "count: 40"):
         assert line in shown.out
     assert "40 rows, 5 steps of 8" in shown.err
-    assert not Path("trained").exists()
+    assert {entry.name for entry in Path("trained/mine").iterdir()} == {".lock", "recipe.yaml", "data"}
 
 
 def test_repeated_options_make_a_grid(evalkit: Command) -> None:
