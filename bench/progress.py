@@ -3,8 +3,8 @@
     evalkit run --model olmo-tiny --revisions '*' --suite paloma-mini-full
     python -m bench.progress results/olmo-tiny/paloma-mini-full
 
-Each revision is set against the one before: a domain is better where the 95 % interval of the difference in bits per byte,
-a paired bootstrap over documents (over clusters where documents share a problem), lies below zero. At least 80 % of the
+Each revision is set against the one before: a domain is better where the 95 % interval of the difference in bits per byte, made
+of the differences document by document (problem by problem where documents share one), lies below zero. At least 80 % of the
 domains should be. The last revision is set against ``xz -9`` of the whole text of each domain (its documents joined by blank
 lines, so that xz profits from what they share): it should be below on at least half of the domains of prose.
 """
@@ -44,7 +44,7 @@ def rows_of(run: Run) -> Rows:
 
 def difference(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], domain: Domain) -> Estimate:
     """Bits per byte of `after` less those of `before`. Both have the same documents, so that it is the ratio of the
-    differences' sum to the bytes, and its bootstrap is the paired one."""
+    differences' sum to the bytes, and its interval is the paired one."""
     if [row["index"] for row in before] != [row["index"] for row in after]:
         raise SystemExit(f"The two runs have other documents in {'/'.join(domain)}.")
     clusters = [row.get("cluster") for row in after]
@@ -53,7 +53,6 @@ def difference(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str,
         [one / math.log(2) for one in nats],
         [row["bytes"] for row in after],
         clusters if any(label is not None for label in clusters) else None,
-        seed=estimates.seed_of(*domain),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -14,6 +14,9 @@ from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
 from evalkit.reports.words import MISSING, Unit, number
+
+if TYPE_CHECKING:
+    from evalkit.comparison.compare import Comparison
 
 NAMED = 12
 """Domains of each direction that stand above the whole list, where there are many."""
@@ -103,11 +106,20 @@ class Changes:
 
 
 def compare(report: Report, story: Story) -> list[Changes]:
-    """One per pair. What cannot be compared is listed with the reason."""
-    return [_compare(report, a, b) for a, b in story.pairs]
+    """One per pair, corrected together: a page makes all of its claims at one level. What cannot be compared is listed with
+    the reason."""
+    from evalkit.comparison.compare import correct_together
+
+    found = [_compare(report, a, b) for a, b in story.pairs]
+    correct_together([one for one in found if not isinstance(one, Changes)])
+    return [
+        one if isinstance(one, Changes) else _changes(report, one, a, b)
+        for one, (a, b) in zip(found, story.pairs, strict=True)
+    ]
 
 
-def _compare(report: Report, a: int, b: int) -> Changes:
+def _compare(report: Report, a: int, b: int) -> Comparison | Changes:
+    """The comparison of a pair; `Changes` with its failure where there is none."""
     labels = (report.runs[a].label, report.runs[b].label)
     unscored = [report.runs[i].label for i in (a, b) if not (report.runs[i].path / "documents").is_dir()]
     if unscored:
@@ -115,9 +127,12 @@ def _compare(report: Report, a: int, b: int) -> Changes:
     from evalkit.comparison.compare import compare_runs
 
     try:
-        comparison = compare_runs([report.runs[a].path, report.runs[b].path])
+        return compare_runs([report.runs[a].path, report.runs[b].path])
     except EvalkitError as error:
         return Changes(a, b, labels, failure=str(error))
+
+
+def _changes(report: Report, comparison: Comparison, a: int, b: int) -> Changes:
     lines: list[dict[Any, Any]] = comparison.table.to_dict("records")
     changes = [_change(line) for line in lines if line["comparable"] and _shown(line)]
     ordered = sorted(changes, key=lambda change: -change.gain if math.isfinite(change.gain) else math.inf)
@@ -125,7 +140,7 @@ def _compare(report: Report, a: int, b: int) -> Changes:
     return Changes(
         a,
         b,
-        labels,
+        (report.runs[a].label, report.runs[b].label),
         tuple(comparison.verdict()),
         tuple(comparison.marks),
         tuple(change for change in ordered if change.level != "domain"),
@@ -136,8 +151,8 @@ def _compare(report: Report, a: int, b: int) -> Changes:
 
 
 def _shown(line: Mapping[str, Any]) -> bool:
-    """Primary metrics, and macros of sources."""
-    return bool(line["primary"]) or line["level"] == "source"
+    """Primary metrics, macros of sources, and the pooled figure beside the macro average."""
+    return bool(line["primary"]) or line["level"] == "source" or str(line["metric"]).startswith("pooled_")
 
 
 def _change(line: Mapping[str, Any]) -> Change:
@@ -172,8 +187,19 @@ def columns(a: str, b: str) -> list[Column]:
         Column("B − A", "number", "down", note="95 % interval", tip="Sorts by the gain: towards the better is up."),
         Column("← worse · better →", "none", classes="bar"),
         Column("Verdict"),
-        Column("p", "number", "up", tip="Adjusted: Holm over tasks, Benjamini-Hochberg over domains."),
-        Column("Detectable", "number", "up", hidden=True, tip="The change that 4 of 5 such comparisons would find."),
+        Column(
+            "p",
+            "number",
+            "up",
+            tip="Adjusted: Holm over tasks and averages, Benjamini-Hochberg over domains, each over all comparisons of the page.",
+        ),
+        Column(
+            "Detectable",
+            "number",
+            "up",
+            hidden=True,
+            tip="The change that 4 of 5 such comparisons would find at the corrected level.",
+        ),
         Column("n", "number", "down"),
     ]
 

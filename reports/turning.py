@@ -56,7 +56,7 @@ class TaskTrends:
 def task_trends(report: Report) -> TaskTrends:
     """Trends of the report's checkpoints; empty unless they are one model's training run."""
     plain = [run for run in report.runs if not training_info(run)]
-    if len(plain) < 3 or not is_sweep(plain) or not all((run.path / "documents").is_dir() for run in plain):
+    if len(plain) < 3 or not is_sweep(plain) or sum((run.path / "documents").is_dir() for run in plain) < 2:
         return TaskTrends()
     from evalkit.comparison.trends import trends
 
@@ -64,7 +64,7 @@ def task_trends(report: Report) -> TaskTrends:
         found = trends([plain[i].path for i in evenly(len(plain), WIDEST)])
     except EvalkitError as error:
         return TaskTrends(failure=str(error))
-    lines: list[dict[Any, Any]] = found.table.to_dict("records")
+    lines = found.records()
     staged = len({line["stage"] for line in lines}) > 1
     domains: dict[tuple[str, str, str], str] = {}
     for line in lines:
@@ -97,13 +97,13 @@ def _line(line: Mapping[Any, Any]) -> StageTrend:
         str(line["best"]),
         float(line["best_value"]),
         _listed(others) or "none: it is the best",
-        _course(line, False) if _turned(line) else "no certain turn",
+        _course(line, False) if _turned(line) else "better at every step" if line["monotone"] else "no certain turn",
     )
 
 
 def _turned(line: Mapping[Any, Any]) -> bool:
     """Whether the curve has a significant decline."""
-    return not bool(line["monotone"])
+    return line["monotone"] is False
 
 
 def _course(line: Mapping[Any, Any], staged: bool) -> str:

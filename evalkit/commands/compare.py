@@ -79,7 +79,7 @@ def compare(
     from evalkit.commands.lookup import find_run
     from evalkit.comparison import gates
     from evalkit.comparison.compare import compare_runs
-    from evalkit.errors import GateFailed, UsageError
+    from evalkit.errors import EvalkitError, GateFailed, UsageError
 
     rules = [gates.parse_rule(rule) for rule in fail_if or []]
     found = [find_run(name, output, suite) for name in runs]
@@ -93,12 +93,18 @@ def compare(
     if len(found) < 2:
         raise UsageError("A comparison needs two runs or more: evalkit compare A B.")
     comparison = compare_runs(found, baseline=first, level=level)
-    fired = gates.check_rules(comparison, rules)
+    fired, unjudged = [], None
+    try:
+        fired = gates.check_rules(comparison, rules)
+    except EvalkitError as error:  # raised after the comparison is printed
+        unjudged = error
     if as_json:
         fired_rules = [{"rule": gate.rule, "run": gate.run, "because": list(gate.reasons)} for gate in fired]
         print_json({**comparison.to_json(), "rules": fail_if or [], "fired": fired_rules})
     else:
         _print(comparison, most)
+    if unjudged is not None:
+        raise unjudged
     if fired:
         raise GateFailed(" ".join(f"{gate}." for gate in fired))
 
@@ -174,7 +180,7 @@ def trend(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Look at the checkpoints of one model as a curve: which is best, what did not only get better, and how sure that is.
+    """Look at the checkpoints of one model as a curve: which is best, what only got better or did not, and how sure that is.
 
     Every checkpoint is compared with every other, paired by document and corrected for all pairs; stages of training are
     curves of their own. docs/comparing.md explains all of it.
@@ -198,7 +204,7 @@ def trend(
                 ],
                 "level": level,
                 "verdict": found.sentences(),
-                "table": found.table.to_dict("records"),
+                "table": found.records(),
             }
         )
         return
@@ -220,7 +226,7 @@ def _print_trends(found: Trends, most: int) -> None:
             rows = [_best(line, line_name(line)) for _, line in best.iterrows()]
             columns = ["", "metric", "first", "last", "best", "at", "not distinguishable from it", "only got better"]
             print_table(columns, rows, right=["first", "last", "best"])
-        reversed_domains = lines[(lines["level"] == "domain") & ~lines["monotone"].astype(bool)]
+        reversed_domains = lines[(lines["level"] == "domain") & lines["monotone"].eq(False).fillna(False)]
         reversed_domains = reversed_domains.loc[reversed_domains["fall"].abs().sort_values(ascending=False).index].head(
             most
         )
@@ -250,4 +256,5 @@ def _best(line: Any, name: str) -> tuple[str, ...]:
         else ", ".join(others)
     )
     values = (_value(line[column], metric) for column in ("first", "last", "best_value"))
-    return (name, metric, *values, line["best"], tied, "yes" if line["monotone"] else f"no: {', '.join(line['turns'])}")
+    answer = {True: "yes", False: f"no: {', '.join(line['turns'])}"}.get(line["monotone"], "not known")
+    return (name, metric, *values, line["best"], tied, answer)

@@ -8,7 +8,12 @@
 
 ``rule = ("any" kind | "macro(" metric ")" | name ["." metric]) (("worse" | "better") ["by" number] | sign number)
 ["resolved"]``, with kind one of primary, task, source, domain, and sign one of ``< <= > >=``. Numbers are compared with the
-difference between the run and the baseline. ``resolved``: only if the corrected test is significant.
+difference between the run and the baseline. ``resolved``: only if the test is significant, with Holm's correction over
+every line that the rules of a gate with ``resolved`` look at, in all runs: the chance that equal runs let a gate fire is at most
+1 − level, whatever the number of rules, runs, tasks and domains.
+
+What cannot be judged (a task that one run lacks or that was asked otherwise, a domain of one document, an unscored value)
+never passes: `check_rules` raises unless the gate fires anyway.
 """
 
 from __future__ import annotations
@@ -16,16 +21,21 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evalkit.comparison.columns import BITS
 from evalkit.comparison.compare import Comparison
+from evalkit.comparison.lines import higher_is_better
 from evalkit.comparison.verdict import describe_change, format_difference, line_name
 from evalkit.errors import EvalkitError, UnknownName, UsageError
+from evalkit.statistics.jackknife import Spread
+from evalkit.statistics.macro import combined_difference
 from evalkit.statistics.metrics import CHOICE_METRICS
-from evalkit.statistics.paired import t_difference
+from evalkit.statistics.paired import holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +66,9 @@ class Rule:
     resolved: bool = False
 
     def matches(self, line: Any) -> bool:
-        """Whether a row of a comparison's table is what the rule forbids."""
+        """Whether the size and sign of a line's difference are what the rule forbids (its test aside)."""
         difference = float(line["difference"])
-        if math.isnan(difference) or (self.resolved and not bool(line["resolved"])):
+        if math.isnan(difference):
             return False
         if self.sign in OPERATORS:
             return OPERATORS[self.sign](difference, self.number)
@@ -162,48 +172,80 @@ def _parse_number(text: str) -> float | None:
 def check_rules(comparison: Comparison, rules: list[Rule]) -> list[FiredRule]:
     """The rules that fire, for every run against the baseline.
 
-    Raises `UnknownName` for names that are not in the comparison, and `EvalkitError` for rules on rows that are not
-    comparable: a gate that cannot be evaluated must not pass.
+    Raises `UnknownName` for names that are not in the comparison, and, unless a rule fires, `EvalkitError` for what cannot
+    be judged: a gate that cannot be evaluated must not pass.
     """
-    fired = []
+    looked: list[tuple[Rule, str, list[dict[str, Any]]]] = []
+    problems: list[str] = []
     for i, label in enumerate(comparison.labels):
-        if i == comparison.baseline:
-            continue
-        lines = comparison.table[comparison.table["run"] == label]
-        for rule in rules:
-            reasons = _reasons(rule, lines, label, comparison.level)
-            if reasons:
-                fired.append(FiredRule(rule.text, label, tuple(reasons)))
+        if i != comparison.baseline:
+            lines = comparison.table[comparison.table["run"] == label]
+            for rule in rules:
+                found, unjudged = _lines_of(rule, lines, comparison)
+                looked.append((rule, label, found))
+                if unjudged:
+                    more = f"; and {len(unjudged) - 3:,} more" if len(unjudged) > 3 else ""
+                    named = "; ".join(unjudged[:3])
+                    problems.append(f"The rule '{rule.text}' cannot be judged for {label}: {named}{more}.")
+    alpha = 1 - comparison.level
+    tested = {_key(label, line): float(line["p"]) for rule, label, found in looked if rule.resolved for line in found}
+    adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
+    fired = []
+    for rule, label, found in looked:
+        matching = [
+            line
+            for line in found
+            if rule.matches(line) and not (rule.resolved and not adjusted[_key(label, line)] < alpha)
+        ]
+        matching.sort(key=lambda line: -abs(float(line["difference"])))
+        if matching:
+            fired.append(FiredRule(rule.text, label, tuple(_describe(rule, line) for line in matching)))
+    if problems and not fired:
+        raise EvalkitError(" ".join(problems))
     return fired
 
 
-def _reasons(rule: Rule, lines: pd.DataFrame, label: str, level: float) -> list[str]:
+def _key(label: str, line: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a line is a test of."""
+    return (label, *(str(line[name]) for name in ("level", "task", "source", "domain", "metric")))
+
+
+def _describe(rule: Rule, line: Mapping[str, Any]) -> str:
     if rule.macro:
-        mean_line = _mean_line(lines, rule.macro, level)
-        if mean_line is None:
-            known = sorted(set(lines[lines["comparable"]]["metric"]))
-            raise UnknownName("mean", rule.macro, known, f"The rule '{rule.text}' may ask for {', '.join(known)}.")
-        return [f"macro {rule.macro} {format_difference(mean_line)}"] if rule.matches(mean_line) else []
-    applicable = _applicable_lines(rule, lines)
-    compared = applicable[applicable["comparable"]]
-    if len(compared) == 0:
-        reasons = "; ".join(f"{line_name(row)}: {row['reason']}" for _, row in applicable.head(3).iterrows())
-        raise EvalkitError(
-            f"The rule '{rule.text}' cannot be judged for {label}: nothing to compare. {reasons}".strip()
-        )
-    matching = [row for _, row in compared.iterrows() if rule.matches(row)]
-    matching.sort(key=lambda row: -abs(float(row["difference"])))
-    return [
-        describe_change(row) + ("" if rule.any or row["metric"] == BITS else f" ({row['metric']})") for row in matching
-    ]
+        return f"macro {rule.macro} {format_difference(line)}"
+    return describe_change(line) + ("" if rule.any or line["metric"] == BITS else f" ({line['metric']})")
+
+
+def _lines_of(rule: Rule, lines: pd.DataFrame, comparison: Comparison) -> tuple[list[dict[str, Any]], list[str]]:
+    """The lines of one run that a rule looks at, and what of them cannot be judged, with the reasons."""
+    unjudged = []
+    if rule.macro:
+        found, refused = _mean_lines(rule, lines, comparison)
+    else:
+        applicable = [
+            {str(key): value for key, value in row.items()} for _, row in _applicable_lines(rule, lines).iterrows()
+        ]
+        found = [line for line in applicable if line["comparable"]]
+        refused = [line for line in applicable if not line["comparable"]]
+        if not applicable:
+            unjudged.append(f"there is no {rule.any} to compare")
+    unjudged += [f"{line_name(line)}: {line['reason']}" for line in refused]
+    for line in found:
+        if math.isnan(float(line["difference"])):
+            unjudged.append(f"{line_name(line)}: no document has a score in both runs")
+        elif rule.resolved and math.isnan(float(line["p"])):
+            unjudged.append(f"{line_name(line)}: too few documents to be tested ({int(line['n']):,})")
+    return found, unjudged
 
 
 def _applicable_lines(rule: Rule, lines: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a rule applies to."""
-    if rule.any == "primary":
-        return lines[lines["primary"]]
+    """The rows that a rule applies to, and those of its kind that are not comparable."""
     if rule.any:
-        return lines[(lines["level"] == rule.any) & (lines["primary"] | (lines["level"] == "source"))]
+        kind = "choice" if rule.any == "task" else "text"
+        refused = ~lines["comparable"] & ((lines["kind"] == kind) | (rule.any == "primary"))
+        if rule.any == "primary":
+            return lines[refused | lines["primary"]]
+        return lines[refused | ((lines["level"] == rule.any) & (lines["primary"] | (lines["level"] == "source")))]
     base = lines["task"].str.partition(":")[0]
     is_task = ((lines["task"] == rule.name) | (base == rule.name)) & lines["level"].isin(("task", "suite", "source"))
     is_source = (lines["source"] == rule.name) & (lines["level"] == "source")
@@ -222,29 +264,43 @@ def _applicable_lines(rule: Rule, lines: pd.DataFrame) -> pd.DataFrame:
     return selected
 
 
-def _mean_line(lines: pd.DataFrame, metric: str, level: float) -> dict[str, Any] | None:
-    """The row of a mean: the suite's for texts, else computed over the tasks that have the metric."""
-    metric_lines = lines[lines["comparable"] & (lines["metric"] == metric)]
-    suite = metric_lines[metric_lines["level"] == "suite"]
+def _mean_lines(
+    rule: Rule, lines: pd.DataFrame, comparison: Comparison
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The line of a mean (the suite's for texts, else over all tasks that have the metric), and what refuses comparison."""
+    metric_lines = lines[lines["comparable"] & (lines["metric"] == rule.macro)]
+    suite = metric_lines[(metric_lines["level"] == "suite") & (metric_lines["kind"] == "text")]
+    kind = "text" if len(suite) else "choice"
+    refused = lines[~lines["comparable"] & ((lines["kind"] == kind) | (lines["metric"] == rule.macro))]
+    refused_lines = [{str(key): value for key, value in row.items()} for _, row in refused.iterrows()]
     if len(suite):
-        return {str(name): value for name, value in suite.iloc[0].items()}
+        return [{str(key): value for key, value in suite.iloc[0].items()}], refused_lines
     tasks = metric_lines[metric_lines["level"] == "task"]
     if len(tasks) == 0:
-        return None
-    count = len(tasks)
-    stderr = math.sqrt(float((tasks["stderr"] ** 2).sum(skipna=False))) / count
-    units = int(tasks["clusters"].min())
+        if any(line["metric"] == rule.macro for line in refused_lines):
+            return [], refused_lines
+        known = sorted(set(lines[lines["comparable"]]["metric"]))
+        raise UnknownName("mean", rule.macro, known, f"The rule '{rule.text}' may ask for {', '.join(known)}.")
+    directions = {higher_is_better(comparison.runs[comparison.baseline], task, rule.macro) for task in tasks["task"]}
+    if len(directions) > 1:
+        raise EvalkitError(
+            f"The rule '{rule.text}' asks for a mean of values of which some are better high and some low."
+        )
+    spreads = [
+        Spread(np.array(stderr**2), np.zeros(()), np.array(max(units - 1.0, 0.0)))
+        for stderr, units in zip(tasks["stderr"], tasks["clusters"], strict=True)
+    ]
     unchanged = bool((tasks["difference"] == 0).all() and (tasks["stderr"] == 0).all())
-    difference = t_difference(
-        float(tasks["difference"].mean()), stderr, int(tasks["n"].sum()), units, level, unchanged=unchanged
-    )
-    improvements = tasks["difference"] * tasks["better"]  # positive where higher is better
-    better = 0 if difference.value == 0 else (1 if (difference.value > 0) == (improvements.sum() >= 0) else -1)
-    line = {
-        "difference": difference.value,
-        "ci_low": difference.low,
-        "ci_high": difference.high,
-        "metric": metric,
+    value, n = float(tasks["difference"].mean()), int(tasks["n"].sum())
+    found = combined_difference(value, spreads, len(tasks), n, len(tasks), comparison.level, unchanged=unchanged)
+    better = 0 if value == 0 else 1 if (value > 0) == directions.pop() else -1
+    line: dict[str, Any] = {
+        "difference": value,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "p": found.p,
         "better": better,
+        "n": n,
     }
-    return line | {"level": "suite", "task": "macro", "source": "", "domain": "", "resolved": difference.p < 1 - level}
+    line |= {"metric": rule.macro, "level": "suite", "task": "macro", "source": "", "domain": "", "comparable": True}
+    return [line], refused_lines

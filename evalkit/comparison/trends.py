@@ -1,9 +1,10 @@
 """The checkpoints of a training run in order: whether scores ever fell, where they turned, which is best, how certainly.
 
-Every checkpoint is compared with every other, paired on the documents that all of them scored: accuracies by exact tests,
-bits per byte by the bootstrap of `evalkit.statistics.paired`. The p-values of a curve are multiplied by the number of pairs
-(Bonferroni, valid for dependent pairs and for a pair selected after looking), and curves are corrected as in a comparison:
-Holm across tasks, Benjamini–Hochberg across domains.
+Every checkpoint is compared with every other, paired on the documents that all of them scored, by the tests of
+`evalkit.statistics.paired`. The p-values of a curve are multiplied by the number of pairs (Bonferroni, valid for dependent
+pairs and for a pair selected after looking), and curves are corrected as in a comparison, over all stages: Holm across tasks
+and macro averages, Benjamini–Hochberg across domains. ``monotone`` is False where a fall is resolved, True where every step
+from a checkpoint to the next is a resolved gain, and unknown otherwise.
 
 Stages of training are separate segments: an annealed checkpoint is not a point on the curve before it.
 """
@@ -17,24 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from evalkit.comparison.columns import BITS, Columns, read_columns, select
 from evalkit.comparison.comparable import compare_protocols, pair_documents
-from evalkit.comparison.compare import higher_is_better, primary_metric, short_labels
+from evalkit.comparison.compare import short_labels
+from evalkit.comparison.curve import accuracy_p_values, describe_curve, mean_p_values, spread_p_values
+from evalkit.comparison.lines import higher_is_better, primary_metric
 from evalkit.errors import UsageError
 from evalkit.results.reading import Run, load_run
-from evalkit.statistics import estimates, macro
-from evalkit.statistics.estimates import DRAWS, LEVEL, Floats
+from evalkit.statistics import estimates, jackknife, macro
+from evalkit.statistics.estimates import LEVEL, Floats
+from evalkit.statistics.jackknife import Spread, effective_units
 from evalkit.statistics.metrics import ACCURACIES
-from evalkit.statistics.paired import (
-    benjamini_hochberg,
-    effective_units,
-    holm,
-    ratio_covariance,
-    sign_flip_p,
-    t_p_value,
-)
+from evalkit.statistics.paired import benjamini_hochberg, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "stage", "task", "kind", "level", "source", "domain", "metric", "primary", "points", "n", "labels", "values", "first",
     "last", "change", "p_change", "best", "best_value", "best_set", "monotone", "turns", "fall_from", "fall_to", "fall",
-    "p", "p_adjusted",
+    "p", "p_adjusted", "p_rises", "p_rises_adjusted",
 )  # fmt: skip
 """The columns of `trend_table`; docs/comparing.md describes each."""
 
@@ -64,8 +61,19 @@ class Trends:
         """The trends in plain sentences."""
         return list(_sentences(self))
 
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of the table as dictionaries; ``monotone`` is True, False or None."""
+        import pandas as pd
 
-def trends(runs: Sequence[Run | Path | str], *, level: float = LEVEL, draws: int = DRAWS) -> Trends:
+        rows = self.table.drop(columns="monotone").to_dict("records")
+        answers = [None if known is pd.NA else bool(known) for known in self.table["monotone"]]
+        return [
+            {str(key): value for key, value in row.items()} | {"monotone": answer}
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+
+
+def trends(runs: Sequence[Run | Path | str], *, level: float = LEVEL) -> Trends:
     """Analyze the runs of one model's checkpoints, in any order, as curves over training.
 
     Raises `UsageError` for fewer than two runs, for several models, and for one checkpoint given twice.
@@ -84,24 +92,31 @@ def trends(runs: Sequence[Run | Path | str], *, level: float = LEVEL, draws: int
     if duplicate is not None:
         raise UsageError(f"{duplicate} is given twice. A trend takes one run a checkpoint.")
     labels = short_labels(loaded)
+    scored = [any(run.documents_file(task).is_file() for task in run.tasks) for run in loaded]
+    notes = [
+        f"{label} is left out: it has no scores{' yet, and is not finished' if run.status == 'running' else ''}."
+        for run, label, there in zip(loaded, labels, scored, strict=True)
+        if not there
+    ]
+    loaded = [run for run, there in zip(loaded, scored, strict=True) if there]
+    labels = [label for label, there in zip(labels, scored, strict=True) if there]
     rows: list[dict[str, Any]] = []
-    notes: list[str] = []
     for stage, positions in positions_by_stage(loaded).items():
         if len(positions) < 2:
             notes.append(
                 f"{labels[positions[0]]} is alone in its stage ({stage or 'none'}), so it is no part of a curve."
             )
             continue
-        segment = _Stage([loaded[i] for i in positions], [labels[i] for i in positions], draws, notes)
-        lines = [{"stage": stage, **line} for line in segment.lines(level)]
-        _correct_p_values(lines, level)
-        rows += lines
-    return Trends(loaded, labels, level, pd.DataFrame(rows, columns=list(COLUMNS)), list(dict.fromkeys(notes)))
+        segment = _Stage([loaded[i] for i in positions], [labels[i] for i in positions], notes)
+        rows += [{"stage": stage, **line} for line in segment.lines(level)]
+    _correct_p_values(rows, level)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"monotone": "boolean"})
+    return Trends(loaded, labels, level, frame, list(dict.fromkeys(notes)))
 
 
-def trend_table(runs: Sequence[Run | Path | str], *, level: float = LEVEL, draws: int = DRAWS) -> pd.DataFrame:
+def trend_table(runs: Sequence[Run | Path | str], *, level: float = LEVEL) -> pd.DataFrame:
     """The table of `trends`."""
-    return trends(runs, level=level, draws=draws).table
+    return trends(runs, level=level).table
 
 
 def training_order(run: Run) -> tuple[float, float, float, str]:
@@ -128,144 +143,66 @@ def positions_by_stage(runs: Sequence[Run]) -> dict[str, list[int]]:
     return positions
 
 
-# -------------------------------------------------------------------------------------------------------------- one curve
-
-
-def describe_curve(
-    values: Floats, p: Floats, *, higher_is_better: bool, labels: Sequence[str], level: float = LEVEL
-) -> dict[str, Any]:
-    """Describe a curve of ``[points]`` values, given the p-values ``[points, points]`` of all pairs.
-
-    ``best_set``: the points that no other is significantly better than (Bonferroni over the others), which contains the
-    true best with probability `level` (Hsu 1981, Annals of Statistics 9, multiple comparisons with the best). ``p``: of
-    the hypothesis that the curve never fell; ``turns``: its turning points if that is rejected.
-    """
-    points = len(values)
-    gains = (values[None, :] - values[:, None]) * (1 if higher_is_better else -1)  # of the second point over the first
-    later = np.triu(np.ones((points, points), dtype=np.bool_), 1)
-    pairs = p * (points * (points - 1) / 2)
-    falls = np.where(later & (gains < 0), pairs, np.nan)
-    best = int(np.argmax(values if higher_is_better else -values))
-    significant = np.where(gains > 0, p, np.nan) * (points - 1) < 1 - level
-    is_beaten = [bool(row.any()) for row in significant]
-    line: dict[str, Any] = {
-        "points": points,
-        "labels": list(labels),
-        "values": values.tolist(),
-        "first": float(values[0]),
-        "last": float(values[-1]),
-        "change": float(values[-1] - values[0]),
-        "p_change": float(p[0, -1]),
-        "best": labels[best],
-        "best_value": float(values[best]),
-        "best_set": [label for label, beaten in zip(labels, is_beaten, strict=True) if not beaten],
-        "turns": [],
-        "fall_from": "",
-        "fall_to": "",
-        "fall": 0.0,
-        "p": math.nan if np.isnan(p[later]).all() else 1.0,
-    }
-    if not np.isnan(falls).all():
-        start, end = divmod(int(np.nanargmin(falls)), points)
-        turns = turning_points(gains, pairs, level) or [start]
-        line |= {"fall_from": labels[start], "fall_to": labels[end], "fall": float(values[end] - values[start])}
-        line |= {"p": float(min(1.0, falls[start, end])), "turns": [labels[i] for i in turns]}
-    return line
-
-
-def turning_points(gains: Floats, pairs: Floats, level: float) -> list[int]:
-    """Significant turning points of a curve, in order: the peak before a fall, the low before a rise.
-
-    `gains` ``[points, points]``: improvement from the first to the second, positive is better; `pairs`: corrected p of
-    their difference.
-    """
-    turns: list[int] = []
-    extreme, is_rising = 0, True
-    for k in range(1, len(gains)):
-        gain = gains[extreme, k]
-        if gain == 0:
-            continue
-        if (gain > 0) == is_rising:
-            extreme = k
-        elif pairs[extreme, k] < 1 - level:
-            turns.append(extreme)
-            extreme, is_rising = k, not is_rising
-    return turns
-
-
-def accuracy_p_values(hits: Floats, codes: NDArray[np.int64] | None) -> Floats:
-    """Exact p-values ``[runs, runs]`` of differences in accuracy, from ``[documents, runs]`` zeros and ones: McNemar's
-    test, or sign flips of clusters."""
-    from scipy.special import bdtr
-
-    runs = hits.shape[1]
-    if codes is None:
-        only_first = hits.T @ (1 - hits)  # documents that the first has right and the second wrong
-        total = only_first + only_first.T
-        p = 2 * bdtr(np.minimum(only_first, only_first.T), np.maximum(total, 1).astype(np.int64), 0.5)
-        return np.asarray(np.where(total == 0, 1.0, np.minimum(1.0, p)))
-    sums = np.zeros((int(codes.max(initial=-1)) + 1, runs))
-    np.add.at(sums, codes, hits)
-    result = np.ones((runs, runs))
-    for i in range(runs):
-        for j in range(i):
-            result[i, j] = result[j, i] = sign_flip_p(sums[:, i] - sums[:, j])
-    return result
-
-
-def covariance_p_values(values: Floats, covariance: Floats, df: ArrayLike) -> Floats:
-    """Student's t p-values ``[runs, runs]`` of all differences; 1 where nothing changed, NaN where the error is unknown."""
-    variance = np.diagonal(covariance)[:, None] + np.diagonal(covariance)[None, :] - 2 * covariance
-    size = np.diagonal(covariance)[:, None] + np.diagonal(covariance)[None, :]
-    variance = np.where(variance < 1e-13 * size, 0.0, variance)  # rounding error of runs that do not differ
-    return t_p_value(values[None, :] - values[:, None], np.sqrt(variance), df)
-
-
 # ------------------------------------------------------------------------------------------------------------- one segment
 
 
 class _Stage:
     """The checkpoints of one stage."""
 
-    def __init__(self, runs: list[Run], labels: list[str], draws: int, notes: list[str]) -> None:
-        self.runs, self.labels, self.draws, self.notes = runs, labels, draws, notes
+    def __init__(self, runs: list[Run], labels: list[str], notes: list[str]) -> None:
+        self.runs, self.labels, self.notes = runs, labels, notes
         self.parts: list[_TaskDomains] = []
 
     def lines(self, level: float) -> Iterator[dict[str, Any]]:
         """The rows of all curves of the stage."""
-        for task in self.runs[0].tasks:
-            kind = str(self.runs[0].info["tasks"][task].get("kind") or "choice")
-            metric = primary_metric(self.runs[0], task)
-            columns = self._shared_columns(task, kind, metric)
+        for task in dict.fromkeys(task for run in self.runs for task in run.tasks):
+            runs, labels = self._scored(task)
+            if len(runs) < 2:
+                continue
+            kind = str(runs[0].info["tasks"][task].get("kind") or "choice")
+            metric = primary_metric(runs[0], task)
+            columns = self._shared_columns(task, kind, metric, runs, labels)
             if columns is None:
                 continue
             if kind == "text":
-                yield from self._text_rows(task, columns, level)
+                yield from self._text_rows(task, columns, labels, level)
             else:
-                yield from self._choice_rows(task, metric, columns, level)
-        if self.parts:
+                yield from self._choice_rows(task, metric, columns, runs[0], labels, level)
+        if self.parts and len({tuple(part.labels) for part in self.parts}) == 1:
             suite = {"task": self.runs[0].suite, "kind": "text", "level": "suite", "source": "", "domain": ""}
             yield self._macro_row(self.parts, level) | suite | {"metric": BITS, "primary": True}
+        elif self.parts:
+            self.notes.append("There is no curve of the macro average: not every checkpoint has every text task.")
 
-    def _shared_columns(self, task: str, kind: str, metric: str) -> list[Columns] | None:
-        """The documents that every checkpoint scored, in the same order; None if they are not comparable."""
-        columns: list[Columns] = []
-        for run, label in zip(self.runs, self.labels, strict=True):
-            if task not in run.tasks or not run.documents_file(task).is_file():
-                self.notes.append(f"{task} is left out: {label} has no scores of it.")
-                return None
-            columns.append(read_columns(run, task, kind, [metric]))
+    def _scored(self, task: str) -> tuple[list[Run], list[str]]:
+        """The checkpoints that have scored a task; those that have not are named in a note."""
+        pairs = list(zip(self.runs, self.labels, strict=True))
+        there = [(run, label) for run, label in pairs if task in run.tasks and run.documents_file(task).is_file()]
+        lacking = [label for pair, label in zip(pairs, self.labels, strict=True) if pair not in there]
+        if lacking:
+            left = "is left out" if len(there) < 2 else f"is a curve without {', '.join(lacking)}"
+            verb = "has" if len(lacking) == 1 else "have"
+            self.notes.append(f"{task} {left}: {', '.join(lacking)} {verb} no scores of it.")
+        return [run for run, _ in there], [label for _, label in there]
+
+    def _shared_columns(
+        self, task: str, kind: str, metric: str, runs: Sequence[Run], labels: Sequence[str]
+    ) -> list[Columns] | None:
+        """The documents that all of `runs` scored, in the same order; None if they are not comparable."""
+        columns = [read_columns(run, task, kind, [metric]) for run in runs]
         shared = columns[0].index
-        for run, label, each in zip(self.runs[1:], self.labels[1:], columns[1:], strict=True):
-            protocols = compare_protocols(self.runs[0].info["tasks"][task], run.info["tasks"][task])
+        for run, label, each in zip(runs[1:], labels[1:], columns[1:], strict=True):
+            protocols = compare_protocols(runs[0].info["tasks"][task], run.info["tasks"][task])
             reason = protocols.reason or pair_documents(columns[0], each, protocols).reason
             if reason:
-                self.notes.append(f"{task} is left out: {label} does not compare with {self.labels[0]} ({reason}).")
+                self.notes.append(f"{task} is left out: {label} does not compare with {labels[0]} ({reason}).")
                 return None
             shared = np.intersect1d(shared, each.index, assume_unique=True)
         return [select_documents(each, shared) for each in columns]
 
-    def _choice_rows(self, task: str, primary: str, columns: list[Columns], level: float) -> Iterator[dict[str, Any]]:
+    def _choice_rows(
+        self, task: str, primary: str, columns: list[Columns], first: Run, labels: Sequence[str], level: float
+    ) -> Iterator[dict[str, Any]]:
         for metric in dict.fromkeys((primary, BITS)):
             if not all(metric in column.values for column in columns):
                 continue
@@ -274,37 +211,38 @@ class _Stage:
             values, n = values[keep], int(keep.sum())
             if n == 0:
                 continue
-            labels = columns[0].clusters
-            codes = None if labels is None else estimates.cluster_codes(select(labels, np.flatnonzero(keep)) or [])
+            clusters = columns[0].clusters
+            codes = None if clusters is None else estimates.cluster_codes(select(clusters, np.flatnonzero(keep)) or [])
             if metric in ACCURACIES:
                 p = accuracy_p_values(values, codes)
             else:
                 p = mean_p_values(values, codes)
-            is_higher_better = higher_is_better(self.runs[0], task, metric)
-            line = describe_curve(
-                values.mean(axis=0), p, higher_is_better=is_higher_better, labels=self.labels, level=level
-            )
+            is_higher_better = higher_is_better(first, task, metric)
+            line = describe_curve(values.mean(axis=0), p, higher_is_better=is_higher_better, labels=labels, level=level)
             where = {"task": task, "kind": "choice", "level": "task", "source": "", "domain": ""}
             yield line | where | {"metric": metric, "primary": metric == primary, "n": n}
 
-    def _text_rows(self, task: str, columns: list[Columns], level: float) -> Iterator[dict[str, Any]]:
+    def _text_rows(
+        self, task: str, columns: list[Columns], labels: Sequence[str], level: float
+    ) -> Iterator[dict[str, Any]]:
         bits = np.column_stack([column.bits for column in columns])
         grouped = macro.group_documents(columns[0].groups, bits, columns[0].bytes, columns[0].clusters)
         common = {"task": task, "kind": "text", "metric": BITS}
-        part = _TaskDomains(grouped.rates[~np.isnan(grouped.rates).any(axis=1)], int(grouped.n.sum()))
+        part = _TaskDomains(grouped.rates[~np.isnan(grouped.rates).any(axis=1)], int(grouped.n.sum()), labels)
         domains: list[dict[str, Any]] = []
         for stratum, units in grouped.strata:
-            seed = macro.seed_of(task, [grouped.names[i] for i in stratum])
-            flat = units.reshape(len(units), -1)
-            of_sum, of_domains = ratio_covariance(flat, len(stratum), draws=self.draws, seed=seed)
-            df = effective_units(units[:, :, 0]) - 1
-            if len(units) > 1 and not np.isnan(of_sum).any():
-                part.components.append((of_sum, float(df.min())))
+            sizes = units[:, :, 0]
+            _, deviations = jackknife.leave_one_out(units[:, :, 1:], sizes[:, :, None])
+            df = effective_units(sizes) - 1
+            of_sum = jackknife.pairwise(deviations.sum(axis=1), df.min())
+            if len(units) > 1 and not np.isnan(of_sum.variance).any():
+                part.components.append(of_sum)
             else:
                 part.singles.append((grouped.rates[stratum].sum(axis=0), len(stratum)))
             for j, i in enumerate(stratum):
-                p = covariance_p_values(grouped.rates[i], of_domains[j], float(df[j]) if grouped.units[i] > 1 else 0.0)
-                line = describe_curve(grouped.rates[i], p, higher_is_better=False, labels=self.labels, level=level)
+                pairs = jackknife.pairwise(deviations[:, j], df[j], grouped.units[i])
+                p = spread_p_values(grouped.rates[i], pairs)
+                line = describe_curve(grouped.rates[i], p, higher_is_better=False, labels=labels, level=level)
                 source, domain = grouped.names[i]
                 where = {"level": "domain", "source": source, "domain": domain}
                 domains.append(line | common | where | {"primary": True, "n": int(grouped.n[i])})
@@ -325,17 +263,12 @@ class _Stage:
         components = [component for part in parts for component in part.components]
         singles = [single for part in parts for single in part.singles]
         if singles:
-            sums, sizes = np.array([total for total, _ in singles]), np.array([[size] for _, size in singles])
-            residuals = sums - sums.sum(axis=0) / sizes.sum() * sizes
-            count = len(singles)
-            scale = count / (count - 1) if count > 1 else math.nan
-            components.append((residuals.T @ residuals * scale, count - 1))
-        total = np.sum([covariance for covariance, _ in components], axis=0)
-        traces = [(float(np.trace(covariance)), df) for covariance, df in components]
-        df_denominator = math.fsum(trace**2 / df for trace, df in traces if df > 0)
-        df = float(np.trace(total)) ** 2 / df_denominator if df_denominator > 0 else math.fsum(df for _, df in traces)
-        p = covariance_p_values(rates.mean(axis=0), total / len(rates) ** 2, df)
-        line = describe_curve(rates.mean(axis=0), p, higher_is_better=False, labels=self.labels, level=level)
+            sums, sizes = np.array([total for total, _ in singles]), np.array([float(size) for _, size in singles])
+            components.append(macro.collapsed(sums[:, None, :] - sums[:, :, None], sizes))
+        whole = jackknife.combined(components)
+        pairs = Spread(whole.variance / len(rates) ** 2, whole.shift / len(rates), whole.df)
+        p = spread_p_values(rates.mean(axis=0), pairs)
+        line = describe_curve(rates.mean(axis=0), p, higher_is_better=False, labels=parts[0].labels, level=level)
         return line | {"n": sum(part.n for part in parts)}
 
 
@@ -346,8 +279,9 @@ class _TaskDomains:
     rates: Floats
     """``[domains, runs]``."""
     n: int
-    components: list[tuple[Floats, float]] = field(default_factory=list)
-    """Covariance ``[runs, runs]`` of the sum over the domains of each stratum, and its degrees of freedom."""
+    labels: Sequence[str]
+    components: list[Spread] = field(default_factory=list)
+    """Spreads ``[runs, runs]`` of the differences of the sum over the domains of each stratum."""
     singles: list[tuple[Floats, int]] = field(default_factory=list)
     """Sums ``[runs]`` and number of domains of each stratum with a single unit."""
 
@@ -371,32 +305,24 @@ def select_documents(columns: Columns, index: NDArray[np.int64]) -> Columns:
     )
 
 
-def mean_p_values(values: Floats, codes: NDArray[np.int64] | None) -> Floats:
-    """Student's t p-values of all pairs of means over documents ``[n, runs]``, with clusters as units."""
-    residuals = values - values.mean(axis=0)
-    if codes is not None:
-        sums = np.zeros((int(codes.max(initial=-1)) + 1, values.shape[1]))
-        np.add.at(sums, codes, residuals)
-        residuals = sums
-    units = len(residuals)
-    if units < 2:
-        return np.full((values.shape[1],) * 2, math.nan)
-    residuals = residuals - residuals.mean(axis=1, keepdims=True)  # cancels in every difference
-    covariance = residuals.T @ residuals * (units / (units - 1)) / len(values) ** 2
-    return covariance_p_values(values.mean(axis=0), covariance, units - 1)
-
-
 def _correct_p_values(lines: list[dict[str, Any]], level: float) -> None:
-    """Holm across the primary metrics of tasks, and across sources; Benjamini-Hochberg across domains; others none."""
+    """Holm across the primary metrics of tasks and the macro averages, and across sources; Benjamini-Hochberg across domains;
+    over all stages. Others are not corrected, and not called monotone."""
+    families: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        line["p_adjusted"] = line["p"]
-    for kind, correction in (("task", holm), ("source", holm), ("domain", benjamini_hochberg)):
-        family = [line for line in lines if line["level"] == kind and (kind != "task" or line["primary"])]
-        for line, p in zip(family, correction([line["p"] for line in family]).tolist(), strict=True):
-            line["p_adjusted"] = p
+        line["p_adjusted"], line["p_rises_adjusted"] = line["p"], line["p_rises"]
+        if line["primary"] or line["level"] == "source":
+            name = line["level"] if line["level"] in ("domain", "source") else "task"
+            families.setdefault(name, []).append(line)
+    for name, family in families.items():
+        for column in ("p", "p_rises"):
+            adjusted = (benjamini_hochberg if name == "domain" else holm)([line[column] for line in family])
+            for line, p in zip(family, adjusted.tolist(), strict=True):
+                line[f"{column}_adjusted"] = p
     for line in lines:
-        line["monotone"] = not line["p_adjusted"] < 1 - level
-        if line["monotone"]:
+        fell, rose = line["p_adjusted"] < 1 - level, line["p_rises_adjusted"] < 1 - level
+        line["monotone"] = False if fell else True if rose else None
+        if not fell:
             line["turns"] = []
 
 
@@ -417,18 +343,27 @@ def _sentences(result: Trends) -> Iterator[str]:
             level_rows = lines[lines["level"] == name]
             if len(level_rows) == 0:
                 continue
-            fallen = level_rows[~level_rows["monotone"].astype(bool)]
             word = f"{name}s" if len(level_rows) > 1 else name
+            test = f"{correction} {alpha}"
+            fallen = level_rows[level_rows["monotone"].eq(False).fillna(False)]
+            rising, untested = int(level_rows["monotone"].sum()), int(level_rows["p"].isna().sum())
+            rest = [f"{rising:,} got better at every step"] if rising else []
+            rest += (
+                [f"{untested:,} {'holds' if untested == 1 else 'hold'} too few documents to be tested"]
+                if untested
+                else []
+            )
+            more = f"; {' and '.join(rest)}" if rest else ""
             if len(fallen) == 0:
-                yield f"{where}: none of {len(level_rows):,} {word} fell with confidence ({correction} {alpha})."
+                yield f"{where}: none of {len(level_rows):,} {word} fell with confidence ({test}){more}."
                 continue
             falls = [
                 f"{line_name(row)} {format_signed(row['fall'], row['metric'])} from {row['fall_from']} to {row['fall_to']}"
                 for _, row in fallen.loc[fallen["fall"].abs().sort_values(ascending=False).index].iterrows()
             ]
-            more = f"; and {len(falls) - MAX_NAMED:,} more" if len(falls) > MAX_NAMED else ""
+            others = f"; and {len(falls) - MAX_NAMED:,} more" if len(falls) > MAX_NAMED else ""
             yield (
-                f"{where}: {len(fallen):,} of {len(level_rows):,} {word} did not only get better ({correction} {alpha}): "
-                f"{'; '.join(falls[:MAX_NAMED])}{more}."
+                f"{where}: {len(fallen):,} of {len(level_rows):,} {word} did not only get better ({test}): "
+                f"{'; '.join(falls[:MAX_NAMED])}{others}{more}."
             )
     yield from result.notes

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.comparison.columns import BITS
+from evalkit.comparison.lines import POOLED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ def format_signed(value: float, metric: str, *, unit: bool = True, places: int |
     if math.isnan(value):
         return "unknown"
     word = ""
-    if metric == BITS:
+    if metric.endswith(BITS):
         text, word = f"{value:+.{decimals(value) if places is None else places}f}", " bits per byte"
     elif metric.startswith("acc") or metric == "mean_of_primary":
         text, word = f"{100 * value:+.1f}", " points"
@@ -91,15 +92,19 @@ def _run_sentences(lines: pd.DataFrame, subject: str, alpha: float) -> Iterator[
     else:
         tasks, domains = primary[primary["level"] == "task"], primary[primary["level"] == "domain"]
         suite = primary[(primary["level"] == "suite") & (primary["kind"] == "text")]
+        tests = primary[primary["level"] != "domain"]["tests"]
+        corrected = f"paired, {_correction('Holm', level, int(tests.max()) if len(tests) else 1)}"
         parts = []
         if len(tasks):
             up, down, rest = _counts(tasks)
             word = "task" if up == 1 else "tasks"
-            parts.append(f"{up} {word} up, {down} down, {rest} unresolved (paired, Holm {level})")
+            parts.append(f"{up} {word} up, {down} down, {rest} unresolved ({corrected}{_untestable(tasks)})")
         for _, line in suite.iterrows():
-            parts.append(_macro_phrase(line))
+            parts.append(_macro_phrase(line) + ("" if len(tasks) or line["tests"] == 1 else f" ({corrected})"))
         yield f"{subject}: {'; '.join(parts)}."
+        yield from _disagreement(suite, compared[compared["metric"] == POOLED])
         yield from _task_sentences(tasks)
+        yield from _detectable_sentences(primary[primary["level"] != "domain"])
         yield from _domain_sentences(domains, level)
     refused = lines[~lines["comparable"]]
     if len(refused):
@@ -107,11 +112,32 @@ def _run_sentences(lines: pd.DataFrame, subject: str, alpha: float) -> Iterator[
         yield f"Not compared: {_listed(reasons)}."
 
 
+def _correction(name: str, level: str, tests: int) -> str:
+    """``Holm 0.05 over all 12 tests``: how many there are is said wherever there is more than one."""
+    return f"{name} {level}" + (f" over all {tests:,} tests" if tests > 1 else "")
+
+
+def _untestable(lines: pd.DataFrame) -> str:
+    count = int(lines["p"].isna().sum())
+    return f"; {count:,} of them {'holds' if count == 1 else 'hold'} too few documents to be tested" if count else ""
+
+
 def _macro_phrase(line: Any) -> str:
     value = f"{line['task']} macro bits per byte {format_difference(line, unit=False)}"
     if math.isnan(line["p"]):
         return f"{value} (error unknown: too few documents)"
     return value + ("" if line["resolved"] else " (unresolved)")
+
+
+def _disagreement(macro: pd.DataFrame, pooled: pd.DataFrame) -> Iterator[str]:
+    """A warning where the mean over domains and the figure over all documents point in opposite directions."""
+    for (_, mean), (_, whole) in zip(macro.iterrows(), pooled.iterrows(), strict=False):
+        if mean["better"] * whole["better"] < 0:
+            state = "resolved" if mean["resolved"] and whole["resolved"] else "not both resolved"
+            yield (
+                f"Macro and pooled figures disagree in sign ({state}): domains weighed alike "
+                f"{format_difference(mean, unit=False)}, all documents as one {format_difference(whole)}."
+            )
 
 
 def _counts(lines: pd.DataFrame) -> tuple[int, int, int]:
@@ -126,15 +152,34 @@ def _task_sentences(tasks: pd.DataFrame) -> Iterator[str]:
         changes = _largest_changes(tasks[tasks["resolved"] & (tasks["better"] == sign)])
         if changes:
             yield f"{word}: {_listed(changes)}."
-    unresolved = tasks[~tasks["resolved"]]
-    effects = unresolved["mde"].dropna()
-    if len(effects):
-        low, high = (
-            format_signed(value, tasks["metric"].iloc[0], unit=False).lstrip("+")
-            for value in (effects.min(), effects.max())
+
+
+def _detectable_sentences(lines: pd.DataFrame) -> Iterator[str]:
+    """What the unresolved lines would have shown, a unit at a time; and those that could show nothing, however large."""
+    unresolved = lines[~lines["resolved"]]
+    parts = []
+    for unit in dict.fromkeys(_unit(metric) for metric in unresolved["metric"]):
+        own = unresolved[[_unit(metric) == unit for metric in unresolved["metric"]]]
+        effects = own["mde"][own["mde"].map(math.isfinite)]
+        if len(effects):
+            metric = own["metric"].iloc[0]
+            low, high = (format_signed(end, metric, unit=False).lstrip("+") for end in (effects.min(), effects.max()))
+            parts.append(f"{low if low == high else f'{low} to {high}'} {unit}".rstrip())
+    if parts:
+        yield (
+            f"Unresolved does not mean equal: a change of {' or '.join(parts)} would have been found in 4 of 5 such "
+            "comparisons."
         )
-        effect = low if low == high else f"{low} to {high}"
-        yield f"Unresolved does not mean equal: a change of {effect} points would have been found in 4 of 5 such comparisons."
+    hopeless = unresolved[unresolved["mde"] == math.inf]
+    if len(hopeless):
+        names = [f"{line_name(row)} ({row['n']:,} documents)" for _, row in hopeless.iterrows()]
+        yield f"Not resolvable, however large the change: {_listed(names)}."
+
+
+def _unit(metric: str) -> str:
+    if metric.endswith(BITS):
+        return "bits per byte"
+    return "points" if metric.startswith("acc") else f"of {metric}"
 
 
 def _domain_sentences(domains: pd.DataFrame, level: str) -> Iterator[str]:
@@ -142,9 +187,9 @@ def _domain_sentences(domains: pd.DataFrame, level: str) -> Iterator[str]:
         return
     up, down, rest = _counts(domains)
     summary = f"Of {len(domains):,} domains {up:,} better, {down:,} worse, {rest:,} unresolved"
-    untestable = int((domains["p"].isna()).sum())
-    note = f"; {untestable:,} of them hold too few documents to be tested" if untestable else ""
-    yield f"{summary} (paired, Benjamini-Hochberg {level}{note})."
+    tests = int(domains["tests"].max())
+    many = tests if tests > len(domains) else 1  # of one run the number stands in front
+    yield f"{summary} (paired, {_correction('Benjamini-Hochberg', level, many)}{_untestable(domains)})."
     for word, sign in (("Largest losses", -1), ("Largest gains", 1)):
         changes = _largest_changes(domains[domains["resolved"] & (domains["better"] == sign)])
         if changes:

@@ -1,7 +1,8 @@
-"""Differences between runs by domain, and their macro averages, with documents resampled within domains.
+"""Differences between runs by domain, their macro averages, and the pooled difference over all documents.
 
-A stratum is a set of domains that are resampled together: a single domain, or the domains of a source that share clusters
-(one problem in several languages). Strata are independent, so their variances add up in a macro average.
+A stratum is a set of domains that are sampled together: a single domain, or the domains of a source that share clusters
+(one problem in several languages). Strata are independent, so their variances add up in a macro average. Errors are the
+jackknife's (`evalkit.statistics.jackknife`), of the differences document by document.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.statistics import estimates
-from evalkit.statistics.estimates import DRAWS, LEVEL, Floats
-from evalkit.statistics.paired import Difference, effective_units, ratio_variance, t_difference, t_p_value
+from evalkit.statistics import estimates, jackknife
+from evalkit.statistics.estimates import LEVEL, Floats
+from evalkit.statistics.jackknife import Spread, effective_units
+from evalkit.statistics.paired import Difference, difference_p_value, ratio_differences, t_difference
 
 Group = tuple[str, str]
 """Source and domain."""
@@ -23,14 +25,13 @@ Group = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Domains that are resampled together."""
+    """Domains that are sampled together."""
 
     domains: tuple[int, ...]
-    units: int
-    df: float
-    """Degrees of freedom of the variance."""
-    variance: Floats
-    """``[runs − 1]``: variance of the sum of its domains' differences; NaN with a single unit."""
+    sums: Floats
+    """``[units, runs]``: denominators, and the runs' differences from the first, of each independent unit."""
+    spread: Spread
+    """``[runs − 1]``: of the sum of its domains' differences; NaN with a single unit."""
 
 
 @dataclass(slots=True)
@@ -38,14 +39,14 @@ class DomainDifferences:
     """Differences between every run and the first, by domain. Arrays are ``[domains, …]``."""
 
     groups: list[Group]
+    totals: Floats
+    """``[domains, 1 + runs]``: sums of denominators and of each run's numerators."""
     rates: Floats
     """``[domains, runs]``: ratios of sums."""
-    stderr: Floats
+    spread: Spread
     """``[domains, runs − 1]``."""
     n: NDArray[np.int64]
     units: NDArray[np.int64]
-    df: Floats
-    """Degrees of freedom of `stderr`."""
     unchanged: NDArray[np.bool_]
     """``[domains, runs − 1]``: whether no document of the domain changed."""
     strata: list[Stratum] = field(default_factory=list)
@@ -58,20 +59,20 @@ class DomainDifferences:
     @property
     def p(self) -> Floats:
         """``[domains, runs − 1]``: two-sided p-values of no difference, as in `domain`."""
-        known = (self.df[:, None] > 0) & ~np.isnan(self.stderr)
-        p = np.where(known, t_p_value(self.differences, self.stderr, self.df[:, None]), math.nan)
+        found = self.spread
+        p = difference_p_value(self.differences, found.shift, found.stderr, found.df)
         return np.asarray(np.where(self.unchanged & (self.n[:, None] > 0), 1.0, p))
 
     def domain(self, number: int, run: int, level: float = LEVEL) -> Difference:
         """The difference of domain number `number`; `run` counts from 0, without the first run."""
+        found, at = self.spread, (number, run)
         return t_difference(
-            float(self.differences[number, run]),
-            float(self.stderr[number, run]),
+            float(self.differences[at]),
+            Spread(found.variance[at], found.shift[at], found.df[at]),
             int(self.n[number]),
             int(self.units[number]),
             level,
-            df=float(self.df[number]),
-            unchanged=bool(self.unchanged[number, run]),
+            unchanged=bool(self.unchanged[at]),
         )
 
 
@@ -80,6 +81,8 @@ class GroupedDocuments:
     """Documents of several runs, grouped by domain and stratum."""
 
     names: list[Group]
+    totals: Floats
+    """``[domains, 1 + runs]``: sums of denominators and numerators."""
     rates: Floats
     """``[domains, runs]``."""
     n: NDArray[np.int64]
@@ -112,7 +115,7 @@ def group_documents(
     with np.errstate(divide="ignore", invalid="ignore"):
         rates = totals[:, 1:] / totals[:, :1]
     n = np.bincount(domain_of_row, minlength=count)
-    result = GroupedDocuments(names, rates, n, np.zeros(count, dtype=np.int64), changes > 0, [])
+    result = GroupedDocuments(names, totals, rates, n, np.zeros(count, dtype=np.int64), changes > 0, [])
     members = np.split(np.argsort(domain_of_row, kind="stable"), np.cumsum(n)[:-1]) if count else []
     for stratum in strata_of(names, members, labels):
         rows = np.concatenate([members[i] for i in stratum])
@@ -130,41 +133,30 @@ def group_documents(
     return result
 
 
-def seed_of(task: str, names: Sequence[Group]) -> int:
-    """The seed of a stratum, as in `evalkit.statistics.metrics`, so that its resamples are the same everywhere."""
-    return estimates.seed_of(task, *(name for group in names for name in group))
-
-
 def domain_differences(
-    groups: Sequence[Group],
-    numerators: Floats,
-    denominators: Floats,
-    clusters: Sequence[Hashable] | None,
-    *,
-    task: str,
-    draws: int = DRAWS,
+    groups: Sequence[Group], numerators: Floats, denominators: Floats, clusters: Sequence[Hashable] | None
 ) -> DomainDifferences:
-    """Ratios of sums by domain for several runs on the same documents, with bootstrap errors of their differences.
+    """Ratios of sums by domain for several runs on the same documents, with the errors of their differences.
 
     `groups`: source and domain of each document ``[n]``; `numerators` ``[n, runs]``, the first run being the baseline;
     `denominators` ``[n]``. A document that is unscored in any run is excluded from all.
     """
     grouped = group_documents(groups, numerators, denominators, clusters)
-    count, runs = len(grouped.names), numerators.shape[1]
-    unknown = np.full((count, runs - 1), math.nan)
+    shape = (len(grouped.names), numerators.shape[1] - 1)
+    found = Spread(*(np.full(shape, math.nan) for _ in range(3)))
     result = DomainDifferences(
-        grouped.names, grouped.rates, unknown, grouped.n, grouped.units, np.zeros(count), ~grouped.changed
+        grouped.names, grouped.totals, grouped.rates, found, grouped.n, grouped.units, ~grouped.changed
     )
     for stratum, units in grouped.strata:
-        seed = seed_of(task, [grouped.names[i] for i in stratum])
-        flat = units.reshape(len(units), len(stratum) * (1 + runs))
-        whole, each = ratio_variance(flat, len(stratum), draws=draws, seed=seed)
-        df = effective_units(units[:, :, 0]) - 1
-        result.df[stratum] = df
-        result.strata.append(Stratum(tuple(stratum), len(units), float(df.min()), whole))
-        for j, i in enumerate(stratum):
-            if result.units[i] > 1:
-                result.stderr[i] = np.sqrt(each[j])
+        sizes, moves = units[:, :, 0], units[:, :, 2:] - units[:, :, 1:2]
+        _, deviations = jackknife.leave_one_out(moves, sizes[:, :, None])
+        df = effective_units(sizes) - 1
+        each = jackknife.spread(deviations, df[:, None], grouped.units[stratum][:, None])
+        for name in ("variance", "shift", "df"):
+            getattr(found, name)[stratum] = getattr(each, name)
+        whole = jackknife.spread(deviations.sum(axis=1), df.min())
+        sums = np.column_stack([sizes.sum(axis=1), moves.sum(axis=1)])
+        result.strata.append(Stratum(tuple(stratum), sums, whole))
     return result
 
 
@@ -201,7 +193,7 @@ def macro_difference(parts: Sequence[tuple[DomainDifferences, int]], level: floa
     unit.
     """
     values: list[float] = []
-    components: list[tuple[float, float]] = []
+    components: list[Spread] = []
     singles: list[tuple[float, int]] = []
     unchanged, n, units = True, 0, 0
     for part, run in parts:
@@ -210,34 +202,34 @@ def macro_difference(parts: Sequence[tuple[DomainDifferences, int]], level: floa
         unchanged &= bool(part.unchanged[:, run].all())
         n += int(part.n.sum())
         for stratum in part.strata:
-            units += stratum.units
+            units += len(stratum.sums)
             total = float(differences[list(stratum.domains)].sum())
             if math.isnan(total):
                 continue
-            if stratum.units > 1 and not math.isnan(stratum.variance[run]):
-                components.append((float(stratum.variance[run]), stratum.df))
+            found = stratum.spread
+            if len(stratum.sums) > 1 and not math.isnan(found.variance[run]):
+                components.append(Spread(found.variance[run], found.shift[run], found.df[run]))
             else:
                 singles.append((total, len(stratum.domains)))
     if not values:
         return Difference(math.nan, n, units)
     if singles:
-        components.append(_collapsed_variance(singles))
+        components.append(collapsed(*(np.array(column, dtype=np.float64) for column in zip(*singles, strict=True))))
     return combined_difference(float(np.mean(values)), components, len(values), n, units, level, unchanged=unchanged)
 
 
-def _collapsed_variance(singles: Sequence[tuple[float, int]]) -> tuple[float, float]:
-    """Variance of the sum over strata of one unit each, and its degrees of freedom."""
-    count = len(singles)
-    if count < 2:
-        return math.nan, 0.0
-    sums, sizes = (np.array(column, dtype=np.float64) for column in zip(*singles, strict=True))
-    residuals = sums - sums.sum() / sizes.sum() * sizes
-    return count / (count - 1) * float(np.square(residuals).sum()), count - 1
+def collapsed(sums: Floats, sizes: Floats) -> Spread:
+    """The spread of a total over strata of one unit each, from their sums ``[strata, …]`` and numbers of domains."""
+    count = len(sums)
+    scale = count / (count - 1) if count > 1 else math.nan
+    weights = sizes.reshape(-1, *[1] * (sums.ndim - 1))
+    variance = np.square(sums - sums.sum(axis=0) / sizes.sum() * weights).sum(axis=0) * scale
+    return Spread(variance, np.zeros(variance.shape), np.full(variance.shape, count - 1.0))
 
 
 def combined_difference(
     value: float,
-    components: Sequence[tuple[float, float]],
+    components: Sequence[Spread],
     count: int,
     n: int,
     units: int,
@@ -245,11 +237,25 @@ def combined_difference(
     *,
     unchanged: bool = False,
 ) -> Difference:
-    """The difference of a mean over `count` values, from the variances of its independent components and their degrees of
-    freedom (Satterthwaite 1946)."""
-    total = math.fsum(variance for variance, _ in components)
-    df_denominator = math.fsum(variance**2 / df for variance, df in components if df > 0)
-    df = total**2 / df_denominator if df_denominator > 0 else math.fsum(df for _, df in components)
+    """The difference of a mean over `count` values, from the spreads of its independent components."""
     if unchanged:
         return Difference(value, n, units, 0.0, value, value, 1.0)
-    return t_difference(value, math.sqrt(total) / count if total >= 0 else math.nan, n, units, level, df=df)
+    whole = jackknife.combined(components)
+    return t_difference(value, Spread(whole.variance / count**2, whole.shift / count, whole.df), n, units, level)
+
+
+def pooled_difference(parts: Sequence[tuple[DomainDifferences, int]], level: float = LEVEL) -> Difference:
+    """Difference of ``Σ numerators / Σ denominators`` over all documents, which weighs domains by their size.
+
+    Units are drawn from all of them, whatever their domain: with domains of one document there is no other way, and where
+    domains differ it overstates the error rather than understating it.
+    """
+    rows = [stratum.sums[:, (0, 1 + run)] for part, run in parts for stratum in part.strata]
+    n = sum(int(part.n.sum()) for part, _ in parts)
+    if not rows:
+        return Difference(math.nan, n, 0)
+    units = np.concatenate(rows)
+    (value,), found = ratio_differences(units[:, 1:], units[:, 0])
+    one = Spread(found.variance[0], found.shift[0], found.df[0])
+    unchanged = all(bool(part.unchanged[:, run].all()) for part, run in parts)
+    return t_difference(float(value), one, n, len(units), level, unchanged=unchanged)

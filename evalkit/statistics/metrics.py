@@ -8,16 +8,34 @@ regime.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from evalkit.records import Metric
-from evalkit.statistics import estimates
-from evalkit.statistics.estimates import Estimate, Floats
+from evalkit.statistics import estimates, jackknife
+from evalkit.statistics.estimates import LEVEL, Estimate, Floats
+from evalkit.statistics.text_pools import (
+    DENOMINATORS,
+    NATS,
+    Documents,
+    Group,
+    Pool,
+    as_float,
+    cluster_labels,
+    column_of,
+    exponential,
+    group_of,
+    group_texts,
+    median_spread,
+    pooled_estimate,
+    rate_of,
+    transformed,
+    weighted_spread,
+)
 
 Row = Mapping[str, Any]
 
@@ -72,12 +90,12 @@ def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], p
 
     Accuracies: mean over documents, with the n−1 standard error and Wilson's interval. ``bits_per_byte``: the mean over
     documents of the gold option's bits per byte (as OLMES's ``bits_per_byte_corr``, and unlike the ratio of sums used for
-    texts), with Student's t interval. Clustered if rows have a ``cluster``. Chance is the mean of 1 / options over the
+    texts), with `estimates.estimate_mean`'s interval. Clustered if rows have a ``cluster``. Chance is the mean of 1 / options over the
     scored documents.
     """
     if primary not in names:
         raise ValueError(f"the primary metric '{primary}' is not among {', '.join(names)}")
-    clusters = _clusters(rows)
+    clusters = cluster_labels(rows)
     metrics = []
     for name in names:
         chance: float | None = None
@@ -95,25 +113,8 @@ def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], p
 
 # --------------------------------------------------------------------------------------------------------------- texts
 
-_DENOMINATORS = ("tokens", "bytes", "words")
-_NATS = 0
-Group = tuple[str, str]
-"""Source and domain."""
 Ordinary = Callable[[str, str], bool]
 """Whether a domain of a source counts in ordinary perplexity."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """Sums over documents and over their bootstrap resamples: nats, tokens, bytes, words."""
-
-    n: int
-    units: int
-    """Number of independent units (documents or clusters) that were resampled."""
-    totals: Floats
-    """``[4]``."""
-    draws: Floats
-    """``[draws, 4]``."""
 
 
 def text_metrics(
@@ -127,8 +128,8 @@ def text_metrics(
     Per domain: ``token_perplexity = exp(−Σ ll / Σ tokens)`` (Paloma, arXiv 2312.10523, section 3.1: weighted by tokens,
     never a mean over documents), ``bits_per_byte = −Σ ll / (Σ bytes · ln 2)``, ``byte_perplexity`` and
     ``word_perplexity`` likewise (lm-evaluation-harness), and the counts ``tokens``, ``bytes`` and ``windows``. Standard
-    errors and intervals come from a bootstrap of these ratios over documents, or over clusters if rows have a
-    ``cluster``; clusters that span several domains of a source are resampled in all of them at once.
+    errors and intervals come from a jackknife of these ratios over documents, or over clusters if rows have a ``cluster``;
+    clusters that span several domains of a source are left out of all of them at once.
 
     Aggregates have an empty domain. Per source: ``macro_`` (mean over its domains), ``median_``, ``outliers`` and the
     totals of its counts. Over all sources (empty source; only if there are several): the same over all domains, and
@@ -138,17 +139,16 @@ def text_metrics(
 
     Exactly one metric is primary: ``macro_bits_per_byte`` over all sources, or over the only one.
     """
-    pools = _pools(rows, base.task)
-    windows = _windows(rows)
-    sources = list(dict.fromkeys(source for source, _ in pools))
+    documents, windows = group_texts(rows), _windows(rows)
+    sources = list(dict.fromkeys(source for source, _ in documents.pools))
     metrics: list[Metric] = []
     for source in sources:
-        source_pools = {group: pool for group, pool in pools.items() if group[0] == source}
-        for group, pool in source_pools.items():
+        own = documents.of_source(source)
+        for group, pool in own.pools.items():
             metrics += _domain_metrics(pool, windows[group], replace(base, source=source, domain=group[1]))
-        metrics += _aggregates(source_pools, windows, replace(base, source=source, domain=""))
+        metrics += _aggregates(own, windows, replace(base, source=source, domain=""))
     if len(sources) > 1:
-        metrics += _overall(pools, windows, replace(base, source="", domain=""), ordinary)
+        metrics += _overall(documents, windows, replace(base, source="", domain=""), ordinary)
     primary_index = max((i for i, m in enumerate(metrics) if m.metric == PRIMARY_OF_TEXTS), default=None)
     return [replace(metric, primary=i == primary_index) for i, metric in enumerate(metrics)]
 
@@ -159,49 +159,45 @@ def suite_text_metrics(
     base: Metric,
     shares: Mapping[Group, float] | None = None,
 ) -> list[Metric]:
-    """Aggregates over the domains of several text tasks, as in `text_metrics` and with the same resamples.
+    """Aggregates over the domains of several text tasks, as in `text_metrics`.
 
     `parts`: the name, the rows and the `Ordinary` rule of each task. ``macro_bits_per_byte`` is primary. With `shares`
     (domain weights that sum to 1) also ``reweighted_``.
     """
-    pools: dict[Group, _Pool] = {}
+    documents = Documents({}, [])
     windows: dict[Group, float] = {}
     rules: dict[Group, Ordinary | None] = {}
-    for task, rows, rule in parts:
-        task_pools = _pools(rows, task)
-        pools |= task_pools
+    for _, rows, rule in parts:
+        own = group_texts(rows)
+        documents.pools.update(own.pools)
+        documents.strata.extend(own.strata)
         windows |= _windows(rows)
-        rules |= dict.fromkeys(task_pools, rule)
+        rules |= dict.fromkeys(own.pools, rule)
 
     def ordinary(source: str, domain: str) -> bool:
         rule = rules[source, domain]
         return rule is None or rule(source, domain)
 
-    metrics = _overall(pools, windows, replace(base, source="", domain=""), ordinary)
+    metrics = _overall(documents, windows, replace(base, source="", domain=""), ordinary)
     if shares:
-        metrics += _reweighted(pools, shares, replace(base, source="", domain=""))
+        metrics += _reweighted(documents, shares, replace(base, source="", domain=""))
     return [replace(metric, primary=metric.metric == PRIMARY_OF_TEXTS) for metric in metrics]
 
 
 def _overall(
-    pools: Mapping[Group, _Pool], windows: Mapping[Group, float], base: Metric, ordinary: Ordinary | None
+    documents: Documents, windows: Mapping[Group, float], base: Metric, ordinary: Ordinary | None
 ) -> list[Metric]:
     """The aggregates over all domains, and ``ordinary_``."""
-    metrics = _aggregates(pools, windows, base)
-    included = [pool for group, pool in pools.items() if pool.n and (ordinary is None or ordinary(*group))]
+    metrics = _aggregates(documents, windows, base)
+    included = [group for group, pool in documents.pools.items() if pool.n and (ordinary is None or ordinary(*group))]
     if included:
-        pooled = _Pool(
-            sum(pool.n for pool in included),
-            min(pool.units for pool in included),
-            np.sum([pool.totals for pool in included], axis=0),
-            np.sum([pool.draws for pool in included], axis=0),
-        )
         for name in ("bits_per_byte", "token_perplexity"):
-            metrics.append(_ratio_metric(pooled, name, replace(base, metric=f"ordinary_{name}")))
+            metric = replace(base, metric=f"ordinary_{name}", primary=False, higher_is_better=False, chance=None)
+            metrics.append(_with_estimate(metric, pooled_estimate(documents, included, name)))
     return metrics
 
 
-def _reweighted(pools: Mapping[Group, _Pool], shares: Mapping[Group, float], base: Metric) -> list[Metric]:
+def _reweighted(documents: Documents, shares: Mapping[Group, float], base: Metric) -> list[Metric]:
     """``exp(Σ α_d NLL_d)`` with NLL in nats per token (Paloma, arXiv 2312.10523), and ``Σ α_d`` bits per byte likewise.
 
     Unscored if a domain with a share is unscored: without it the mixture would be a different one.
@@ -209,34 +205,27 @@ def _reweighted(pools: Mapping[Group, _Pool], shares: Mapping[Group, float], bas
     metrics = []
     for name in ("bits_per_byte", "token_perplexity"):
         metric = replace(base, metric=f"reweighted_{name}", primary=False, higher_is_better=False, chance=None)
-        shared_pools = [pools[group] for group in shares if group in pools and pools[group].n]
-        if len(shared_pools) < len(shares):
+        pools = {group: pool for group, pool in documents.pools.items() if group in shares and pool.n}
+        if len(pools) < len(shares):
             metrics.append(_with_estimate(metric, Estimate(math.nan, 0)))
             continue
-        weights = np.array(list(shares.values()))
-        values = np.array([float(_ratio(pool.totals, name)) for pool in shared_pools])
-        draws = np.array([_ratio(pool.draws, name) for pool in shared_pools])
-        if name == "token_perplexity":
-            values, draws = np.log(values), np.log(draws)
-        value, value_draws = float((weights * values).sum()), (weights[:, None] * draws).sum(axis=0)
-        if name == "token_perplexity":
-            value, value_draws = math.exp(value), np.exp(value_draws)
-        n, units = sum(pool.n for pool in shared_pools), min(pool.units for pool in shared_pools)
-        metrics.append(_with_estimate(metric, estimates.estimate_draws(value, n, value_draws, units)))
+        rate = math.fsum(share * float(rate_of(pools[group].totals, name)) for group, share in shares.items())
+        found = weighted_spread(documents, name, shares)
+        metrics.append(_with_estimate(metric, transformed(name, rate, found, sum(pool.n for pool in pools.values()))))
     return metrics
 
 
-def _domain_metrics(pool: _Pool, windows: float, base: Metric) -> list[Metric]:
+def _domain_metrics(pool: Pool, windows: float, base: Metric) -> list[Metric]:
     metrics = [_ratio_metric(pool, name, replace(base, metric=name)) for name in TEXT_METRICS]
     for name, value in _counts([pool], [windows]).items():
         metrics.append(replace(base, metric=name, value=value, n=pool.n, primary=False, chance=None))
     return metrics
 
 
-def _counts(pools: Sequence[_Pool], windows: Sequence[float]) -> dict[str, float]:
+def _counts(pools: Sequence[Pool], windows: Sequence[float]) -> dict[str, float]:
     """Tokens, bytes and (if every row has them) windows."""
     counts = {
-        name: float(sum(pool.totals[1 + _DENOMINATORS.index(name)] for pool in pools)) for name in ("tokens", "bytes")
+        name: float(sum(pool.totals[1 + DENOMINATORS.index(name)] for pool in pools)) for name in ("tokens", "bytes")
     }
     total = math.fsum(windows)
     return counts if math.isnan(total) else {**counts, "windows": total}
@@ -246,42 +235,55 @@ def _windows(rows: Sequence[Row]) -> dict[Group, float]:
     """Number of windows per domain; NaN if a row does not have it."""
     windows: dict[Group, float] = {}
     for row in rows:
-        windows[_group(row)] = windows.get(_group(row), 0.0) + _float(row.get("windows"))
+        windows[group_of(row)] = windows.get(group_of(row), 0.0) + as_float(row.get("windows"))
     return windows
 
 
-def _group(row: Row) -> Group:
-    return str(row.get("source") or ""), str(row.get("domain") or row.get("source") or "")
-
-
-def _ratio_metric(pool: _Pool, name: str, base: Metric) -> Metric:
+def _ratio_metric(pool: Pool, name: str, base: Metric) -> Metric:
     estimate = Estimate(math.nan, pool.n)
-    value = float(_ratio(pool.totals, name))
-    if pool.n and not math.isnan(value):
-        estimate = estimates.estimate_draws(value, pool.n, _ratio(pool.draws, name), pool.units)
-    return _with_estimate(replace(base, primary=False, higher_is_better=False, chance=None), estimate)
+    units = pool.units[:, (NATS, column_of(name))]
+    if pool.n and units[:, 1].sum() > 0:  # no words, no perplexity of words
+        rate = estimates.estimate_units(units, pool.n)
+        estimate = replace(rate, value=float(rate_of(pool.totals, name)))
+        if name == "bits_per_byte":
+            estimate = replace(rate, **{key: getattr(estimate, key) / math.log(2) for key in _NUMBERS})
+        else:
+            value = exponential(estimate.value)
+            estimate = Estimate(value, pool.n, value * rate.stderr, exponential(rate.low), exponential(rate.high))
+    return _with_estimate(replace(base, metric=name, primary=False, higher_is_better=False, chance=None), estimate)
 
 
-def _aggregates(pools: Mapping[Group, _Pool], windows: Mapping[Group, float], base: Metric) -> list[Metric]:
+_NUMBERS = ("value", "stderr", "low", "high")
+
+
+def _aggregates(documents: Documents, windows: Mapping[Group, float], base: Metric) -> list[Metric]:
     """``macro_`` and ``median_`` of bits per byte and token perplexity over domains, the number of `outliers` among the
     perplexities, and totals of the counts; unscored domains are excluded."""
     metrics = []
     n = 0
     for name in ("bits_per_byte", "token_perplexity"):
-        scored = [pool for pool in pools.values() if pool.n and not math.isnan(float(_ratio(pool.totals, name)))]
-        values = np.array([float(_ratio(pool.totals, name)) for pool in scored])
-        draws = np.array([_ratio(pool.draws, name) for pool in scored])
-        n, units = sum(pool.n for pool in scored), min((pool.units for pool in scored), default=0)
-        for kind, average in (("macro", np.mean), ("median", np.median)):
-            estimate = Estimate(math.nan, 0)
-            if scored:
-                estimate = estimates.estimate_draws(float(average(values)), n, average(draws, axis=0), units)
+        rates = {group: float(rate_of(pool.totals, name)) for group, pool in documents.pools.items() if pool.n}
+        rates = {group: rate for group, rate in rates.items() if not math.isnan(rate)}
+        values = np.array(
+            [rate / math.log(2) if name == "bits_per_byte" else exponential(rate) for rate in rates.values()]
+        )
+        n = sum(documents.pools[group].n for group in rates)
+        found: dict[str, Estimate] = dict.fromkeys(("macro", "median"), Estimate(math.nan, 0))
+        if len(values):
+            scale = 1 / len(values) / (math.log(2) if name == "bits_per_byte" else 1.0)
+            weights = dict.fromkeys(rates, scale)
+            whole = weighted_spread(documents, name, weights, perplexity=name == "token_perplexity")
+            median = median_spread(documents, rates, name, float(whole.df))
+            for kind, value, one in (("macro", values.mean(), whole), ("median", np.median(values), median)):
+                low, high = jackknife.absolute_interval(float(value), one, LEVEL)
+                found[kind] = Estimate(float(value), n, float(one.stderr), low, high)
+        for kind, estimate in found.items():
             metric = replace(base, metric=f"{kind}_{name}", primary=False, higher_is_better=False, chance=None)
             metrics.append(_with_estimate(metric, estimate))
         if name == "token_perplexity":
             count = replace(base, value=float(len(outliers(values))), n=n, primary=False, higher_is_better=False)
             metrics.append(replace(count, metric="outliers", chance=None))
-    totals = _counts(list(pools.values()), [windows[group] for group in pools])
+    totals = _counts(list(documents.pools.values()), [windows[group] for group in documents.pools])
     for name, value in totals.items():
         metrics.append(replace(base, metric=f"total_{name}", value=value, n=n, primary=False, chance=None))
     return metrics
@@ -296,71 +298,6 @@ def outliers(perplexities: ArrayLike) -> list[int]:
         return []
     low, high = np.quantile(values, [0.25, 0.75])
     return [int(i) for i in np.flatnonzero(values > high + 1.5 * (high - low))]
-
-
-def _ratio(sums: Floats, name: str) -> Floats:
-    """A text metric from sums with the last axis (nats, tokens, bytes, words); NaN where its denominator is 0."""
-    count = {
-        "bits_per_byte": "bytes",
-        "byte_perplexity": "bytes",
-        "token_perplexity": "tokens",
-        "word_perplexity": "words",
-    }
-    denominator = sums[..., 1 + _DENOMINATORS.index(count[name])]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        rate = np.where(denominator > 0, -sums[..., _NATS] / denominator, np.nan)
-        return rate / math.log(2) if name == "bits_per_byte" else np.exp(rate)
-
-
-def _pools(rows: Sequence[Row], task: str) -> dict[Group, _Pool]:
-    """One pool of rows per domain, in order of first appearance, with the bootstrap of its sums."""
-    columns = np.array([[_float(row.get(name)) for name in ("sum", *_DENOMINATORS)] for row in rows]).reshape(-1, 4)
-    groups = [_group(row) for row in rows]
-    clusters = _clusters(rows) or [None] * len(rows)
-    unscored = np.isnan(columns[:, :3]).any(axis=1)  # if words are missing, only the word perplexity is
-    members: dict[Group, list[int]] = {group: [] for group in groups}
-    for i, group in enumerate(groups):
-        if not unscored[i]:
-            members[group].append(i)
-    pools: dict[Group, _Pool] = {}
-    for stratum in _strata(members, clusters):
-        indices = [i for group in stratum for i in members[group]]
-        codes = estimates.cluster_codes(
-            (groups[i][0], clusters[i]) if clusters[i] is not None else None for i in indices
-        )
-        column = {group: j for j, group in enumerate(stratum)}
-        domain_numbers = np.array([column[groups[i]] for i in indices], dtype=np.int64)
-        units = np.zeros((int(codes.max(initial=-1)) + 1, len(stratum), 4))
-        np.add.at(units, (codes, domain_numbers), columns[indices])
-        seed = estimates.seed_of(task, *(name for group in stratum for name in group))
-        draws = estimates.bootstrap_sums(units.reshape(len(units), 4 * len(stratum)), seed=seed).reshape(
-            -1, len(stratum), 4
-        )
-        for group, j in column.items():
-            unit_count = len(np.unique(codes[domain_numbers == j]))
-            totals = np.array([math.fsum(columns[members[group], k]) for k in range(4)])
-            pools[group] = _Pool(len(members[group]), unit_count, totals, draws[:, j])
-    return {group: pools[group] for group in members}
-
-
-def _strata(members: Mapping[Group, Sequence[int]], clusters: Sequence[Hashable]) -> list[list[Group]]:
-    """Domains that are resampled together: those of a source that share clusters; every other by itself."""
-    parent = {group: group for group in members}
-
-    def root(group: Group) -> Group:
-        while parent[group] != group:
-            group = parent[group]
-        return group
-
-    first: dict[tuple[str, Hashable], Group] = {}
-    for group, indices in members.items():
-        for i in indices:
-            if clusters[i] is not None:
-                parent[root(group)] = root(first.setdefault((group[0], clusters[i]), group))
-    strata: dict[Group, list[Group]] = {}
-    for group in members:
-        strata.setdefault(root(group), []).append(group)
-    return list(strata.values())
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
@@ -389,12 +326,8 @@ def _is_hit(row: Row, name: str) -> float:
 
 
 def _gold(row: Row) -> int | None:
-    gold = _float(row.get("gold"))
+    gold = as_float(row.get("gold"))
     return None if math.isnan(gold) or gold < 0 else int(gold)
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _floats(row: Row, name: str, length: int | None = None) -> Floats:
@@ -406,10 +339,3 @@ def _floats(row: Row, name: str, length: int | None = None) -> Floats:
     if length is not None and len(array) != length:
         raise ValueError(f"the row of document {row.get('index')} has {len(array)} '{name}' for {length} options")
     return array
-
-
-def _clusters(rows: Sequence[Row]) -> list[Hashable] | None:
-    """The cluster labels of rows (None for a row without one), or None if no row has one."""
-    labels = [row.get("cluster") for row in rows]
-    labels = [None if isinstance(label, float) and math.isnan(label) else label for label in labels]
-    return labels if any(label is not None for label in labels) else None

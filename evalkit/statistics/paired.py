@@ -7,27 +7,25 @@ The tests:
 
 - means (`paired_mean`): Student's t over the units' summed differences;
 - accuracies (`paired_rate`): McNemar's exact test, or with clusters its exact counterpart, sign flips of whole clusters;
-- ratios of sums such as bits per byte (`ratio_variance`, `evalkit.statistics.macro`): a paired bootstrap of the units gives
-  the standard error; interval and p-value are Student's t with it and `effective_units` − 1 degrees of freedom (Efron and
-  Tibshirani 1993, section 12.4). That covers better than percentiles if there are few units, its p has no floor at
-  1 / draws, and the interval excludes 0 exactly when p is below 1 − level.
+- ratios of sums such as bits per byte (`evalkit.statistics.macro`): Student's t with the jackknife's standard error
+  (`evalkit.statistics.jackknife`) and `effective_units` − 1 degrees of freedom, of the difference or of the difference without
+  its bias, whichever is nearer to 0. Its p has no floor, and the interval leaves out 0 exactly when p is below 1 − level.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evalkit.statistics import estimates
-from evalkit.statistics.estimates import DRAWS, LEVEL, Floats
+from evalkit.statistics import estimates, jackknife, power
+from evalkit.statistics.estimates import LEVEL, Floats
+from evalkit.statistics.jackknife import Spread, effective_units, t_p_value, t_quantile
 
-POWER = 0.8
-"""Power that defines the minimum detectable effect."""
 _MAX_DIRECT_CONVOLUTION = 20_000
 """Longest distribution that is convolved directly; longer ones use the Fourier transform."""
 
@@ -47,48 +45,88 @@ class Difference:
     high: float = math.nan
     p: float = math.nan
     """Two-sided p-value of no difference."""
-    mde: float = math.nan
-    """Minimum detectable effect: the true difference that such a test finds with a power of 80 %."""
+    centre: float = math.nan
+    """The difference without its bias; of accuracies the middle of the interval."""
+    margin: float = math.nan
+    """Standard error of which the interval is made."""
+    df: float = math.nan
+    discordant: float = math.nan
+    """Accuracies without clusters: share of documents that only one run has right, with one added each way."""
+    least_p: float = 0.0
+    """Accuracies: the smallest p that the test can give, whatever the answers."""
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The interval at another level."""
+        if math.isnan(self.margin):
+            return self.low, self.high  # unknown, or a point where no document changed
+        half = float(t_quantile(0.5 + level / 2, self.df)) * self.margin
+        if self.least_p > 0:  # accuracies
+            return max(-1.0, min(self.value, self.centre - half)), min(1.0, max(self.value, self.centre + half))
+        return min(self.value, self.centre) - half, max(self.value, self.centre) + half
+
+    def detectable(self, alpha: float) -> float:
+        """The true difference that this test at `alpha` finds with a power of 80 %: infinite where no p can be so small, NaN
+        where nothing is known of the error."""
+        if not math.isnan(self.discordant):
+            return power.detectable_rate(self.n, self.discordant, alpha)
+        if self.least_p > alpha:
+            return math.inf
+        if math.isnan(self.margin):
+            return math.nan
+        return power.detectable_difference(self.margin, self.df, alpha)
 
 
 def paired_mean(a: ArrayLike, b: ArrayLike, clusters: Sequence[Any] | None = None, level: float = LEVEL) -> Difference:
     """Mean of ``b − a`` over documents ``[n]`` with Student's t interval and test, with clusters as units if given.
 
-    The standard error is `estimates.clustered_stderr` of the differences (Miller 2024, arXiv 2411.00640, sections 2.2 and
-    4.2). Without clusters this is the paired t test.
+    Without clusters this is the paired t test (Miller 2024, arXiv 2411.00640, section 4.2); with clusters of one size that of
+    the clusters' means.
     """
     differences, codes = _differences(a, b, clusters)
-    value, stderr, n = estimates.mean_stderr(differences)
-    units = n
-    if codes is not None and n:
-        stderr, units = estimates.clustered_stderr(differences, codes.tolist()), int(codes.max()) + 1
-    return t_difference(value, stderr, n, units, level, unchanged=not differences.any())
+    n = len(differences)
+    if n == 0:
+        return Difference(math.nan, 0, 0)
+    units = estimates.cluster_sums(
+        np.column_stack([differences, np.ones(n)]), None if codes is None else codes.tolist()
+    )
+    (value,), found = ratio_differences(units[:, :1], units[:, 1])
+    one = Spread(found.variance[0], found.shift[0], found.df[0])
+    return t_difference(float(value), one, n, len(units), level, unchanged=not differences.any())
+
+
+def ratio_differences(numerators: Floats, denominators: Floats) -> tuple[Floats, Spread]:
+    """Ratios of ``[units, k]`` differences to ``[units]`` sizes, and their jackknifed spreads ``[k]``."""
+    values, deviations = jackknife.leave_one_out(numerators, denominators[:, None])
+    return values, jackknife.spread(deviations, effective_units(denominators) - 1)
 
 
 def t_difference(
-    value: float,
-    stderr: float,
-    n: int,
-    units: int,
-    level: float = LEVEL,
-    *,
-    df: float | None = None,
-    unchanged: bool = False,
+    value: float, found: Spread, n: int, units: int, level: float = LEVEL, *, unchanged: bool = False
 ) -> Difference:
-    """Interval, p and minimum detectable effect of Student's t with `units` − 1 (or `df`) degrees of freedom.
+    """Interval and p of Student's t for a difference and its spread.
 
     `unchanged`: whether no document changed at all, which is no difference (p = 1) even if its error is unknown.
     """
-    df = units - 1 if df is None else df
+    df, stderr = float(found.df), float(found.stderr)
     if unchanged and n:
         return Difference(value, n, units, 0.0 if df > 0 else math.nan, value, value, 1.0)
     if not df > 0 or math.isnan(stderr):
         return Difference(value, n, units)
-    half = float(t_quantile(0.5 + level / 2, df)) * stderr
-    p = float(t_p_value(np.float64(value), np.float64(stderr), np.float64(df)))
-    return Difference(
-        value, n, units, stderr, value - half, value + half, p, minimum_detectable_effect(stderr, df, level)
-    )
+    shift = float(found.shift)
+    p = float(difference_p_value(value, shift, stderr, df))
+    result = Difference(value, n, units, stderr, p=p, centre=value + shift, margin=stderr, df=df)
+    low, high = result.interval(level)
+    return replace(result, low=low, high=high)
+
+
+def difference_p_value(values: ArrayLike, shifts: ArrayLike, stderr: ArrayLike, df: ArrayLike) -> Floats:
+    """Two-sided p of differences: Student's t of the difference or of the difference without its bias, whichever is nearer to
+    0, and 1 where the bias turns its sign."""
+    difference, shift = np.asarray(values, dtype=np.float64), np.asarray(shifts, dtype=np.float64)
+    centre = difference + shift
+    nearer = np.where(np.sign(difference) == np.sign(centre), np.minimum(np.abs(difference), np.abs(centre)), 0.0)
+    p = t_p_value(np.where(np.isnan(shift), math.nan, nearer), stderr, df)
+    return np.asarray(np.where((nearer == 0) & ~np.isnan(p), 1.0, p))
 
 
 def paired_rate(a: ArrayLike, b: ArrayLike, clusters: Sequence[Any] | None = None, level: float = LEVEL) -> Difference:
@@ -107,27 +145,23 @@ def paired_rate(a: ArrayLike, b: ArrayLike, clusters: Sequence[Any] | None = Non
     n = len(differences)
     if n == 0:
         return Difference(math.nan, 0, 0)
-    groups = np.arange(n) if codes is None else codes
-    sums = np.asarray(np.bincount(groups, differences), dtype=np.float64)
-    sizes = np.asarray(np.bincount(groups), dtype=np.float64)
-    value, p, units = float(differences.mean()), sign_flip_p(sums), len(sums)
-    if units < 2:
-        return Difference(value, n, units, p=1.0 if not differences.any() else math.nan)
-    stderr = _mean_stderr(sums, sizes)
-    extended_stderr = _mean_stderr(np.append(sums, [1.0, -1.0]), np.append(sizes, [1.0, 1.0]))
-    centre = float(sums.sum()) / (n + 2)
-    half = float(t_quantile(0.5 + level / 2, units - 1)) * extended_stderr
-    low, high = max(-1.0, centre - half), min(1.0, centre + half)
-    return Difference(
-        value, n, units, stderr, low, high, p, minimum_detectable_effect(extended_stderr, units - 1, level)
+    units = estimates.cluster_sums(
+        np.column_stack([differences, np.ones(n)]), None if codes is None else codes.tolist()
     )
-
-
-def _mean_stderr(sums: Floats, sizes: Floats) -> float:
-    """Clustered standard error of a mean, from the clusters' sums and sizes."""
-    residuals = sums - sums.sum() / sizes.sum() * sizes
-    units = len(sums)
-    return math.sqrt(units / (units - 1) * float(np.square(residuals).sum())) / float(sizes.sum())
+    count = len(units)
+    value, p = float(differences.mean()), sign_flip_p(units[:, 0])
+    if count < 2:
+        return Difference(value, n, count, p=1.0 if not differences.any() else math.nan)
+    (_, found), (_, extended) = (
+        ratio_differences(rows[:, :1], rows[:, 1]) for rows in (units, np.vstack([units, [[1.0, 1.0], [-1.0, 1.0]]]))
+    )
+    discordant = (np.count_nonzero(differences) + 2) / (n + 2) if codes is None else math.nan
+    result = Difference(
+        value, n, count, float(found.stderr[0]), p=p, centre=float(differences.sum()) / (n + 2),
+        margin=float(extended.stderr[0]), df=float(found.df[0]), discordant=discordant, least_p=2.0 ** (1 - count),
+    )  # fmt: skip
+    low, high = result.interval(level)
+    return replace(result, low=low, high=high)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -182,105 +216,6 @@ def _convolve(left: Floats, right: Floats) -> Floats:
     fast = next_fast_len(length, real=True)
     product = irfft(rfft(left, fast) * rfft(right, fast), fast)[:length]
     return np.asarray(np.maximum(product, 0.0), dtype=np.float64)
-
-
-def ratio_variance(units: Floats, groups: int, *, draws: int = DRAWS, seed: int = 0) -> tuple[Floats, Floats]:
-    """Bootstrap variances of differences of ratios, for several runs and groups at once.
-
-    `units` ``[G, groups · (1 + runs)]`` holds, group after group, the denominator and the numerator of each run, the first
-    run being the baseline. One resample of units serves all. Returns ``[runs − 1]``, the variance of the *sum over
-    groups* of the differences, and ``[groups, runs − 1]``, that of each; both times ``e / (e − 1)`` for `effective_units` e
-    (of a sum the smallest of its groups'), as a bootstrap variance is that of the n-denominator (Efron and Tibshirani
-    1993, section 5.3). NaN where e is 1.
-    """
-    count = len(units)
-    width = units.shape[1] // groups
-    effective = effective_units(units[:, ::width])
-    if count < 2:
-        return np.full(width - 2, math.nan), np.full((groups, width - 2), math.nan)
-    rates = _ratio_draws(units, groups, draws, seed)
-    differences = rates[:, :, 1:] - rates[:, :, :1]
-    scale = _bias_correction(effective)
-    of_sum = differences.sum(axis=1).var(axis=0, ddof=1) * scale.max()
-    of_groups = differences.var(axis=0, ddof=1) * scale[:, None]
-    return np.asarray(of_sum, dtype=np.float64), np.asarray(of_groups, dtype=np.float64)
-
-
-def ratio_covariance(units: Floats, groups: int, *, draws: int = DRAWS, seed: int = 0) -> tuple[Floats, Floats]:
-    """Covariances of the runs' ratios, ``[runs, runs]`` of the sum over groups and ``[groups, runs, runs]`` of each, to
-    compare every run with every other: the variance of a difference is ``C_ii + C_jj − 2 C_ij``.
-
-    As `ratio_variance`, with the same resamples. The mean over runs is subtracted first (it cancels in every difference),
-    for numerical accuracy.
-    """
-    count, width = len(units), units.shape[1] // groups
-    effective = effective_units(units[:, ::width])
-    if count < 2:
-        return np.full((width - 1, width - 1), math.nan), np.full((groups, width - 1, width - 1), math.nan)
-    rates = _ratio_draws(units, groups, draws, seed)
-    rates = rates - rates.mean(axis=2, keepdims=True)
-    rates -= rates.mean(axis=0)
-    scale = _bias_correction(effective)
-    of_groups = np.einsum("dgi,dgj->gij", rates, rates, optimize=True) / (draws - 1) * scale[:, None, None]
-    summed = rates.sum(axis=1)
-    return np.asarray(summed.T @ summed / (draws - 1) * scale.max()), np.asarray(of_groups)
-
-
-def _ratio_draws(units: Floats, groups: int, draws: int, seed: int) -> Floats:
-    """Ratios of resampled sums, ``[draws, groups, runs]``."""
-    sums = estimates.bootstrap_sums(units, draws=draws, seed=seed).reshape(draws, groups, -1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(sums[:, :, 1:] / sums[:, :, :1])
-
-
-def _bias_correction(effective: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(effective > 1, effective / (effective - 1), math.nan))
-
-
-def effective_units(sizes: Floats) -> Floats:
-    """Kish's effective number of units of unequal sizes, ``(Σ s)² / Σ s²`` over the first axis (Kish 1965, Survey Sampling).
-
-    A few long documents among many short ones dominate a ratio; its variance and degrees of freedom are those of this
-    smaller number (in simulation, intervals of 20 documents of very different lengths cover 94 to 97 %, and without it as
-    little as 90 %).
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.square(sizes.sum(axis=0)) / np.square(sizes).sum(axis=0), dtype=np.float64)
-
-
-# ----------------------------------------------------------------------------------------------------------- Student's t
-
-
-def t_quantile(probability: float, df: ArrayLike) -> Floats:
-    """Quantile of Student's t; NaN where `df` is not above 0."""
-    from scipy.special import stdtrit
-
-    freedom = np.asarray(df, dtype=np.float64)
-    return np.asarray(np.where(freedom > 0, stdtrit(np.where(freedom > 0, freedom, 1.0), probability), math.nan))
-
-
-def t_p_value(value: ArrayLike, stderr: ArrayLike, df: ArrayLike) -> Floats:
-    """Two-sided p of a value given its standard error; NaN where the error is unknown, 0 where only the error is 0, 1
-    where both are 0."""
-    from scipy.special import stdtr
-
-    values, errors, degrees = (np.asarray(x, dtype=np.float64) for x in (value, stderr, df))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sizes = np.where((values == 0) & (errors == 0), 0.0, np.abs(values) / errors)
-        known = (degrees > 0) & ~np.isnan(sizes)
-        return np.asarray(np.where(known, np.minimum(1.0, 2 * stdtr(degrees, -sizes)), math.nan))
-
-
-def minimum_detectable_effect(stderr: float, df: float, level: float = LEVEL) -> float:
-    """The smallest true difference that a single two-sided test at `level` finds with a power of 80 %.
-
-    ``(t_{level} + t_{power}) · stderr`` (Bloom 1995, Minimum detectable effects, Evaluation Review 19; Miller 2024,
-    section 5). NaN if no document changed, since then nothing is known about their variance.
-    """
-    if not df > 0 or not stderr > 0:
-        return math.nan
-    return float(t_quantile(0.5 + level / 2, df) + t_quantile(POWER, df)) * stderr
 
 
 # ------------------------------------------------------------------------------------------------------ many comparisons

@@ -1,4 +1,4 @@
-"""Ranks of a suite's score with intervals from documents: they are resampled, the same for every row (`evalkit.statistics.ranks`).
+"""Ranks of a suite's score with intervals from documents, the same for every row (`evalkit.statistics.ranks`).
 
 Only what stands in a board's cells is ranked: documents whose scores do not give the cell's value (of other files than
 ``metrics.json`` was made from) are refused, and the standard errors serve instead.
@@ -17,7 +17,6 @@ from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.leaderboard.scores import Recipe, best_of
 from evalkit.results.layout import TEXTS
 from evalkit.results.reading import Run
-from evalkit.statistics.estimates import seed_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +57,7 @@ class DocumentRanks:
             return None
         from evalkit.statistics.ranks import rank_intervals
 
-        ranks = rank_intervals(tasks, higher_is_better=column.higher_is_better, seed=seed_of(column.id))
+        ranks = rank_intervals(tasks, higher_is_better=column.higher_is_better)
         for place, row in enumerate(rows):
             cell = column.cells[row]
             if cell is None or not math.isclose(float(ranks.score[place]), cell.value, abs_tol=_CLOSE, rel_tol=_CLOSE):

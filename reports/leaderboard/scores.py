@@ -15,13 +15,11 @@ from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.words import unit_of
 from evalkit.results.layout import PARTIAL_PREFIX, TEXTS
-from evalkit.statistics.estimates import seed_of
 
 BETTER_FORM = "mc_or_rc"
 """The aggregation of OLMES: of each task the better of its two forms (arXiv 2406.08446)."""
 NO_SUITE = "tasks"
 """The suite of ``--task`` runs, over which nothing is averaged."""
-DRAWS = 1000
 
 Ranker = Callable[["Recipe", Column], Sequence[Standing | None] | None]
 """Ranks by another way than standard errors (from documents); None where it cannot."""
@@ -185,7 +183,7 @@ def _centred(recipe: Recipe, column: Column) -> Column | None:
 def _text_cells(
     recipe: Recipe, entries: Sequence[Entry], rows: int, metrics: Sequence[str], names: Mapping[int, str]
 ) -> list[Cell | None]:
-    """What the runs themselves say over all domains of the suite, with their bootstrapped interval."""
+    """What the runs themselves say over all domains of the suite, with their interval."""
     cells: list[Cell | None] = [None] * rows
     wanted = {name for name, _ in recipe.parts} | set(recipe.missing)
     for row, entry in enumerate(entries):
@@ -284,29 +282,29 @@ def _score(
     )
 
 
-def ranks_from_errors(column: Column, candidates: Sequence[bool], *, draws: int = DRAWS) -> list[Standing | None]:
-    """Ranks, and 95 % intervals from `draws` normal draws of every value by its standard error.
+def ranks_from_errors(column: Column, candidates: Sequence[bool]) -> list[Standing | None]:
+    """Ranks, and 95 % intervals from the values' standard errors.
 
-    Rows are drawn independently. They answer the same documents, so the true intervals are mostly narrower: these are the
+    Rows are taken for independent. They answer the same documents, so the true intervals are mostly narrower: these are the
     cautious ones. The intervals are those of `evalkit.statistics.ranks`. A row without a standard error has no rank.
     """
     import numpy as np
 
-    from evalkit.statistics.ranks import ranks_from_draws
+    from evalkit.statistics.jackknife import t_p_value
+    from evalkit.statistics.ranks import ranks_from_pairs
 
     taking = [
-        (i, cell.value, cell.stderr)
+        (i, cell.value, cell.stderr, cell.n)
         for i, (cell, takes) in enumerate(zip(column.cells, candidates, strict=True))
         if takes and cell is not None and cell.counts and cell.stderr is not None
     ]
     standings: list[Standing | None] = [None] * len(column.cells)
     if len(taking) < 2:
         return standings
-    values = np.array([value for _, value, _ in taking])
-    errors = np.array([error for _, _, error in taking])
-    generator = np.random.default_rng(seed_of(column.id))
-    deviations = errors * generator.standard_normal((draws, len(values)))
-    ranks = ranks_from_draws(values, deviations, higher_is_better=column.higher_is_better)
-    for place, (i, _, _) in enumerate(taking):
+    values, errors, counts = (np.array([one[place] for one in taking], dtype=np.float64) for place in (1, 2, 3))
+    differences, error = values[None, :] - values[:, None], np.hypot(errors[None, :], errors[:, None])
+    p = t_p_value(differences, error, np.minimum(counts[None, :], counts[:, None]) - 1)
+    ranks = ranks_from_pairs(values, p, higher_is_better=column.higher_is_better)
+    for place, (i, *_) in enumerate(taking):
         standings[i] = Standing(int(ranks.rank[place]), int(ranks.low[place]), int(ranks.high[place]))
     return standings

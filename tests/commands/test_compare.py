@@ -35,7 +35,9 @@ def test_a_comparison_begins_with_its_verdict(evalkit: Command, results: Path) -
     shown = evalkit("compare", "m@step1", "m@step3")
     assert shown.code == 0, shown.err
     lines = shown.out.splitlines()
-    assert lines[0].startswith("step3 against step1: 0 tasks up, 1 down, 0 unresolved (paired, Holm 0.05); made macro")
+    assert lines[0].startswith(
+        "step3 against step1: 0 tasks up, 1 down, 0 unresolved (paired, Holm 0.05 over all 3 tests); made macro"
+    )
     assert lines[1].startswith("Worse: arc_easy:rc::olmes −")
     assert any(line.startswith("arc_easy:rc::olmes") and line.rstrip().endswith("worse") for line in lines)
     assert any(line.startswith("s/x") and "better" in line for line in lines)

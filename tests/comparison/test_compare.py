@@ -15,10 +15,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from evalkit import compare_runs
 from evalkit.comparison.columns import read_columns
-from evalkit.comparison.compare import COLUMNS, Comparison
+from evalkit.comparison.compare import Comparison
+from evalkit.comparison.lines import COLUMNS
 from evalkit.domains.manifest import sources
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
@@ -161,14 +163,17 @@ def test_holm_is_across_tasks(tmp_path: Path) -> None:
 
 
 def test_many_runs_stand_against_one_baseline(tmp_path: Path) -> None:
-    """Three checkpoints: each line names its run, and a comparison is the same as if it stood alone."""
+    """Three checkpoints: each line names its run; differences and p are those of a pair alone, corrected p of all runs."""
     runs = [paloma(tmp_path / f"{i}", i, documents=6, revision=f"step{i}") for i in range(3)]
     every = compare_runs(runs, baseline=1)
     assert (every.labels, set(every.table["run"])) == (["step0", "step1", "step2"], {"step0", "step2"})
     alone = compare_runs([runs[1], runs[2]])
-    numbers = ["difference", "ci_low", "p_adjusted"]
+    numbers = ["difference", "stderr", "p"]
     beside = every.table[every.table["run"] == "step2"].reset_index(drop=True)
     assert np.allclose(beside[numbers], alone.table[numbers], rtol=1e-9, atol=1e-12)
+    assert (beside[beside["level"] == "domain"]["tests"] == 2 * 585).all()
+    domains = every.table[every.table["level"] == "domain"]
+    assert domains["p_adjusted"].to_numpy() == pytest.approx(multipletests(domains["p"], method="fdr_bh")[1])
 
 
 def test_bits_per_byte_are_those_of_the_metrics(tmp_path: Path) -> None:

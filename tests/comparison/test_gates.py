@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,9 @@ from tests.made.document_runs import choice_rows, text_rows, write_run
 HITS = np.random.default_rng(0).integers(0, 2, 200).astype(float)
 
 
-@pytest.fixture(scope="module")
-def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    """B against A: arc_easy 8 points worse, hellaswag half a point better, wikihow's gardens 0.2 bits worse; and a task of
-    other shots."""
-    folder = tmp_path_factory.mktemp("runs")
+def made_runs(folder: Path, *, shots: bool) -> Comparison:
+    """B against A: arc_easy 8 points worse, hellaswag half a point better, wikihow's gardens 0.2 bits worse; and, if asked
+    for, a task of other shots."""
     worse = HITS.copy()
     worse[np.flatnonzero(HITS == 1)[:16]] = 0
     better = HITS.copy()
@@ -31,11 +30,23 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
         tasks = {
             "arc_easy:rc::olmes": ("choice", choice_rows(easy.tolist())),
             "hellaswag": ("choice", choice_rows(swag.tolist())),
-            "shots": ("choice", choice_rows(HITS.tolist())),
             "t/wikihow": ("text", text_rows("wikihow", texts[i])),
         }
-        runs.append(write_run(folder / str(i), tasks, revision=f"step{i}", protocols={"shots": {"shots": i}}))
+        if shots:
+            tasks["shots"] = ("choice", choice_rows(HITS.tolist()))
+        protocols = {"shots": {"shots": i}} if shots else {}
+        runs.append(write_run(folder / str(i), tasks, revision=f"step{i}", protocols=protocols))
     return compare_runs(runs)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return made_runs(tmp_path_factory.mktemp("runs"), shots=False)
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return made_runs(tmp_path_factory.mktemp("runs"), shots=True)
 
 
 @pytest.mark.parametrize(
@@ -130,15 +141,72 @@ def test_rules_do_not_fire(comparison: Comparison, text: str) -> None:
     assert check_rules(comparison, [parse_rule(text)]) == []
 
 
-def test_a_gate_that_cannot_close_is_an_error(comparison: Comparison) -> None:
+def test_a_gate_that_cannot_close_is_an_error(refused: Comparison) -> None:
     """Unknown names, unknown metrics, and tasks that do not compare: never taken for a pass."""
     with pytest.raises(UnknownName, match="Did you mean 'hellaswag'"):
-        check_rules(comparison, [parse_rule("helaswag worse")])
+        check_rules(refused, [parse_rule("helaswag worse")])
     with pytest.raises(UnknownName, match="no metric 'acc_pmi'"):
-        check_rules(comparison, [parse_rule("hellaswag.acc_pmi worse")])
+        check_rules(refused, [parse_rule("hellaswag.acc_pmi worse")])
     with pytest.raises(UnknownName, match="no mean 'acc_pmi'"):
-        check_rules(comparison, [parse_rule("macro(acc_pmi) worse")])
-    with pytest.raises(
-        EvalkitError, match=r"cannot be judged for step1: nothing to compare. shots: shots: 1 against 0"
-    ):
-        check_rules(comparison, [parse_rule("shots worse")])
+        check_rules(refused, [parse_rule("macro(acc_pmi) worse")])
+    for rule in ("shots worse", "any task worse by 0.5", "any primary better by 9", "macro(acc) < -0.5"):
+        with pytest.raises(EvalkitError, match=r"cannot be judged for step1: shots: shots: 1 against 0"):
+            check_rules(refused, [parse_rule(rule)])
+
+
+def test_a_gate_fires_whatever_else_cannot_be_judged(refused: Comparison) -> None:
+    """A regression that is sure comes before what is not known; rules on texts do not ask for questions."""
+    assert [one.rule for one in check_rules(refused, [parse_rule("any task worse resolved")])] == [
+        "any task worse resolved"
+    ]
+    assert check_rules(refused, [parse_rule("macro(bits_per_byte) > 0.2")]) == []
+
+
+def simple(folder: Path, tasks: dict[str, Any], **more: Any) -> Path:
+    return write_run(folder, tasks, model=more.pop("model", folder.name), **more)
+
+
+def test_what_a_run_has_lost_is_an_error(tmp_path: Path) -> None:
+    """A task that only the baseline has, one that only the run has, and one that is not scored yet."""
+    both = {name: ("choice", choice_rows(HITS.tolist())) for name in ("one", "two")}
+    a, b = simple(tmp_path / "a", both), simple(tmp_path / "b", {"one": both["one"]})
+    for runs, owner in (((a, b), "a"), ((b, a), "a")):
+        with pytest.raises(EvalkitError, match=f"two: only {owner} has it"):
+            check_rules(compare_runs(runs), [parse_rule("any primary worse resolved")])
+    c = simple(tmp_path / "c", both)
+    (c / "documents" / "two.parquet").unlink()
+    with pytest.raises(EvalkitError, match="two: c has not scored it yet"):
+        check_rules(compare_runs([a, c]), [parse_rule("any primary worse")])
+
+
+def test_what_cannot_be_tested_is_an_error(tmp_path: Path) -> None:
+    """Domains of one document, documents without a score, and a rule that fits no line."""
+    texts = {"t/s": ("text", text_rows("s", {"x": ([1.0], [100]), "y": ([1.0], [90]), "z": ([1.0], [80])}))}
+    a, b = simple(tmp_path / "a", texts), simple(tmp_path / "b", texts | {"t/s": ("text", text_rows(
+        "s", {"x": ([1.9], [100]), "y": ([1.0], [90]), "z": ([1.1], [80])}))})  # fmt: skip
+    comparison = compare_runs([a, b])
+    with pytest.raises(EvalkitError, match=r"s/x: too few documents to be tested \(1\)"):
+        check_rules(comparison, [parse_rule("any domain worse resolved")])
+    assert check_rules(comparison, [parse_rule("any domain worse by 0.5")])[0].reasons == ("s/x +0.900 bits per byte",)
+    with pytest.raises(EvalkitError, match="there is no task to compare"):
+        check_rules(comparison, [parse_rule("any task worse")])
+    c = simple(tmp_path / "c", {"one": ("choice", choice_rows([float("nan")] * 8))})
+    d = simple(tmp_path / "d", {"one": ("choice", choice_rows([1.0] * 8))})
+    with pytest.raises(EvalkitError, match="one: no document has a score in both runs"):
+        check_rules(compare_runs([d, c]), [parse_rule("any task worse")])
+
+
+def test_one_level_for_all_rules_and_runs(tmp_path: Path) -> None:
+    """8 losses and no gain of 200: McNemar's p is 2 / 2^8 = 0.0078. Alone it is resolved; of seven tests it is not."""
+    lost = HITS.copy()
+    lost[np.flatnonzero(HITS == 1)[:8]] = 0
+    names = [f"t{i}" for i in range(7)]
+    same = {name: ("choice", choice_rows(HITS.tolist())) for name in names}
+    a = simple(tmp_path / "a", same)
+    b = simple(tmp_path / "b", same | {"t0": ("choice", choice_rows(lost.tolist()))})
+    comparison = compare_runs([a, b])
+    assert check_rules(comparison, [parse_rule("t0 worse resolved")])
+    assert not check_rules(comparison, [parse_rule("any task worse resolved")])
+    assert not check_rules(comparison, [parse_rule(f"{name} worse resolved") for name in names])
+    runs = compare_runs([a, b, *(simple(tmp_path / f"c{i}", same) for i in range(6))])
+    assert not check_rules(runs, [parse_rule("t0 worse resolved")])

@@ -13,7 +13,8 @@ import pytest
 import scipy.stats
 
 from evalkit import compare_runs, trend_table
-from evalkit.comparison.trends import accuracy_p_values, describe_curve, mean_p_values, trends
+from evalkit.comparison.curve import accuracy_p_values, describe_curve, mean_p_values
+from evalkit.comparison.trends import trends
 from evalkit.errors import UsageError
 from evalkit.statistics.paired import paired_mean, paired_rate
 from tests.made.document_runs import choice_rows, text_rows, write_run
@@ -97,9 +98,10 @@ def test_a_planted_dip_is_found_and_named(tmp_path: Path) -> None:
     assert bent.iloc[0]["turns"] == ["step200", "step300"]
     assert (bent.iloc[0]["fall_from"], bent.iloc[0]["fall_to"]) == ("step200", "step300")
     assert bent.iloc[0]["best_set"][-1] == "step600"
+    rising = found.table[found.table["level"] == "domain"]["monotone"].sum()
     assert found.sentences() == [
         "step100 to step600: 1 of 40 domains did not only get better (Benjamini-Hochberg 0.05): "
-        f"s/d7 +{bent.iloc[0]['fall']:.3f} bits per byte from step200 to step300."
+        f"s/d7 +{bent.iloc[0]['fall']:.3f} bits per byte from step200 to step300; {rising} got better at every step."
     ]
 
 
@@ -167,7 +169,44 @@ def test_what_is_no_curve_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one model's checkpoints"):
         trends([runs[0], write_run(tmp_path / "n", {}, model="n")])
     (runs[1] / "documents" / "t.s.parquet").unlink()
-    assert trends(runs).notes == ["t/s is left out: step200 has no scores of it."]
+    rest = trends(runs)
+    assert rest.notes == ["step200 is left out: it has no scores."]
+    assert rest.table["labels"].tolist() == [["step100", "step300"]] * 3
+
+
+def test_a_checkpoint_that_lacks_a_task_leaves_the_rest(tmp_path: Path) -> None:
+    """Of three checkpoints one lacks a task: that task's curve has the two others, and the note says so."""
+    right = [np.arange(50) < count for count in (10, 20, 30)]
+    runs = [
+        checkpoint(
+            tmp_path,
+            i,
+            {"a": ("choice", choice_rows(hits.astype(float))), "b": ("choice", choice_rows(hits.astype(float)))},
+        )
+        for i, hits in enumerate(right, start=1)
+    ]
+    (runs[1] / "documents" / "b.parquet").unlink()
+    found = trends(runs)
+    primary = found.table[found.table["primary"]]
+    assert dict(zip(primary["task"], primary["points"], strict=True)) == {"a": 3, "b": 2}
+    assert found.notes == ["b is a curve without step2: step2 has no scores of it."]
+
+
+def test_only_what_is_shown_is_called_monotone(tmp_path: Path) -> None:
+    """Ten more right answers and no fewer a step (p = 2 / 2^10): yes. One more (p = 1): not known, and so is a fall of one.
+    A fall of ten: no."""
+    counts = {"yes": [10, 20, 30], "small": [10, 20, 21], "fall": [20, 30, 29], "no": [20, 30, 20]}
+    runs = [
+        checkpoint(tmp_path, k, {name: ("choice", choice_rows((np.arange(50) < n[k]).astype(float))) for name, n in counts.items()})
+        for k in range(3)
+    ]  # fmt: skip
+    found = trends(runs)
+    answers = {row["task"]: row["monotone"] for row in found.records() if row["primary"]}
+    assert answers == {"yes": True, "small": None, "fall": None, "no": False}
+    assert "; 1 got better at every step." in found.sentences()[0]
+    untestable = trends(curve(tmp_path / "t", {"x": [1.9, 1.6, 1.0]}, documents=1))
+    assert [row["monotone"] for row in untestable.records()] == [None] * 3
+    assert "1 holds too few documents to be tested" in untestable.sentences()[0]
 
 
 def test_trends_are_light() -> None:

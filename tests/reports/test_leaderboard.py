@@ -231,7 +231,7 @@ def test_rank_intervals_cover_the_truth() -> None:
     for _ in range(50):
         truth = [draw.gauss(0.5, 0.03) for _ in range(20)]
         seen = [draw.gauss(one, 0.005) for one in truth]
-        for i, standing in enumerate(ranks_from_errors(rows(seen, 0.005), [True] * 20, draws=500)):
+        for i, standing in enumerate(ranks_from_errors(rows(seen, 0.005), [True] * 20)):
             assert standing is not None
             rank = 1 + sum(other > truth[i] for other in truth)
             held += standing.low <= rank <= standing.high

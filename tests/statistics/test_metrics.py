@@ -12,6 +12,7 @@ import pytest
 
 from evalkit.records import Metric
 from evalkit.statistics import metrics
+from evalkit.statistics.estimates import estimate_ratio
 from evalkit.statistics.metrics import (
     CHOICE_METRICS,
     choice_metrics,
@@ -309,16 +310,16 @@ def test_one_source_has_its_own_macro_as_primary_and_no_overall_rows() -> None:
 
 
 def test_the_error_of_a_macro_is_that_of_independent_domains() -> None:
-    """sqrt(Σ se²) / D for many domains: the resamples of two domains share nothing, though they have equal sizes."""
+    """sqrt(Σ se²) / D for many domains."""
     rng = np.random.default_rng(3)
     rows = [text_row("s", f"d{d}", float(100 * rng.normal(1, 0.2)), 30, 100) for d in range(30) for _ in range(25)]
     found = text_metrics(rows, base=TEXT)
     errors = [metric.stderr for metric in found if metric.domain and metric.metric == "bits_per_byte"]
     (macro,) = [metric for metric in found if metric.metric == "macro_bits_per_byte"]
-    assert macro.stderr == pytest.approx(math.sqrt(sum(error**2 for error in errors if error)) / 30, rel=0.1)
+    assert macro.stderr == pytest.approx(math.sqrt(sum(error**2 for error in errors if error)) / 30, rel=1e-9)
 
 
-def test_clusters_over_domains_are_resampled_together() -> None:
+def test_clusters_over_domains_are_sampled_together() -> None:
     """The same problem in five languages, all alike: five times the domains tell nothing more about the macro."""
     rng = np.random.default_rng(4)
     problems = 100 * rng.normal(1, 0.2, 60)
@@ -370,10 +371,48 @@ def test_rows_from_parquet_give_the_same(tmp_path: Path) -> None:
 
 
 def test_metrics_do_not_depend_on_chance() -> None:
-    """Twice the same, to the last bit; another task's bootstrap is another one."""
+    """Twice the same, to the last bit, and under another task's name."""
     rng = np.random.default_rng(5)
-    rows = [text_row("s", "d", float(x), 3, 9) for x in rng.exponential(9, 30)]
-    assert text_metrics(rows, base=TEXT) == text_metrics(rows, base=TEXT)
-    other = text_metrics(rows, base=replace(TEXT, task="others"))
-    assert [metric.value for metric in other] == [metric.value for metric in text_metrics(rows, base=TEXT)]
-    assert other[0].stderr != text_metrics(rows, base=TEXT)[0].stderr
+    rows = [text_row("s", d, float(x), 3, 9) for d in "abc" for x in rng.exponential(9, 30)]
+    found = text_metrics(rows, base=TEXT)
+    assert text_metrics(rows, base=TEXT) == found
+    assert text_metrics(rows, base=replace(TEXT, task="others")) == [replace(one, task="others") for one in found]
+
+
+def test_a_perplexity_has_the_interval_of_its_logarithm() -> None:
+    """exp of nats per token: its interval is exp of that of the rate, its error the rate's times the value."""
+    rng = np.random.default_rng(6)
+    sums, counts = rng.normal(60, 9, 25), rng.integers(20, 40, 25)
+    found = {
+        m.metric: m
+        for m in text_metrics(
+            [text_row("s", "d", float(x), int(n), 99) for x, n in zip(sums, counts, strict=True)], base=TEXT
+        )
+    }
+    rate = estimate_ratio(sums, counts)
+    one = found["token_perplexity"]
+    assert (one.value, one.ci_low, one.ci_high) == pytest.approx(
+        tuple(map(math.exp, (rate.value, rate.low, rate.high)))
+    )
+    assert one.stderr == pytest.approx(rate.stderr * one.value)
+
+
+def test_pooled_and_weighted_errors_by_hand() -> None:
+    """Two domains of equal texts: the pooled rate's variance is that of a stratified mean, the mixture's that of the weighted
+    sum."""
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(50, 5, 40), rng.normal(80, 8, 20)
+    rows = [text_row("s", "a", float(x), 9, 100) for x in a] + [text_row("u", "b", float(x), 9, 100) for x in b]
+    suite = suite_text_metrics([("t", rows, None)], base=TEXT, shares={("s", "a"): 0.25, ("u", "b"): 0.75})
+    found = {m.metric: m for m in suite}
+    errors = np.std(a, ddof=1) / math.sqrt(40), np.std(b, ddof=1) / math.sqrt(20)
+    scale = 100 * math.log(2)
+    assert found["ordinary_bits_per_byte"].stderr == pytest.approx(
+        math.hypot(40 * errors[0], 20 * errors[1]) / 60 / scale, rel=0.03
+    )
+    assert found["reweighted_bits_per_byte"].stderr == pytest.approx(
+        math.hypot(0.25 * errors[0], 0.75 * errors[1]) / scale, rel=1e-9
+    )
+    assert found["macro_bits_per_byte"].stderr == pytest.approx(math.hypot(*errors) / 2 / scale, rel=1e-9)
+    # of two values the median is their mean
+    assert found["median_bits_per_byte"].stderr == pytest.approx(found["macro_bits_per_byte"].stderr, rel=0.08)

@@ -13,6 +13,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from evalkit.statistics import paired
+from evalkit.statistics.jackknife import Spread, effective_units
+from evalkit.statistics.power import detectable_difference, detectable_rate, mcnemar_power
 
 
 def test_paired_mean_is_the_paired_t_test() -> None:
@@ -117,9 +119,9 @@ def test_rates_refuse_what_is_no_rate() -> None:
 
 def test_effective_units_by_hand() -> None:
     """Four equal sizes are four units; 3, 1, 1, 1 are 36 / 12 = 3; one size is one."""
-    assert paired.effective_units(np.array([2.0, 2, 2, 2])) == pytest.approx(4)
-    assert paired.effective_units(np.array([3.0, 1, 1, 1])) == pytest.approx(3)
-    assert paired.effective_units(np.array([7.0])) == pytest.approx(1)
+    assert effective_units(np.array([2.0, 2, 2, 2])) == pytest.approx(4)
+    assert effective_units(np.array([3.0, 1, 1, 1])) == pytest.approx(3)
+    assert effective_units(np.array([7.0])) == pytest.approx(1)
 
 
 @settings(max_examples=40, deadline=None)
@@ -140,9 +142,45 @@ def test_what_was_not_tested_is_not_counted() -> None:
     assert len(paired.holm([])) == 0
 
 
-@pytest.mark.parametrize("n", [20, 200])
-def test_the_detectable_effect_has_its_power(n: int) -> None:
-    """statsmodels' noncentral t gives 80 % power at the effect that is named (with a unit standard deviation)."""
-    effect = paired.minimum_detectable_effect(1 / math.sqrt(n), n - 1)
-    assert TTestPower().power(effect, n, 0.05) == pytest.approx(0.8, abs=0.005)
-    assert math.isnan(paired.minimum_detectable_effect(0.0, n - 1))
+@pytest.mark.parametrize("n", [10, 20, 200])
+@pytest.mark.parametrize("tests", [1, 20])
+def test_the_detectable_effect_has_its_power(n: int, tests: int) -> None:
+    """statsmodels' noncentral t gives 80 % power at the effect that is named (with a unit standard deviation), at the level
+    that Holm's first step uses."""
+    effect = detectable_difference(1 / math.sqrt(n), n - 1, 0.05 / tests)
+    assert TTestPower().power(effect, n, 0.05 / tests) == pytest.approx(0.8, abs=0.001)
+    assert math.isnan(detectable_difference(0.0, n - 1, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "gain", "alpha"), [(6, 1.0, 0.95, 0.05), (20, 0.4, 0.3, 0.05), (40, 0.2, 0.2, 0.01)]
+)
+def test_the_power_of_mcnemar_is_the_complete_enumeration(n: int, share: float, gain: float, alpha: float) -> None:
+    """Every number of discordant documents and of those against, with scipy's exact p."""
+    expected = 0.0
+    for discordant in range(1, n + 1):
+        for against in range(discordant):
+            if 2 * against < discordant and scipy.stats.binomtest(against, discordant).pvalue <= alpha:
+                chance = scipy.stats.binom.pmf(against, discordant, (share - gain) / (2 * share))
+                expected += scipy.stats.binom.pmf(discordant, n, share) * chance
+    assert mcnemar_power(n, share, gain, alpha) == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_no_test_can_find_is_infinite() -> None:
+    """Five documents have no p below 1 / 16; six have 1 / 32, which all six must give: the sixth root of 0.8."""
+    assert detectable_rate(5, 0.2, 0.05) == math.inf
+    assert detectable_rate(6, 0.2, 0.05) == pytest.approx(0.8 ** (1 / 6), abs=1e-4)
+    assert detectable_rate(6, 0.2, 0.05 / 2) == math.inf
+    clustered = paired.paired_rate([1, 0] * 5, [1, 1] * 5, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    assert clustered.detectable(0.05) == math.inf
+    assert clustered.detectable(0.1) < 1
+
+
+def test_a_bias_that_turns_the_sign_leaves_nothing_to_claim() -> None:
+    """A difference of 0.1 that leaves -0.2 without its bias has p = 1 and an interval that holds both; one of 0.3 that leaves
+    0.1 has the p of 0.1."""
+    found = paired.t_difference(0.1, Spread(np.array(1e-6), np.array(-0.3), np.array(30.0)), 31, 31)
+    assert found.p == 1
+    assert found.low < -0.2 < 0 < 0.1 < found.high
+    nearer = paired.t_difference(0.3, Spread(np.array(1e-2), np.array(-0.2), np.array(30.0)), 31, 31)
+    assert nearer.p == pytest.approx(2 * scipy.stats.t.sf(0.1 / 0.1, 30))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
+from statsmodels.stats.multitest import multipletests
 
 from evalkit.statistics import estimates as stats
 from evalkit.statistics.ranks import TaskScores, rank_intervals
@@ -41,19 +42,28 @@ def test_errors_and_bounds_are_those_of_explicit_loops() -> None:
     rng = np.random.default_rng(4)
     first, second = rng.random((4, 80)) < 0.5, rng.random((4, 60)) < np.array([[0.3], [0.5], [0.5], [0.7]])
     clusters = np.repeat(np.arange(12), 5).tolist()
-    found = rank_intervals([TaskScores(first), TaskScores(second, clusters=clusters)], draws=4000, seed=9)
+    found = rank_intervals([TaskScores(first), TaskScores(second, clusters=clusters)])
     for i in range(4):
-        expected = np.hypot(scipy.stats.sem(first[i]), stats.clustered_stderr(second[i].astype(float), clusters)) / 2
-        assert found.stderr[i] == pytest.approx(expected, rel=0.04)
-    # the definition, with normal critical values of the most extreme of three (Bonferroni as a bound from above)
+        expected = (
+            np.hypot(scipy.stats.sem(first[i]), stats.estimate_mean(second[i].astype(float), clusters).stderr) / 2
+        )
+        assert found.stderr[i] == pytest.approx(expected, rel=1e-9)
+    # the definition: Student's t for every pair, and Holm over all six
     score = (first.mean(axis=1) + second.mean(axis=1)) / 2
+    p = np.full((4, 4), np.nan)
     for i in range(4):
-        bonferroni = 0
-        for k in range(4):
+        for k in range(i + 1, 4):
             d1, d2 = (x[k].astype(float) - x[i] for x in (first, second))
-            error = np.hypot(scipy.stats.sem(d1), stats.clustered_stderr(d2, clusters)) / 2 if k != i else np.inf
-            bonferroni += score[k] - score[i] > scipy.stats.norm.ppf(1 - 0.05 / 6) * error * 1.05
-        assert found.low[i] - 1 >= bonferroni
+            parts = np.array([scipy.stats.sem(d1) ** 2, scipy.stats.sem(d2.reshape(12, 5).mean(axis=1)) ** 2])
+            df = parts.sum() ** 2 / (parts[0] ** 2 / 79 + parts[1] ** 2 / 11)
+            p[i, k] = 2 * scipy.stats.t.sf(abs(score[k] - score[i]) / (np.sqrt(parts.sum()) / 2), df)
+    pairs = np.triu_indices(4, 1)
+    p[pairs] = multipletests(p[pairs], method="holm")[1]
+    for i in range(4):
+        better = sum(np.nanmin([p[i, k], p[k, i]]) < 0.05 and score[k] > score[i] for k in range(4) if k != i)
+        worse = sum(np.nanmin([p[i, k], p[k, i]]) < 0.05 and score[k] < score[i] for k in range(4) if k != i)
+        assert (found.low[i], found.high[i]) == (1 + better, 4 - worse)
+    assert found.low.max() > 1
 
 
 def test_unscored_documents_are_left_out() -> None:
@@ -79,10 +89,10 @@ def test_intervals_hold_the_true_ranks_also_under_ties() -> None:
     rates = np.array([0.6, 0.6, 0.5, 0.45, 0.45, 0.3])
     best, worst = [1, 1, 3, 4, 4, 6], [2, 2, 3, 5, 5, 6]
     covered = np.zeros(6, dtype=int)
-    for seed in range(200):
+    for _ in range(200):
         hardness = rng.normal(0, 0.1, 150)
         hits = rng.random((6, 150)) < rates[:, None] + hardness
-        found = rank_intervals([TaskScores(hits)], draws=300, seed=seed)
+        found = rank_intervals([TaskScores(hits)])
         covered += (found.low <= best) & (found.high >= worst)
     assert (covered >= scipy.stats.binom.ppf(1e-4, 200, 0.95)).all()
 
