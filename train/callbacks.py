@@ -157,6 +157,7 @@ def sft_trainer() -> Any:
 @cache
 def dpo_trainer() -> Any:
     """TRL's ``DPOTrainer`` as a class, without its own tokenisation: the rows are token ids already."""
+    from datasets import disable_progress_bars
     from trl import DPOTrainer
 
     class Dpo(_Plain, DPOTrainer):  # type: ignore[misc]
@@ -164,7 +165,8 @@ def dpo_trainer() -> Any:
             return dataset
 
         def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
-            """TRL's, which keeps what it computes beside the rows, without its bar."""
+            """TRL's, which keeps what it computes beside the rows, without its bars."""
+            disable_progress_bars()
             shown = os.environ.get("TQDM_DISABLE")
             os.environ["TQDM_DISABLE"] = "1"
             try:

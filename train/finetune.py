@@ -124,6 +124,7 @@ def _check(recipe: Recipe, progress: TrainingProgress) -> tuple[Recipe, Checkpoi
     setup.silence_libraries()
     setup.check_machine(recipe)
     device = devices.pick_recipe_device(recipe)
+    setup.uses_bfloat16(recipe, device)
     check_name(recipe.name, recipe.run_folder)
     if recipe.eval_every and (recipe.processes > 1 or recipe.accelerate_config is not None):
         raise UsageError(
@@ -290,6 +291,8 @@ def _train(recipe: Recipe, base: Checkpoint, data: Prepared, tokenizer: Any, pro
     )
     with devices.alone():
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    if recipe.processes > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(recipe.threads or 1))  # torchrun's own choice, without its notice
     return_code = subprocess.run(command, check=False, env=environment).returncode  # noqa: S603
     if return_code != 0:
         raise EvalkitError(

@@ -139,6 +139,12 @@ def test_conversations_that_the_template_refuses(tmp_path: Path) -> None:
         "a message has the role 'tool', which is none of system, user, as": 4,
         "a message has no text": 5,
     }
+    talks = [[system], [CHAT[0]], CHAT, [CHAT[1]]]
+    file.write_text("\n".join(json.dumps({"prompt": talk, "chosen": "a", "rejected": "b"}) for talk in talks))
+    statistics = ReadStatistics()
+    found = list(read_examples(DataItem(dataset=str(file)), pairs=True, statistics=statistics, template=template))
+    assert [example.id for example in found] == ["2", "3"]
+    assert sorted(statistics.first.values()) == [1, 4]
     file.write_text(json.dumps({"prompt": [system], "chosen": "a", "rejected": "b"}))
     with pytest.raises(UsageError, match=r"nothing to train on: .*\(no system message\)\. Choose another --template\."):
         list(read_examples(DataItem(dataset=str(file)), pairs=True, statistics=ReadStatistics(), template=template))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -144,6 +145,7 @@ def plain_run(small_model: Path, tmp_path: Path, **more: Any) -> FineTuned:
     return tuned
 
 
+@pytest.mark.slow
 def test_two_processes_of_accelerate_train_as_one(small_model: Path, tmp_path: Path) -> None:
     """Two epochs whose last steps are not full: the weights of ``accelerate launch`` with two processes are those of one."""
     config = tmp_path / "two.yaml"
@@ -175,6 +177,22 @@ def test_advice_is_followed_on_resume(recipe: Make) -> None:
     assert [line["step"] for line in read_log(made.run_folder)] == [1, 2, 4, 6]
     found = weights(made.run_folder / "checkpoint-6")
     assert max(float(np.abs(want[name] - found[name]).max()) for name in want) < 1e-6
+
+
+@pytest.mark.slow
+def test_two_processes_learn_preferences_as_one(small_model: Path, tmp_path: Path) -> None:
+    """The same for pairs, whose last step of an epoch is filled up, and whose reference two processes compute together."""
+    file = tmp_path / "pairs.jsonl"
+    lines = [
+        {"prompt": f"After {n}?", "chosen": f"{n + 1} comes next.", "rejected": f"Say {n + 2}."} for n in range(10)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    fields = {"data": str(file), "method": "dpo", "loss": "sigmoid_norm", "beta": 5.0}
+    alone = plain_run(small_model, tmp_path, name="alone", **fields)
+    both = plain_run(small_model, tmp_path, name="both", processes=2, **fields)
+    assert len(both.log) == 6
+    one, other = weights(alone.folder), weights(both.folder)
+    assert max(float(np.abs(one[name] - other[name]).max()) for name in one) < 1e-6
 
 
 def test_what_may_change_on_resume(recipe: Make) -> None:
