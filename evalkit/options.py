@@ -354,7 +354,7 @@ class LeaderboardOptions(Options):
     ranks: Literal["auto", "documents", "errors", "none"] = option_field(
         "auto",
         WRITTEN,
-        "Where the intervals of ranks come from: a bootstrap over documents (reads them), or standard errors (quick, wider). "
+        "Where the intervals of ranks come from: the documents that rows share (reads them), or standard errors (quick, wider). "
         "auto: documents where they are few.",
         "auto|documents|errors|none",
     )

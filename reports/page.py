@@ -66,7 +66,7 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
         "signs": WARNING_SIGNS,
         "verdicts": sentences(changes),
         "commands": facts.commands(report.runs),
-        "tables": score_tables(report, story),
+        "tables": score_tables(report, story, changes),
         "curves": drawn,
         "course": course,
         "course_columns": COURSE_COLUMNS,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from evalkit.reports.changes import Changes
 from evalkit.reports.inline_svg import Scale, scale_of, sparkline
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column, best_of
@@ -50,10 +51,19 @@ class ScoreTable:
         return any(row.line.limited for row in self.rows)
 
 
-def score_tables(report: Report, story: Story) -> list[ScoreTable]:
-    """One table per unit with each task's primary metric, and a trend if the columns are checkpoints of one training run."""
+def score_tables(report: Report, story: Story, changes: Sequence[Changes] = ()) -> list[ScoreTable]:
+    """One table per unit with each task's primary metric, and a trend if the columns are checkpoints of one training run.
+
+    No cell is a tie with the best where the page's own paired test (of `changes`) tells the two apart.
+    """
     trend = story.kind == "sweep"
-    return [_table(report, unit, lines, trend) for unit, lines in report.primary.items()]
+    apart = {
+        (change.task, frozenset((pair.a, pair.b)))
+        for pair in changes
+        for change in pair.tasks
+        if change.resolved and change.level in ("task", "source")
+    }
+    return [_table(report, unit, lines, trend, apart) for unit, lines in report.primary.items()]
 
 
 def shown_columns(count: int) -> set[int]:
@@ -78,32 +88,39 @@ def column_title(report: Report, column: int) -> str:
     return short if len(labels) > 2 and len(models) == 1 and short else labels[column]
 
 
-def _table(report: Report, unit: Unit, lines: Sequence[MetricRow], trend: bool) -> ScoreTable:
+def _table(
+    report: Report, unit: Unit, lines: Sequence[MetricRow], trend: bool, apart: set[tuple[str, frozenset[int]]]
+) -> ScoreTable:
     scale = scale_of((cell for line in lines for cell in line.cells), unit)
     return ScoreTable(
         unit,
         CAPTIONS.get(unit, "Other metrics"),
         tuple(_columns(report, unit, scale, trend)),
-        tuple(ScoreRow(line, best_marks(line), sparkline(line.cells) if trend else Markup("")) for line in lines),
+        tuple(
+            ScoreRow(line, best_marks(line, apart), sparkline(line.cells) if trend else Markup("")) for line in lines
+        ),
         scale,
         trend,
     )
 
 
-def best_marks(line: MetricRow) -> tuple[str, ...]:
+def best_marks(line: MetricRow, apart: set[tuple[str, frozenset[int]]]) -> tuple[str, ...]:
     """Which of a line's cells is best, and which are within noise of it; none where the asked documents differ in number or a
-    tokenizer loses text."""
+    tokenizer loses text. `apart`: tasks and pairs of columns that a paired test tells apart, which are no ties."""
     cells = line.cells
     known = [cell for cell in cells if cell is not None]
     if line.lossy or len({(cell.n, cell.limited) for cell in known}) > 1:
         return ("",) * len(cells)
     higher = bool(known) and known[0].higher_is_better
+    marks = best_of(
+        [None if cell is None else cell.value for cell in cells],
+        [None if cell is None else cell.stderr for cell in cells],
+        higher=higher,
+    )
+    best = [i for i, mark in enumerate(marks) if mark == "best"]
     return tuple(
-        best_of(
-            [None if cell is None else cell.value for cell in cells],
-            [None if cell is None else cell.stderr for cell in cells],
-            higher=higher,
-        )
+        "" if mark == "tie" and any((line.task, frozenset((i, j))) in apart for j in best) else mark
+        for i, mark in enumerate(marks)
     )
 
 

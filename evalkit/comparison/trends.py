@@ -306,14 +306,12 @@ def select_documents(columns: Columns, index: NDArray[np.int64]) -> Columns:
 
 
 def _correct_p_values(lines: list[dict[str, Any]], level: float) -> None:
-    """Holm across the primary metrics of tasks and the macro averages, and across sources; Benjamini-Hochberg across domains;
-    over all stages. Others are not corrected, and not called monotone."""
+    """Holm across the primary metrics of tasks and the macro averages, and across sources, and across each metric that
+    is not primary; Benjamini-Hochberg across domains; over all stages."""
     families: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        line["p_adjusted"], line["p_rises_adjusted"] = line["p"], line["p_rises"]
-        if line["primary"] or line["level"] == "source":
-            name = line["level"] if line["level"] in ("domain", "source") else "task"
-            families.setdefault(name, []).append(line)
+        name = line["level"] if line["level"] in ("domain", "source") else "" if line["primary"] else line["metric"]
+        families.setdefault(name, []).append(line)
     for name, family in families.items():
         for column in ("p", "p_rises"):
             adjusted = (benjamini_hochberg if name == "domain" else holm)([line[column] for line in family])

@@ -17,8 +17,8 @@ from evalkit.reports.leaderboard.board import LEVEL, Board, Cell, Column, Row, S
 
 SCHEMA_VERSION = 1
 RANKS = {
-    "documents": "Rank intervals (95 %) count the rows that are certainly better and certainly worse, by a bootstrap over "
-    "the documents that all ranked rows share.",
+    "documents": "Rank intervals (95 %) count the rows that are certainly better and certainly worse, on the documents "
+    "that all ranked rows share; all of a column hold at once.",
     "errors": "Rank intervals (95 %) count the rows that are certainly better and certainly worse, by their standard errors, "
     "as if they had answered different documents (--ranks documents is sharper).",
 }

@@ -77,6 +77,8 @@ def _recipe(suite: str, runs: Sequence[ScoredRun], columns: Sequence[Column]) ->
     unit = "percent" if percent else next((column.unit for column in picked.values()), "bits")
     if aggregation != TEXTS:
         tasks = [task for task in tasks if task not in picked or picked[task].unit == unit]
+        if len({picked[task].higher_is_better for task in tasks if task in picked}) > 1:
+            tasks = []  # of some more is better, of others less: they have no mean
     missing = tuple(task for task in tasks if task not in picked)
     parts: dict[str, list[Column]] = {}
     for task in tasks:
