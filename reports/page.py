@@ -146,6 +146,7 @@ def _above_chance(line: MetricRow, column: int) -> str:
 _HELPERS: dict[str, Any] = {
     "score_text": words.score,
     "interval": words.interval,
+    "no_interval": words.NO_INTERVAL,
     "whisker": whisker,
     "scale_of_lines": lambda lines, unit: scale_of((cell for line in lines for cell in line.cells), unit),
     "sample_sizes": _sample_sizes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.records import Metric
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import MetricRow, Report, load_report
-from evalkit.reports.words import MISSING, UNIT_WORDS, interval, metric_title, number, score, visible
+from evalkit.reports.words import MISSING, NO_INTERVAL, UNIT_WORDS, interval, metric_title, number, score, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,6 +49,9 @@ def terminal_table(
     if report.limited:
         told.append("limited: fewer documents than the regime asks for; not a result of the benchmark")
     told += [sentence for _, sentence in report.warnings if sentence.startswith("Left out")]
+    shown = [line.known for lines in report.primary.values() for line in lines]
+    if len(report.runs) == 1 and any(math.isfinite(metric.value) and not interval(metric) for metric in shown):
+        told.append(NO_INTERVAL)
     if any(line.lossy for line in report.lines):
         told.append("lossy: the tokenizer loses text, so bits per byte do not compare with those of other tokenizers")
     table.caption = _text("; ".join(dict.fromkeys(told))) if told else None
@@ -86,7 +90,7 @@ def _cells(line: MetricRow, runs: int) -> list[str]:
     name = metric_title(line.metric)
     cells = [line.task, f"{name} {unit}" if unit == "%" else name, *(score(cell) for cell in line.cells)]
     if runs == 1:
-        cells.append(interval(line.known))
+        cells.append(interval(line.known) or "none")
     cells.append("" if line.chance is None else number(line.chance, line.unit))
     counts = dict.fromkeys(f"{cell.n:,}" for cell in line.cells if cell is not None)
     cells.append(" / ".join(counts) or MISSING)

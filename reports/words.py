@@ -77,6 +77,9 @@ def interval(metric: Metric | None) -> str:
     return f"[{number(metric.ci_low, unit, metric.value)}, {number(metric.ci_high, unit, metric.value)}]"
 
 
+NO_INTERVAL = "no 95 % interval: too few independent documents, or one of them has nearly all of the text, so that none would hold"
+
+
 def metric_title(name: str) -> str:
     """A metric's name in words: ``macro bits per byte``, ``acc_norm`` (the names of accuracies are the field's own).
 

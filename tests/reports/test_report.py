@@ -12,6 +12,7 @@ import pytest
 
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.reports import terminal_table, write_report
+from evalkit.reports.words import NO_INTERVAL
 from tests.made import report_runs as runs
 from tests.made.pages import Page
 
@@ -299,3 +300,15 @@ def test_docstring_examples() -> None:
     from evalkit.system import characters
 
     assert doctest.testmod(words).failed == doctest.testmod(characters).failed == 0
+
+
+def test_an_interval_that_is_withheld_is_a_dash_with_its_reason(tmp_path: Path) -> None:
+    """Values without an interval: the page shows a dash, and both it and the terminal say why."""
+    folder = runs.quickstart(tmp_path / "run")
+    stored = json.loads((folder / "metrics.json").read_text())
+    records = stored["metrics"] if isinstance(stored, dict) else stored
+    for record in records:
+        record |= {"ci_low": None, "ci_high": None}
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    assert f'<span title="{NO_INTERVAL}">—</span>' in Page(write_report(folder)).source
+    assert NO_INTERVAL in str(terminal_table(folder).caption)
