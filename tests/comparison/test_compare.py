@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from statsmodels.stats.multitest import multipletests
 
 from evalkit import compare_runs
 from evalkit.comparison.columns import read_columns
-from evalkit.comparison.compare import Comparison
+from evalkit.comparison.compare import Comparison, correct_together
 from evalkit.comparison.lines import COLUMNS
 from evalkit.domains.manifest import sources
 from evalkit.errors import EvalkitError, UsageError
@@ -387,3 +388,86 @@ def test_comparing_is_light(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, a, b], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --------------------------------------------------------------------------------------------- no louder than the statistics
+
+
+def test_macro_and_pooled_figures_that_disagree_are_told(tmp_path: Path) -> None:
+    """Nine short domains get 0.1 better and one with most of the bytes 0.1 worse: the macro average falls by 0.08 and the
+    pooled figure rises: (0.1 · 90,000 − 0.1 · 9 · 1,000) / 99,000 = +0.0818."""
+    noise = np.random.default_rng(0).normal(0, 0.001, (2, 10, 30))
+    runs = []
+    for k in range(2):
+        domains = {f"d{i}": (1 - 0.1 * k + noise[k, i], [1000] * 30) for i in range(9)}
+        domains["large"] = (1 + 0.1 * k + noise[k, 9], [90_000] * 30)
+        runs.append(write_run(tmp_path / str(k), {"t/s": ("text", text_rows("s", domains))}, revision=f"step{k}"))
+    comparison = compare_runs(runs)
+    assert one(comparison, level="suite", metric="bits_per_byte")["difference"] == pytest.approx(-0.08, abs=1e-3)
+    pooled = one(comparison, metric="pooled_bits_per_byte")
+    assert pooled["difference"] == pytest.approx(8100 / 99_000, abs=1e-3)
+    assert (pooled["correction"], pooled["tests"], pooled["better"]) == ("holm", 2, -1)
+    (told,) = [sentence for sentence in comparison.verdict() if "disagree in sign" in sentence]
+    assert told.startswith("Macro and pooled figures disagree in sign (resolved): domains weighed alike −0.080")
+
+
+def test_metrics_of_opposite_directions_have_no_mean(tmp_path: Path) -> None:
+    """Accuracy and bits per byte of two tasks: nothing is averaged. Two accuracies are."""
+    for second, there in (("bits_per_byte", False), ("acc_norm", True)):
+        folders = []
+        for k in range(2):
+            rows = choice_rows(flipped(HITS, 9 * k, 0).tolist())
+            folders.append(
+                write_run(
+                    tmp_path / f"{second}{k}",
+                    {"a": ("choice", rows), "b": ("choice", rows)},
+                    protocols={"b": {"primary": second}},
+                    revision=f"step{k}",
+                )
+            )
+        table = compare_runs(folders).table
+        assert (table["metric"] == "mean_of_primary").any() == there
+
+
+def test_detectable_changes_have_the_unit_of_their_metric(tmp_path: Path) -> None:
+    """Points for accuracies, bits per byte for what is measured in them, and nothing for five questions."""
+    noise = np.random.default_rng(1).normal(0, 0.2, (2, 40))
+    folders = []
+    for k in range(2):
+        tasks = {
+            "many": ("choice", choice_rows(flipped(HITS, 3 + k, 3).tolist())),
+            "few": ("choice", choice_rows(flipped(HITS[:5], k, 0).tolist())),
+            "t/s": ("text", text_rows("s", {"x": (1 + noise[k], [100] * 40)})),
+        }
+        folders.append(write_run(tmp_path / str(k), tasks, revision=f"step{k}"))
+    words = compare_runs(folders).verdict()
+    (told,) = [sentence for sentence in words if "would have been found" in sentence]
+    assert re.fullmatch(
+        r"Unresolved does not mean equal: a change of \d+\.\d points or 0\.\d+ bits per byte would have been found in 4 of 5 "
+        r"such comparisons\.",
+        told,
+    )
+    assert "Not resolvable, however large the change: few (5 documents)." in words
+
+
+def test_intervals_of_what_is_resolved_are_wider(tmp_path: Path) -> None:
+    """One of four tasks is resolved: its interval is at 1 − 1 · 0.05 / 4, the others' at 0.95."""
+    names = [f"t{i}" for i in range(4)]
+    base = {name: ("choice", choice_rows(HITS.tolist())) for name in names}
+    moved = base | {"t0": ("choice", choice_rows(flipped(HITS, 30, 0).tolist()))}
+    table = compare_runs([write_run(tmp_path / "a", base), write_run(tmp_path / "b", moved, revision="x")]).table
+    levels = table[table["primary"]].set_index("task")["ci_level"]
+    assert levels["t0"] == pytest.approx(1 - 0.05 / 4)
+    assert (levels[names[1:]] == 0.95).all()
+
+
+def test_comparisons_of_one_page_are_corrected_together(tmp_path: Path) -> None:
+    """6 gains and no loss: p = 2 / 2^6 = 0.031, resolved alone; of two such tests on one page neither is."""
+    a, b = questions(tmp_path / "a"), questions(tmp_path / "b", flipped(HITS, 6, 0), revision="x")
+    pages = [compare_runs([a, b]), compare_runs([a, b])]
+    assert one(pages[0], metric="acc")["resolved"]
+    correct_together(pages)
+    for page in pages:
+        line = one(page, metric="acc")
+        assert (line["p_adjusted"], line["resolved"], line["tests"]) == (pytest.approx(4 / 2**6), False, 2)
+        assert "over all 2 tests" in page.verdict()[0]

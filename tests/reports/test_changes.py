@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from evalkit.comparison.compare import compare_runs
 from evalkit.errors import UsageError
+from evalkit.records import Metric
 from evalkit.reports import changes as changed
 from evalkit.reports import write_report
 from evalkit.reports.charts import theme
@@ -19,10 +22,13 @@ from evalkit.reports.charts.loss import loss_points
 from evalkit.reports.charts.pareto import front
 from evalkit.reports.figures import figures, parse_formats, write_figures
 from evalkit.reports.inline_svg import sparkline_of
+from evalkit.reports.scores import score_tables
 from evalkit.reports.story import kind_of
 from evalkit.reports.view import load_report
+from evalkit.statistics.metrics import choice_metrics
 from tests.made import report_runs as runs
 from tests.made import simulated_sweeps as simulated
+from tests.made.document_runs import choice_rows, write_run
 from tests.made.pages import Page
 
 
@@ -229,3 +235,21 @@ def test_a_checkpoint_on_two_suites_is_one_checkpoint(tmp_path: Path) -> None:
         for suite in ("first", "second")
     ]
     assert title(load_report(folders)) == "3 checkpoints of olmo-sim on first, second"
+
+
+def test_no_tie_with_the_best_where_the_paired_test_tells_them_apart(tmp_path: Path) -> None:
+    """50 and 60 of the same 100 questions, ten gains and no loss (p = 0.002): within noise unpaired, and still no tie."""
+    made = []
+    for i, right in enumerate((50, 60)):
+        rows = choice_rows([float(k < right) for k in range(100)])
+        base = Metric("q", "", math.nan, 0)
+        records = choice_metrics(rows, base=base, names=["acc"], primary="acc")
+        folder = write_run(tmp_path / str(i), {"q": ("choice", rows)}, revision=f"step{i}")
+        (folder / "metrics.json").write_text(json.dumps([dataclasses.asdict(record) for record in records]))
+        made.append(folder)
+    report = load_report(made)
+    (table,) = score_tables(report, kind_of(report.runs))
+    assert table.rows[0].marks == ("tie", "best")
+    story = kind_of(report.runs)
+    (table,) = score_tables(report, story, changed.compare(report, story))
+    assert table.rows[0].marks == ("", "best")
