@@ -148,7 +148,8 @@ def pooled_estimate(documents: Documents, included: Sequence[Group], name: str) 
     for part in (part for part in parts if len(part)):
         residuals = part[:, 0] - rate * part[:, 1]
         count = len(part)
-        deviations = (residuals - residuals.mean()) / (totals[1] - part[:, 1]) * (count / max(count - 1, 1))
+        with np.errstate(divide="ignore", invalid="ignore"):  # one unit has no spread
+            deviations = (residuals - residuals.mean()) / (totals[1] - part[:, 1]) * (count / max(count - 1, 1))
         found = jackknife.spread(deviations, jackknife.absolute_df(part[:, 1], deviations))
         spreads.append(replace(found, shift=np.zeros(())))
     return transformed(name, rate, jackknife.combined(spreads), n)
