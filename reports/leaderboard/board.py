@@ -12,8 +12,6 @@ from evalkit.reports.tables import best_of
 from evalkit.reports.words import Unit
 
 LEVEL = 0.95
-Z = 1.959963984540054
-"""The normal quantile of a 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)

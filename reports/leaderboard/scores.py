@@ -10,7 +10,7 @@ from typing import Literal
 from evalkit.errors import UsageError
 from evalkit.registry import parse_task_name, suites
 from evalkit.reports.charts.pareto import front
-from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing, Z, with_best
+from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing, with_best
 from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.words import unit_of
@@ -143,23 +143,38 @@ def best_of(cells: Sequence[tuple[Column, Cell]]) -> tuple[Column, Cell]:
 
 
 def _mean(cells: Sequence[Cell], *, chosen: str = "") -> Cell:
-    """The mean of independent tasks: its error is ``sqrt(Σ stderr²) / k``; unknown where one is unknown."""
+    """The mean of independent tasks: its error is ``sqrt(Σ stderr²) / k``; unknown where one is unknown.
+
+    The interval is Student's t with Satterthwaite's degrees of freedom (1946, Biometrics Bulletin 2).
+    """
     value = math.fsum(cell.value for cell in cells) / len(cells)
     errors = [cell.stderr for cell in cells]
-    stderr = None
+    stderr, half = None, math.nan
     if all(error is not None for error in errors):
-        stderr = math.sqrt(math.fsum(error * error for error in errors if error is not None)) / len(cells)
+        variances = [error * error for error in errors if error is not None]
+        stderr = math.sqrt(math.fsum(variances)) / len(cells)
+        half = stderr * _quantile(variances, [cell.n for cell in cells])
     return Cell(
         value,
         sum(cell.n for cell in cells),
         stderr,
-        None if stderr is None else value - Z * stderr,
-        None if stderr is None else value + Z * stderr,
+        None if math.isnan(half) else value - half,
+        None if math.isnan(half) else value + half,
         tuple(dict.fromkeys(reason for cell in cells for reason in cell.reasons)),
         tuple(dict.fromkeys(mark for cell in cells for mark in cell.marks if not mark.startswith("of "))),
         any(cell.limited for cell in cells),
         chosen=chosen,
     )
+
+
+def _quantile(variances: Sequence[float], counts: Sequence[int]) -> float:
+    """Student's 97.5 % quantile for a sum of independent variances, each of so many documents; NaN with a single document."""
+    from evalkit.statistics.jackknife import t_quantile
+
+    if min(counts) < 2:
+        return math.nan
+    parts = math.fsum(variance * variance / (n - 1) for variance, n in zip(variances, counts, strict=True))
+    return float(t_quantile(0.975, math.fsum(variances) ** 2 / parts)) if parts > 0 else 0.0
 
 
 def _centred(recipe: Recipe, column: Column) -> Column | None:

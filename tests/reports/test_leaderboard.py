@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from evalkit.errors import UsageError
 from evalkit.reports.charts.pareto import front
@@ -115,14 +116,15 @@ def test_where_all_are_limited_alike_they_compare(tmp_path: Path) -> None:
 
 def test_the_mean_and_its_error(tmp_path: Path) -> None:
     """Accuracies .5 and .3 of 101: mean .4; errors sqrt(.25/100) = .05 and sqrt(.21/100) = .0458258, together
-    sqrt(.0025 + .0021) / 2 = .0339116; centred on chance .25: (1/3 + 1/15) / 2 = .2, error .0339116 / .75 = .0452155."""
+    sqrt(.0025 + .0021) / 2 = .0339116, with .0046² / (.0025² / 100 + .0021² / 100) = 198.5 degrees of freedom; centred on chance .25: (1/3 + 1/15) / 2 = .2, error .0339116 / .75 = .0452155."""
     made.write(tmp_path, "m", "s", [made.question("a", 0.5, 101), made.question("b", 0.3, 101)])
     mean = score(build([tmp_path], NO_BASELINES), "s")
     one = mean.column.cells[0]
     assert one is not None
     assert one.value == pytest.approx(0.4)
     assert one.stderr == pytest.approx(0.0339116, abs=1e-6)
-    assert (one.low, one.high) == (pytest.approx(0.4 - 1.96 * 0.0339116, abs=1e-4), pytest.approx(0.466466, abs=1e-4))
+    half = stats.t.ppf(0.975, 198.499) * 0.0339116
+    assert (one.low, one.high) == (pytest.approx(0.4 - half, abs=1e-6), pytest.approx(0.4 + half, abs=1e-6))
     assert mean.centred is not None
     centred = mean.centred.cells[0]
     assert centred is not None
