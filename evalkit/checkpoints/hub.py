@@ -128,11 +128,12 @@ def is_downloaded(repository: str, revision: str) -> bool:
     return True
 
 
-def remove(folder: Path) -> None:
-    """Remove a snapshot from the hub's cache, with the files that no other snapshot shares."""
-    from huggingface_hub import scan_cache_dir
+def remove(repository: str, revision: str) -> None:
+    """Remove a revision from the hub's cache, with the files that no other revision shares."""
+    from huggingface_hub import constants, scan_cache_dir, snapshot_download
 
-    scan_cache_dir().delete_revisions(folder.name).execute()
+    folder = snapshot_download(repository, revision=revision, local_files_only=True)
+    scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(Path(folder).name).execute()
 
 
 def _has_safetensors(repository: str, revision: str) -> bool:

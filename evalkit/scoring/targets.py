@@ -102,7 +102,7 @@ class Targets:
             checkpoint = replace(checkpoint, model=name)
             yield checkpoint.name, Target(checkpoint)
             if opening.was_downloaded:
-                hub.remove(checkpoint.path)
+                hub.remove(reference.source.repository or "", reference.revision)
 
 
 class _Opening:

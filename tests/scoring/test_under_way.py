@@ -148,7 +148,7 @@ def repository(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(hub, "revisions", lambda _: [f"step{number}" for number in range(1, 5)])
     monkeypatch.setattr(hub, "download", download)
     monkeypatch.setattr(hub, "is_downloaded", lambda _, revision: revision == "step2")
-    monkeypatch.setattr(hub, "remove", lambda folder: log.append(f"remove {folder.name}"))
+    monkeypatch.setattr(hub, "remove", lambda _, revision: log.append(f"remove {revision}"))
     monkeypatch.setattr(FakeEngine, "load", load)
     return log
 
