@@ -131,7 +131,7 @@ def differences(previous: Mapping[str, Any], info: Mapping[str, Any]) -> dict[st
     apart = {}
     fingerprint = info["checkpoint"]["fingerprint"]
     is_comparable = fingerprint_kind(previous) in ("", "sha256")  # of older kinds the place tells (`model_name`)
-    if is_comparable and previous["checkpoint"].get("fingerprint", "") != fingerprint:
+    if is_comparable and (previous["checkpoint"].get("fingerprint") or "") != fingerprint:
         apart["weights"] = _digits(fingerprint) if fingerprint else "live"
     tokenizer = info["tokenizer"]["hash"]
     if previous.get("tokenizer", {}).get("hash", tokenizer) != tokenizer:

@@ -7,14 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import evalkit
+from evalkit import registry
 from evalkit.checkpoints import hub
+from evalkit.engines.choice import Choice
 from evalkit.engines.fake import FakeEngine
 from evalkit.errors import CheckpointError, DataUnavailable, ScoringError, SomeFailed
 from evalkit.records import Batch, Checkpoint, Scores
+from evalkit.registry import EngineEntry
 from evalkit.results.reading import Run
+from evalkit.scoring import engine_choice
 from tests.made.byte_checkpoints import make_checkpoint
 from tests.made.paloma_release import line, write
 
@@ -183,3 +189,27 @@ def test_what_is_recorded_of_a_place(checkpoint: Path) -> None:
     """run.json has where the model is, by which names are told apart."""
     (run,) = score()
     assert json.loads((run.path / "run.json").read_text())["checkpoint"]["location"] == str(checkpoint)
+
+
+def test_each_checkpoint_has_the_engine_that_suits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ``auto`` chooses another engine for the next checkpoint, the one before is closed first, once."""
+    closed: list[str] = []
+
+    class Other(FakeEngine):
+        name = "other"
+
+    monkeypatch.setattr(FakeEngine, "close", lambda self: closed.append(self.name))
+    monkeypatch.setattr(
+        engine_choice,
+        "choose_engine",
+        lambda _, __, parameters, *___, **____: Choice("fake" if parameters == 257 * 8 else "other", "for the test"),
+    )
+    registry.engines.add(EngineEntry("other", Other, where=__name__))
+    try:
+        folders = [make_checkpoint(Path(name), seed=seed) for seed, name in enumerate(("one", "two", "three"))]
+        save_file({"model.embed_tokens.weight": np.zeros((257, 16), dtype="float32")}, folders[2] / "model.safetensors")
+        runs = evalkit.run([str(folder) for folder in folders], suite="mine", report=False)
+    finally:
+        registry.engines.remove("other")
+    assert [run.info["identity"]["engine"] for run in runs] == ["fake", "fake", "other"]
+    assert closed == ["fake", "other"]
