@@ -53,6 +53,9 @@ class Prompt:
     """Index of the answer option being scored; 0 for texts."""
     unconditional: bool = False
     """True for the extra prompt that scores an option after ``Answer:`` alone (PMI normalization)."""
+    shared: int = field(default=0, compare=False)
+    """Number of characters at the beginning of ``context`` that other prompts begin with too: few-shot examples with the
+    separator after the last. Only a hint that makes encoding faster; no part of any result, digest or protocol."""
 
 
 @dataclass(frozen=True, slots=True)

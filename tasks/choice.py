@@ -218,10 +218,12 @@ class ChoiceTask(TaskBase):
     # ---------------------------------------------------------------------------------------------------- prompts
 
     def prompts(self, document: Document) -> list[Prompt]:
-        context = shots.join_examples(self.examples(document), self.question(document))
+        question = self.question(document)
+        context = shots.join_examples(self.examples(document), question)
         encoding = self.regime.encoding
         texts = [regimes.continuation(answer) for answer in self.answers(document)]
-        prompts = [Prompt(context, text, encoding, i) for i, text in enumerate(texts)]
+        shared = len(context) - len(question)
+        prompts = [Prompt(context, text, encoding, i, shared=shared) for i, text in enumerate(texts)]
         if self.has_unconditional:
             unconditional_context = regimes.UNCONDITIONAL_CONTEXT
             prompts += [

@@ -157,6 +157,7 @@ def apply_chat_template(prompts: Sequence[Prompt], tokenizer: Tokenizer) -> list
             context=formatted[prompt.context],
             continuation=prompt.continuation.lstrip() or prompt.continuation,
             encoding="whole",
+            shared=0,
         )
         if prompt.encoding in ("joint", "separate") and prompt.context
         else prompt
