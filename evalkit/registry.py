@@ -43,7 +43,13 @@ class TaskEntry:
     description: str = ""
     where: str = ""
     parts: bool = False
-    """Whether names of the form ``family/PART`` also belong to this family (``texts/SOURCE``)."""
+    """Whether names of the form ``family/PART`` also belong to this family, whatever the part (``texts/SOURCE``)."""
+    part_names: tuple[str, ...] = ()
+    """The parts of a family that has a fixed number of them (``mmlu/anatomy``)."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Parts by a name of their own (``mmlu/stem``)."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the family, as other tools spell it."""
 
     def names(self) -> list[TaskName]:
         """Every full name of the family."""
@@ -284,13 +290,44 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def canonical_base(base: str) -> str:
+    """A task's base name as evalkit writes it: aliases replaced, ``mmlu_anatomy`` as ``mmlu/anatomy``.
+
+    A name that is nobody's comes back unchanged.
+    """
+    family, slash, part = base.partition("/")
+    if base in tasks or (slash and family in tasks):
+        return base
+    for entry in tasks:
+        if family in entry.aliases:
+            return f"{entry.name}{slash}{part}"
+        for known in (entry.name, *entry.aliases):
+            rest = base.removeprefix(f"{known}_")
+            if rest != base and (rest in entry.part_names or rest in entry.groups):
+                return f"{entry.name}/{rest}"
+    return base
+
+
 def task_family(base: str) -> TaskEntry:
-    """The entry for a task's base name: its own, or else that of the family before a slash (`TaskEntry.parts`)."""
+    """The entry for a task's base name: its own, or else that of the family before a slash (`TaskEntry.parts`).
+
+    Raises `UnknownName`, also for a part that its family does not have.
+    """
+    base = canonical_base(base)
     name = base
     while name not in tasks and "/" in name:
         name = name.rpartition("/")[0]
-        if name in tasks and tasks.get(name).parts:
-            return tasks.get(name)
+        if name not in tasks:
+            continue
+        entry = tasks.get(name)
+        if entry.parts:
+            return entry
+        if entry.part_names:
+            part = base.removeprefix(f"{name}/")
+            if part not in entry.part_names and part not in entry.groups:
+                known = [*entry.groups, *entry.part_names]
+                raise UnknownName(f"part of '{name}'", part, known, f"'evalkit list tasks {name}' shows all.")
+            return entry
     return tasks.get(base)
 
 
@@ -301,6 +338,7 @@ def parse_task_name(text: str) -> TaskName:
     """
     rest, _, regime = text.partition("::")
     base, _, form = rest.partition(":")
+    base = canonical_base(base)
     entry = task_family(base)
     if not regime:
         regime = DEFAULT_REGIME if DEFAULT_REGIME in entry.variants else next(iter(entry.variants))

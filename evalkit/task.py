@@ -34,6 +34,10 @@ class TaskOptions:
     split: str | None = None
     shots: int | None = None
     limit: int | None = None
+    sample: int | None = None
+    """Draw so many documents at random, in place of `limit`'s choice."""
+    seed: int = 1234
+    """Of `sample`."""
     data_source: str | None = None
     """``bundle``, ``hub`` or a folder of files; None tries the hub first, then the bundle."""
     data: Path | None = None

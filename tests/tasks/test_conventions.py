@@ -12,7 +12,6 @@ import pytest
 from evalkit.errors import DataUnavailable, ScoringError, UsageError
 from evalkit.records import Prompt, Scores
 from evalkit.tasks import regimes
-from evalkit.tasks.hellaswag import mc_question
 from tests.made.invented_data import ARC, HELLASWAG, make, write_folder
 
 
@@ -53,9 +52,11 @@ def test_cleaning(text: str, lm_eval: str, olmes: str) -> None:
     assert regimes.clean_olmes(text) == olmes
 
 
-def test_hellaswag_multiple_choice_is_cleaned_as_a_whole() -> None:
+def test_hellaswag_multiple_choice_is_cleaned_as_a_whole(tmp_path: Path) -> None:
     """A space stays before the line break where ``ctx_b`` is empty, and endings lose the space that ``rc`` keeps."""
-    text = mc_question("Home: Dig. [title] Push. ", ["[step] Turn.", "Fly."])
+    row = {**HELLASWAG[0], "activity_label": "Home", "ctx_a": "Dig. [title] Push.", "ctx_b": ""}
+    folder = write_folder(tmp_path, "hellaswag", validation=[{**row, "endings": ["[step] Turn.", "Fly."]}])
+    text = prompts("hellaswag:mc::olmes", str(folder), 0, shots=0)[0].context
     assert text == "Home: Dig. Push. \nChoose the best continuation:\n A. Turn.\n B. Fly.\nAnswer:"
 
 

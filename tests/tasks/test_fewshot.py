@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,50 +12,34 @@ import yaml
 import evalkit
 from evalkit.data import Bundle
 from evalkit.errors import DataUnavailable, UsageError
-from evalkit.tasks import fewshot
-from evalkit.tasks.fewshot import importer
 from tests.made.invented_data import ARC, HELLASWAG, make, write_folder
 
 PACKAGE = Path(evalkit.__file__).parent
 OPENS_CONTEXT = re.compile(r"""\[\s*["']request["']\s*\]|\.get\(\s*["']request["']""")
 
 
-def test_only_the_importer_opens_the_requests_context() -> None:
-    """Prompts stay independent of the file that checks them: nobody but the importer looks at ``request``."""
+def test_one_function_opens_the_requests_context() -> None:
+    """Prompts stay independent of the file that checks them: documents never come from ``request``."""
     files = [path for path in PACKAGE.rglob("*.py") if OPENS_CONTEXT.search(path.read_text(encoding="utf-8"))]
     links = [path for room in ("tasks", "domains", "reports", "train") for path in (PACKAGE / room).rglob("*.py")]
     files += [path for path in links if OPENS_CONTEXT.search(path.read_text(encoding="utf-8"))]
-    assert {path.relative_to(PACKAGE).as_posix() for path in files} == {"tasks/fewshot/importer.py"}
+    assert {path.relative_to(PACKAGE).as_posix() for path in files} == {"tasks/examples.py"}
+
+
+def ids_of(task: str) -> list[str]:
+    task_object: Any = make(f"{task}::olmes")
+    return list(task_object.settings.examples.ids)
 
 
 def test_references_hold_no_text() -> None:
-    """The YAML files name data set, config, split, column and ids, and an id has no blank in it."""
-    for path in (PACKAGE / "tasks" / "fewshot").glob("*.yaml"):
-        for entry in yaml.safe_load(path.read_text(encoding="utf-8")).values():
-            assert set(entry) <= {"repo", "config", "split", "id_field", "ids"}
-            assert all(re.fullmatch(r"\S{1,40}", name) for name in entry["ids"])
-
-
-@pytest.mark.parametrize("task", ["arc_easy", "arc_challenge"])
-def test_both_forms_of_the_bundle_show_the_same_examples(bundle: Bundle, task: str) -> None:
-    """Questions and answers parsed out of the multiple-choice file are those of the other form's file."""
-    lettered = [
-        importer.parse_lettered_question(block) for block in importer.example_blocks(bundle, f"{task}/mc_5shot")
-    ]
-    plain = importer.example_blocks(bundle, f"{task}/rc_5shot")
-    assert [f"Question: {one['question']}\nAnswer: {one['options'][one['gold']]}" for one in lettered] == list(plain)
-
-
-def test_a_lettered_question_is_parsed() -> None:
-    """Question (with a line break of its own), options in order and the position of the answer."""
-    block = "Question: One\nor two?\n A. x: y\n B. z\n C. A. odd\nAnswer: B"
-    assert importer.parse_lettered_question(block) == {
-        "question": "One\nor two?",
-        "options": ["x: y", "z", "A. odd"],
-        "gold": 1,
-    }
-    with pytest.raises(DataUnavailable):
-        importer.parse_lettered_question("Question: One?\nAnswer: two")
+    """Descriptions name examples by ids, and an id has no blank in it; evalkit's own hold no rows."""
+    named = 0
+    for path in (PACKAGE / "tasks" / "sets").glob("*.yaml"):
+        examples = yaml.safe_load(path.read_text(encoding="utf-8")).get("examples", {})
+        assert "rows" not in examples
+        named += len(examples.get("ids", ()))
+        assert all(re.fullmatch(r"\S{1,40}", name) for name in examples.get("ids", ()))
+    assert named >= 15
 
 
 def examples_of(name: str, folder: Path, shots: int) -> list[str]:
@@ -66,7 +51,7 @@ def examples_of(name: str, folder: Path, shots: int) -> list[str]:
 
 def test_arc_examples_come_by_id_from_the_train_split(tmp_path: Path) -> None:
     """With a train split at hand the references are looked up in it, in their order, and rendered in the form."""
-    ids = fewshot.references("olmes", "arc_easy").ids
+    ids = ids_of("arc_easy")
     train = [{**ARC[i % 4], "id": name} for i, name in enumerate(ids)][::-1]
     folder = write_folder(tmp_path, "arc_easy", train=train, validation=ARC)
     assert examples_of("arc_easy::olmes", folder, 2) == [
@@ -81,7 +66,7 @@ def test_arc_examples_come_by_id_from_the_train_split(tmp_path: Path) -> None:
 
 def test_hellaswag_examples_come_by_source_id(tmp_path: Path) -> None:
     """``ind`` is not unique, so ``source_id`` finds them; the answer keeps its own leading space in ``rc`` alone."""
-    ids = fewshot.references("olmes", "hellaswag").ids
+    ids = ids_of("hellaswag")
     train = [{**HELLASWAG[1], "source_id": name} for name in ids]
     folder = write_folder(tmp_path, "hellaswag", train=train, validation=HELLASWAG)
     rc = "Home and Garden: How to dig. Take a spade. Push it down.  Turn the soil."

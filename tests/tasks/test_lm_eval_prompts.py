@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from evalkit.data import Bundle
+from evalkit.data.bundle import request_documents
 from evalkit.records import Scores
-from evalkit.tasks.arc import ArcEasy
-from evalkit.tasks.hellaswag import HellaSwag
+from evalkit.tasks.rows import cued_questions
 from tests.made.invented_data import ARC, FOLDERS, HELLASWAG, make, write_folder
 
 lm_eval_tasks = pytest.importorskip("lm_eval.tasks")
@@ -65,10 +65,14 @@ def ours(task: Any) -> list[tuple[str, str, int]]:
 def real_rows(bundle: Bundle, task: str) -> dict[str, Sequence[Row]]:
     """Real documents as splits; the bundle has no train, so the validation rows stand in its place as well."""
     if task == "hellaswag":
-        rows = bundle.arrow(HellaSwag.data.bundle, "validation")[:400]
+        rows = bundle.arrow("hellaswag/none", "validation")[:400]
         return {"train": rows, "validation": rows}
-    rows = bundle.arrow(ArcEasy.data.bundle, "validation")
-    return {"train": rows, "validation": rows, "test": ArcEasy.data.unwrap["test"](bundle)[:300]}
+    rows = bundle.arrow("ai2_arc/ARC-Easy", "validation")
+    return {
+        "train": rows,
+        "validation": rows,
+        "test": cued_questions(request_documents("arc_easy/test_rc_5shot")(bundle))[:300],
+    }
 
 
 @pytest.mark.parametrize("shots", [0, 1, 5])

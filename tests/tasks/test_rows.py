@@ -26,9 +26,13 @@ OPTIONS = ARC[0]["choices"]
             {"choices": {"text": ["a", ["b"]], "label": ["A", "B"]}},
             "choices.text.1 should be a valid string",
         ),
-        ("arc_easy", {"choices": {"text": ["a", "b"], "label": ["A"]}}, "each option has a label of its own"),
-        ("arc_easy", {"choices": {"text": ["a", "b"], "label": ["A", "A"]}}, "each option has a label of its own"),
-        ("arc_easy", {"choices": {"text": ["a"] * 27, "label": [str(i) for i in range(27)]}}, "at most 26 items"),
+        ("arc_easy", {"choices": {"text": ["a", "b"], "label": ["A"]}}, "has no right answer"),
+        ("arc_easy", {"choices": {"text": ["a", "b"], "label": ["A", "A"]}}, "has no right answer"),
+        (
+            "arc_easy:mc::olmes",
+            {"choices": {"text": ["a"] * 27, "label": [str(i) for i in range(27)]}, "answerKey": "1"},
+            "there are 27 options, and letters for 26",
+        ),
         ("arc_easy", {"answerKey": "Z"}, "has no right answer"),
         ("arc_easy", {"answerKey": 1}, "answerKey should be a valid string"),
         ("arc_easy", {"question": None}, "question should be a valid string"),
@@ -43,8 +47,10 @@ OPTIONS = ARC[0]["choices"]
 )
 def test_rows_of_another_shape(tmp_path: Path, name: str, row: dict[str, Any], words: str) -> None:
     """The second line of a file is wrong; the first is not."""
-    rows = ARC if name == "arc_easy" else HELLASWAG
-    write_folder(tmp_path, name, test=[rows[0], {**rows[1], **row}], validation=[rows[0], {**rows[1], **row}])
+    rows = HELLASWAG if name == "hellaswag" else ARC
+    write_folder(
+        tmp_path, name.partition(":")[0], test=[rows[0], {**rows[1], **row}], validation=[rows[0], {**rows[1], **row}]
+    )
     task = make(name, data_source=str(tmp_path), shots=0)
     with pytest.raises(DataUnavailable) as caught:
         task.documents()

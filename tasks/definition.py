@@ -1,0 +1,241 @@
+"""Descriptions of question sets: one YAML file a family, evalkit's own in ``tasks/sets``, a user's in ``--tasks-dir``.
+
+A description is layers of the same settings: those of the file, of the regime, and of the form, the inner ones winning. What
+stands in all of them is written once. `Settings` has every setting with its meaning; docs/tasks.md has examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from evalkit.errors import UnknownName, UsageError
+from evalkit.system.documents import Written, checked, read_yaml
+from evalkit.task import TaskName
+from evalkit.tasks.regimes import REGIMES
+
+Kind = Literal["choice", "continuation", "schema", "greedy"]
+Templates = str | list[str]
+SUFFIXES = (".yaml", ".yml")
+
+
+class Data(Written):
+    """Where the rows are. ``{part}`` in a name stands for the part that is asked for."""
+
+    repo: str | None = None
+    """On the hub, and in a folder of ``--data-source``."""
+    config: str | None = None
+    bundle: str = ""
+    """In the offline bundle's tables."""
+    requests: dict[str, str] = {}  # noqa: RUF012
+    """Split to the file of requests of the bundle whose documents it is, where the bundle has no table of it."""
+    sampled: list[str] = []  # noqa: RUF012
+    """Those of `requests` of which the bundle has only the regime's own sample."""
+    files: dict[str, str] = {}  # noqa: RUF012
+    """Split to a file of rows beside the description, for a set that is on no hub."""
+
+
+class Examples(Written):
+    """Where the examples before a question come from. Without any of these lm-eval's way: drawn at random from `split`."""
+
+    split: str = "train"
+    first: bool = False
+    """The first rows of the split."""
+    ids: list[str] = []  # noqa: RUF012
+    """Rows of the split by the column `column`."""
+    column: str = "id"
+    bundle: str | None = None
+    """A file of requests in the bundle that begin with them. ``{form}`` stands for ``mc`` or ``rc``."""
+    begin: str | None = None
+    """A regular expression that each of the bundle's examples begins with, where they have blank lines in them."""
+    rows: list[dict[str, Any]] = []  # noqa: RUF012
+    """Rows that stand in the description itself."""
+    avoids_document: bool = False
+    """Of those drawn at random, whether one that equals the document is replaced (`examples.lm_eval_examples`)."""
+
+
+class Sample(Written):
+    """Splits with more than `above` rows are sampled."""
+
+    above: int
+    size: int
+
+
+class Settings(Written):
+    """Everything about one variant of a question set. Strings are Jinja templates over a row's columns unless said otherwise.
+
+    Templates also see ``index`` (of the row in its split), ``part`` and ``form`` (unless a column is called so), the names of
+    `let`, ``options``, ``letters`` (A, B, …), ``lettered`` (a line " A. …" an option) and ``question``.
+    """
+
+    kind: Kind = "choice"
+    data: Data | None = None
+    rows: dict[str, str] = {}  # noqa: RUF012
+    """Source (``bundle``, ``hub``, ``folder``) to a function of `evalkit.tasks.rows` that brings its rows into one shape."""
+    columns: dict[str, Any] = {}  # noqa: RUF012
+    """Kinds of the columns (`evalkit.tasks.columns`)."""
+    where: str | None = None
+    """Only rows for which this expression is true are documents."""
+    split: str = "test"
+    id: str | None = None
+    cluster: str | None = None
+    """Documents of one cluster share a passage or a problem."""
+
+    let: dict[str, Templates] = {}  # noqa: RUF012
+    """Names for what several templates need, in order."""
+    options: Templates = []  # noqa: RUF012
+    """What can be chosen: a list of templates, or one whose value is a list."""
+    gold: str = "0"
+    """The position of the right option, from 0."""
+    question: str = ""
+    cue: str = "Answer:"
+    context: str | None = None
+    """What stands before the answer; by default the question and the cue, in the ``mc`` form with lettered options between."""
+    contexts: Templates = []  # noqa: RUF012
+    """Of a schema: one context an option."""
+    answer: str = ""
+    """What is scored: of a schema, of a continuation and of a greedy task."""
+    answers: Templates | None = None
+    """What is scored of each option; by default the options, in the ``mc`` form their letters."""
+    delimiter: str = " "
+    """Between context and answer. No template."""
+    example: str | None = None
+    """An example before the question; by default context, delimiter and right answer. Also sees ``context`` and ``right``."""
+
+    preamble: str = ""
+    """Stands before the examples. Sees no row."""
+    separator: str = "\n\n"
+    """Follows an example. No template."""
+    shots: int | None = Field(None, ge=0)
+    examples: Examples = Examples()
+    sample: Sample | bool | None = None
+    """In place of the regime's own rule; false for none."""
+
+    unconditional: bool | None = None
+    """Whether options are also scored after ``Answer:`` alone; None for the regime's rule."""
+    metrics: list[str] = []  # noqa: RUF012
+    primary: str | None = None
+    gated: bool = False
+    version: int = 1
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _may_be_a_file(cls, value: Any) -> Any:
+        return {"files": {"test": value}} if isinstance(value, str) else value
+
+
+class _Regime(Settings):
+    forms: dict[str, dict[str, Any] | None] = {}  # noqa: RUF012
+
+
+class _File(Settings):
+    """A description's file."""
+
+    description: str = ""
+    aliases: list[str] = []  # noqa: RUF012
+    """Other names under which people know the family."""
+    parts: list[str] = []  # noqa: RUF012
+    groups: dict[str, list[str]] = {}  # noqa: RUF012
+    """Parts by a name of their own."""
+    regimes: dict[str, dict[str, Any] | None] = {}  # noqa: RUF012
+    forms: dict[str, dict[str, Any] | None] = {}  # noqa: RUF012
+
+
+FAMILY_KEYS = ("description", "aliases", "parts", "groups", "regimes", "forms")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A question set as its file describes it."""
+
+    name: str
+    path: Path
+    values: Mapping[str, Any] = field(repr=False)
+    """The file's content."""
+
+    @property
+    def description(self) -> str:
+        return " ".join(str(self.values.get("description", "")).split())
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return tuple(self.values.get("aliases", ()))
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(parts) for name, parts in self.values.get("groups", {}).items()}
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """All parts, in the order of the file."""
+        listed = self.values.get("parts") or [part for parts in self.groups.values() for part in parts]
+        return tuple(dict.fromkeys(listed))
+
+    @property
+    def variants(self) -> dict[str, tuple[str, ...]]:
+        """Regime to its forms, the default first."""
+        regimes = self.values.get("regimes") or {"": None}
+        default = self.values.get("forms", {})
+        return {name: tuple((layer or {}).get("forms") or default or ("",)) for name, layer in regimes.items()}
+
+    def parts_of(self, name: TaskName) -> tuple[str, ...]:
+        """The parts that a name covers: all for the family's own, several for a group's; ``("",)`` if there are none.
+
+        Raises `UnknownName`.
+        """
+        part = name.base.removeprefix(self.name).removeprefix("/")
+        if not self.parts:
+            return ("",)
+        if not part:
+            return self.parts
+        if part in self.groups:
+            return self.groups[part]
+        if part not in self.parts:
+            raise UnknownName("part", part, [*self.groups, *self.parts], f"'evalkit list tasks {self.name}' shows all.")
+        return (part,)
+
+    def settings(self, name: TaskName) -> Settings:
+        """The settings of a variant. Raises `UsageError` naming the file and the first wrong key."""
+        layers = [self.values]
+        regimes = self.values.get("regimes") or {}
+        if name.regime:
+            layers.append(regimes[name.regime] or {})
+        forms = layers[-1].get("forms") or self.values.get("forms") or {}
+        if isinstance(forms, Mapping) and forms.get(name.form):
+            layers.append(forms[name.form])
+        merged: dict[str, Any] = {}
+        for layer in layers:
+            merged |= {key: value for key, value in layer.items() if key not in FAMILY_KEYS}
+        return checked(Settings, merged, self.path, what="The question set")
+
+
+def read_definition(path: Path, check: Callable[[Definition], None] | None = None) -> Definition:
+    """Read a description's file; its name is the family's. Raises `UsageError` if it is none.
+
+    The settings of a user's file are checked at once, by `check_definition`; evalkit's own when they are used.
+    """
+    values = read_yaml(path, what="The question set")
+    if not isinstance(values, dict):
+        raise UsageError(f"The question set {path} is not a mapping of settings. docs/tasks.md has examples.")
+    definition = Definition(path.stem, path, values)
+    if check is not None:
+        check(definition)
+    return definition
+
+
+def check_definition(definition: Definition) -> None:
+    """Check every layer of a description. Raises `UsageError` naming the file and what is wrong."""
+    path = definition.path
+    checked(_File, dict(definition.values), path, what="The question set")
+    for regime, layer in (definition.values.get("regimes") or {}).items():
+        if regime not in REGIMES:
+            raise UnknownName("regime", regime, REGIMES, f"{path} names it.")
+        checked(_Regime, layer or {}, path, what="The question set", part=f"regime '{regime}'")
+    for regime, forms in definition.variants.items():
+        for form in forms:
+            definition.settings(TaskName(definition.name, form, regime))

@@ -1,0 +1,68 @@
+"""Few-shot examples: which ones precede a question, and how they are joined."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from evalkit.data import Bundle
+from evalkit.errors import DataUnavailable
+from evalkit.tasks.regimes import LM_EVAL_SHOT_SEED
+
+Row = Mapping[str, Any]
+
+READ_CONTEXTS = 40
+"""Documents of a file of requests that are compared to find what they all begin with."""
+
+
+def join_examples(examples: Sequence[str], separator: str) -> str:
+    """Join examples (with their answers) into what precedes the question."""
+    return "".join(example + separator for example in examples)
+
+
+def lm_eval_examples(
+    pool: Sequence[Row], documents: Sequence[Row], shots: int, *, avoid_document: bool
+) -> Iterator[list[Row]]:
+    """The examples that lm-evaluation-harness 0.4.13 draws for each document, in order, with one process.
+
+    There is one random stream per task (``Random(1234)``), so the examples of a document depend on all documents before it
+    (``ContextSampler.sample``). `avoid_document`: if lm-eval's few-shot split equals its test split (as for HellaSwag,
+    where both are None), it draws one more and removes those equal to the document; if too few remain, it draws again
+    from the rest of the pool.
+    """
+    generator = random.Random(LM_EVAL_SHOT_SEED)  # noqa: S311
+    pool = list(pool)
+    for document in documents:
+        if not avoid_document:
+            yield generator.sample(pool, shots)
+            continue
+        drawn = [row for row in generator.sample(pool, shots + 1) if row != document][:shots]
+        if len(drawn) < shots:
+            drawn = generator.sample([row for row in pool if row != document], shots)
+        yield drawn
+
+
+@cache
+def bundle_examples(bundle: Bundle, variant: str, preamble: str, separator: str, begin: str | None) -> tuple[str, ...]:
+    """The examples of one of the bundle's files of requests (``csqa/mc_5shot``) as they stand in its prompts.
+
+    They are what all its contexts begin with, up to the last separator. Only this function reads ``request.context``
+    (a test checks that): documents never come from there, so that the files remain a check of every prompt.
+    `begin`: a regular expression that each example begins with, if the separator also stands inside of examples.
+    """
+    lines = (line for line in bundle.requests(variant) if line["idx"] == 0)
+    contexts = [line["request"]["context"] for line in islice(lines, READ_CONTEXTS)]
+    shared = os.path.commonprefix(contexts)  # noqa: RUF071 - of characters it shall be
+    if not shared.startswith(preamble):
+        raise DataUnavailable(f"The offline bundle's {variant} does not begin with its preamble.")
+    body = shared[: shared.rfind(separator) + len(separator)].removeprefix(preamble)
+    cut = re.escape(separator) + (f"(?={begin}|\\Z)" if begin else "")
+    found = tuple(re.split(cut, body))
+    if found[-1] or len(found) < 2:
+        raise DataUnavailable(f"The offline bundle's {variant} has no examples that can be told apart.")
+    return found[:-1]
