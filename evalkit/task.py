@@ -18,7 +18,8 @@ Row = dict[str, Any]
 Every row: ``index, native_id, truncated`` (tokens cut from its contexts) and ``cluster`` (only if documents share a
 passage or a problem).
 
-Choice rows: ``gold`` (index), ``predicted`` (index, by the regime's primary metric), and lists with one value per option:
+Choice rows: ``gold`` (index), ``predicted`` (index, by the regime's primary metric; -1 if an option is unscored or there is
+only one), and lists with one value per option:
 ``sums`` (nats), ``tokens, characters, bytes`` (lengths as the regime counts them), ``is_greedy``;
 ``unconditional_sums`` if the form has unconditional prompts; ``logprobs`` and ``token_ids`` (lists of lists) if kept.
 

@@ -13,7 +13,7 @@ from evalkit.errors import EvalkitError
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
-from evalkit.reports.words import MISSING, Unit, number
+from evalkit.reports.words import MISSING, Unit, number, unit_of_name
 
 if TYPE_CHECKING:
     from evalkit.comparison.compare import Comparison
@@ -162,7 +162,7 @@ def _change(line: Mapping[str, Any]) -> Change:
         name = domain if domain == source else f"{source}/{domain}"
     else:
         name = task if not source or source in task else f"{task} {source}"
-    unit: Unit = "bits" if metric.endswith("bits_per_byte") else "percent"
+    unit = unit_of_name(metric)
     low, high = _float(line["ci_low"]), _float(line["ci_high"])
     return Change(
         name, level, task, source, domain, metric, unit, _float(line["value_a"]), _float(line["value_b"]),

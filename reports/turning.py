@@ -12,7 +12,7 @@ from evalkit.reports.scores import WIDEST, evenly
 from evalkit.reports.story import is_sweep, training_info
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
-from evalkit.reports.words import MISSING, Unit
+from evalkit.reports.words import MISSING, Unit, unit_of_name
 
 COURSE_COLUMNS = (
     Column("Task"),
@@ -88,7 +88,7 @@ def _line(line: Mapping[Any, Any]) -> StageTrend:
     source = str(line["source"] or "")
     name = str(line["task"]) + (f" {source}" if source and source not in str(line["task"]) else "")
     others = [str(label) for label in line["best_set"] if label != line["best"]]
-    unit: Unit = "bits" if metric.endswith("bits_per_byte") else "percent"
+    unit = unit_of_name(metric)
     return StageTrend(
         name,
         metric,
@@ -109,7 +109,7 @@ def _turned(line: Mapping[Any, Any]) -> bool:
 def _course(line: Mapping[Any, Any], staged: bool) -> str:
     """``worse by +0.083 from step60 to step240``, with its stage where there are several."""
     stage = f"stage {line['stage']}: " if staged and line["stage"] else ""
-    unit: Unit = "bits" if str(line["metric"]).endswith("bits_per_byte") else "percent"
+    unit = unit_of_name(str(line["metric"]))
     return f"{stage}worse by {signed(float(line['fall']), unit)} from {line['fall_from']} to {line['fall_to']}"
 
 

@@ -14,6 +14,7 @@ from evalkit.records import Metric
 from evalkit.reports.runs import RunView, full_name, read_all
 from evalkit.reports.story import in_training_order
 from evalkit.reports.words import Unit, unit_of
+from evalkit.statistics.metric_names import DERIVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +129,15 @@ def _labelled(runs: Sequence[RunView]) -> tuple[RunView, ...]:
 
 
 def _metric_rows(runs: Sequence[RunView]) -> tuple[MetricRow, ...]:
-    """Metrics of all runs lined up by task, source, domain and name, in the order in which they first appear."""
+    """Metrics of all runs lined up by task, source, domain and name, in the order in which they first appear.
+
+    Without `DERIVED`, 17 a task that stand in ``metrics.json`` for who asks for them, unless one is a task's primary metric.
+    """
     table: dict[tuple[str, str, str, str], list[Metric | None]] = {}
     for column, run in enumerate(runs):
         for metric in run.metrics:
+            if metric.metric in DERIVED and not metric.primary:
+                continue
             key = (full_name(metric), metric.source, metric.domain, metric.metric)
             table.setdefault(key, [None] * len(runs))[column] = metric
     lines = []

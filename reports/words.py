@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from evalkit.records import Metric
+from evalkit.statistics.metric_names import is_rate
 from evalkit.system import characters
 
 Unit = Literal["percent", "bits", "perplexity", "count", "number"]
@@ -17,8 +18,16 @@ visible = characters.visible
 
 def unit_of(metric: Metric) -> Unit:
     """The unit in which a metric is shown."""
-    name = metric.metric
-    if metric.chance is not None or name == "acc" or name.startswith("acc_"):
+    return "percent" if metric.chance is not None else unit_of_name(metric.metric)
+
+
+def unit_of_name(name: str) -> Unit:
+    """The unit of a metric whose name is all that is known.
+
+    >>> unit_of_name("greedy_acc"), unit_of_name("mean_bits_per_byte"), unit_of_name("margin")
+    ('percent', 'bits', 'number')
+    """
+    if is_rate(name) or name == "mean_of_primary":
         return "percent"
     if name.endswith("bits_per_byte"):
         return "bits"
@@ -86,7 +95,7 @@ def metric_title(name: str) -> str:
     >>> metric_title("macro_bits_per_byte"), metric_title("acc_norm")
     ('macro bits per byte', 'acc_norm')
     """
-    return name if name.startswith("acc") else name.replace("_", " ")
+    return name if is_rate(name) else name.replace("_", " ")
 
 
 def amount(count: Any) -> str:

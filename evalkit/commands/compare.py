@@ -158,7 +158,9 @@ def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -
 
 def _value(value: float, metric: str) -> str:
     """Format a value; accuracies are in percent."""
-    if metric.startswith("acc") or metric == "mean_of_primary":
+    from evalkit.statistics.metric_names import is_rate
+
+    if is_rate(metric) or metric == "mean_of_primary":
         return f"{100 * value:.1f}"
     return f"{value:.3f}"
 

@@ -199,4 +199,9 @@ def _print_document(row: Mapping[str, Any], prompt_rows: list[dict[str, Any]]) -
         text = options[position]["continuation"] if position < len(options) else f"option {position}"
         line = f"{marks} {total:10.4f} nats  {row['tokens'][position]:3d} tokens  {text!r}"
         console.print(clean(line), soft_wrap=True)
-    console.print("* the right answer, > the model's", style="dim")
+    legend = (
+        "* the right answer, > the model's"
+        if len(row["sums"]) > 1
+        else "* the answer; there is no other to choose from"
+    )
+    console.print(legend, style="dim")

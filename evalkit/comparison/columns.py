@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from evalkit.errors import EvalkitError
 from evalkit.results.tables import read_table
 from evalkit.statistics.estimates import Floats
-from evalkit.statistics.metrics import LENGTHS
+from evalkit.statistics.metric_names import BITS as BITS
+from evalkit.statistics.metric_names import DERIVED, LENGTHS
+from evalkit.statistics.smooth import LISTS, Options, counts_leading_space, document_values
 
 if TYPE_CHECKING:
     from evalkit.results.reading import Run
 
 UNNEEDED_COLUMNS = ("logprobs", "token_ids", "token_strings")
 """Columns that make up most of a file and are not needed for a comparison."""
-BITS = "bits_per_byte"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Columns:
 
 
 def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) -> Columns:
-    """Read a task's documents. `metrics`: metrics to read from columns of their names, unless evalkit computes them.
+    """Read a task's documents. `metrics`: what is needed beside the accuracies and bits per byte, computed if it is one of
+    `evalkit.statistics.metric_names.DERIVED`, else read from columns of their names.
 
     Raises `EvalkitError` if the file is missing, damaged, or holds no usable documents.
     """
@@ -90,14 +92,15 @@ def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) ->
             windows=_numbers(table, "windows")[order],
             signature=np.column_stack([lengths, *(_numbers(table, name)[order] for name in ("characters", "words"))]),
         )
-    values, signature = _choice_columns(table, metrics)
+    protocol = (run.info["tasks"][task].get("protocol") or {}).get("task") or {}
+    values, signature = _choice_columns(table, metrics, counts_leading_space(protocol))
     return Columns(
         **common, values={name: column[order] for name, column in values.items()}, signature=signature[order]
     )
 
 
-def _choice_columns(table: Any, metrics: Iterable[str]) -> tuple[dict[str, Floats], Floats]:
-    """The accuracies that the rows allow and the gold option's bits per byte; and the documents' signature."""
+def _choice_columns(table: Any, metrics: Iterable[str], counts_space: bool | None) -> tuple[dict[str, Floats], Floats]:
+    """The accuracies that the rows allow, the gold option's bits per byte, and `metrics`; and the documents' signature."""
     gold = _numbers(table, "gold")
     values: dict[str, Floats] = {}
     signature = [gold]
@@ -129,13 +132,29 @@ def _choice_columns(table: Any, metrics: Iterable[str]) -> tuple[dict[str, Float
         known = ~np.isnan(gold) & (gold >= 0) & (predicted >= 0)
         values["acc"] = np.where(known, (predicted == gold).astype(np.float64), math.nan)
     for name in metrics:
-        if name not in values and name in table.column_names:
+        if name in values:
+            continue
+        derived = _derived(table, gold, name, counts_space) if name in DERIVED else None
+        if derived is not None:
+            values[name] = derived
+        elif name in table.column_names:
             values[name] = _numbers(table, name)
     return values, np.column_stack(signature)
 
 
+def _derived(table: Any, gold: Floats, name: str, counts_space: bool | None) -> Floats | None:
+    """The values of a metric of `DERIVED`; None if the documents do not tell it."""
+    sums, counts = _lists(table, "sums")
+    if len(counts) == 0:
+        return None
+    flat = {key: _lists(table, key) for key in LISTS}
+    lists = {key: values for key, (values, lengths) in flat.items() if np.array_equal(lengths, counts)}
+    return document_values(Options(gold, counts, sums, lists), name, counts_space)
+
+
 def _hits(scores: Floats, counts: NDArray[np.int64], starts: NDArray[np.int64], gold: Floats) -> Floats:
-    """1.0 where the gold option has the largest score (the first in a tie), else 0.0; NaN where unscored."""
+    """1.0 where the gold option has the largest score (the first in a tie), else 0.0; NaN where unscored, and where there is
+    no second option."""
     hits = np.full(len(counts), math.nan)
     rows = np.flatnonzero(counts > 0)
     if len(rows) == 0:
@@ -147,7 +166,7 @@ def _hits(scores: Floats, counts: NDArray[np.int64], starts: NDArray[np.int64], 
     winners = equal[first]
     predicted = np.full(len(rows), -1.0)
     predicted[row_of_option[winners]] = winners - starts[rows][row_of_option[winners]]
-    known = ~np.isnan(best) & ~np.isnan(gold[rows]) & (gold[rows] >= 0)
+    known = ~np.isnan(best) & ~np.isnan(gold[rows]) & (gold[rows] >= 0) & (counts[rows] > 1)
     hits[rows] = np.where(known, (predicted == gold[rows]).astype(np.float64), math.nan)
     return hits
 

@@ -34,7 +34,7 @@ from evalkit.comparison.verdict import describe_change, format_difference, line_
 from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.statistics.jackknife import Spread
 from evalkit.statistics.macro import combined_difference
-from evalkit.statistics.metrics import CHOICE_METRICS
+from evalkit.statistics.metric_names import CHOICE_METRICS, DERIVED
 from evalkit.statistics.paired import holm
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _tokens(text: str) -> list[tuple[str, bool]]:
 def _split_name(text: str) -> tuple[str, str]:
     """Split ``arc_easy.acc_norm`` into task and metric; a name may contain dots if no metric follows."""
     name, dot, metric = text.rpartition(".")
-    return (name, metric) if dot and name and metric in CHOICE_METRICS else (text, "")
+    return (name, metric) if dot and name and metric in (*CHOICE_METRICS, *DERIVED) else (text, "")
 
 
 def _parse_number(text: str) -> float | None:

@@ -31,7 +31,7 @@ from evalkit.statistics.macro import (
     macro_difference,
     pooled_difference,
 )
-from evalkit.statistics.metrics import ACCURACIES
+from evalkit.statistics.metric_names import RATES, is_rate, known_direction
 from evalkit.statistics.paired import Difference, paired_mean, paired_rate
 
 COLUMNS = (
@@ -41,7 +41,8 @@ COLUMNS = (
 )  # fmt: skip
 """The columns of `Comparison.table`; docs/comparing.md describes each."""
 MEAN = "mean_of_primary"
-"""Metric of the row that holds the mean over the primary metrics of choice tasks."""
+"""Metric of the row that holds the mean over the primary metrics of choice tasks, if they are accuracies. The mean of another
+metric is called after it: ``mean_bits_per_byte``."""
 POOLED = "pooled_bits_per_byte"
 """Metric of the row that holds the ratio over all documents of texts, whatever their domain."""
 
@@ -67,8 +68,9 @@ def _primary_from_metrics(run: Run, task: str) -> str:
 
 def higher_is_better(run: Run, task: str, metric: str) -> bool:
     """Whether higher values of a metric are better."""
-    if metric in (BITS, POOLED, MEAN, *ACCURACIES):
-        return metric not in (BITS, POOLED)
+    known = True if metric == MEAN else known_direction(metric)
+    if known is not None:
+        return known
     try:
         metrics = run.metrics
     except EvalkitError:
@@ -153,7 +155,9 @@ class Lines:
         for name in sorted(shared, key=lambda name: name != primary):
             x, y = a.values[name][pairing.rows_a], b.values[name][pairing.rows_b]
             known = ~np.isnan(x) & ~np.isnan(y)
-            rate = name in ACCURACIES or (name != BITS and bool(np.isin([x[known], y[known]], (0.0, 1.0)).all()))
+            rate = name in RATES or (
+                known_direction(name) is None and bool(np.isin([x[known], y[known]], (0.0, 1.0)).all())
+            )
             difference = (paired_rate if rate else paired_mean)(x, y, clusters, self.level)
             values = (_mean(x[known]), _mean(y[known]))
             self._add_row(
@@ -186,7 +190,7 @@ class Lines:
                 self._add_text_rows(i, k, task, part)
 
     def _add_text_rows(self, i: int, k: int, task: str, part: DomainDifferences) -> None:
-        common = {"task": task, "kind": "text", "metric": BITS}
+        common: dict[str, Any] = {"task": task, "kind": "text", "metric": BITS}
         whole = macro_difference([(part, k)], self.level)
         sources = {source for source, _ in part.groups}
         values = (_mean(part.rates[:, 0]), _mean(part.rates[:, k + 1]))
@@ -201,7 +205,7 @@ class Lines:
         """Aggregates over all tasks: the macro average over domains, the pooled figure beside it, and the mean primary metric
         of choice tasks, if all of them are accuracies or of one name and direction (other metrics have no common mean)."""
         name = self.base.suite if self.base.suite == self.runs[i].suite else "shared tasks"
-        common = {"task": name, "level": "suite"}
+        common: dict[str, Any] = {"task": name, "level": "suite"}
         parts = self.parts[i]
         if parts:
             limited = any(run.info.get("limited") for run in (self.base, self.runs[i]))
@@ -218,7 +222,8 @@ class Lines:
                 self._add_row(i, pooled, values, kind="text", metric=POOLED, primary=False, **common)
         means = self.means[i]
         metrics, directions = {one.metric for one in means}, {one.higher_is_better for one in means}
-        if len(means) > 1 and len(directions) == 1 and (len(metrics) == 1 or metrics <= set(ACCURACIES)):
+        if len(means) > 1 and len(directions) == 1 and (len(metrics) == 1 or metrics <= set(RATES)):
+            name = MEAN if all(is_rate(metric) for metric in metrics) else f"mean_{means[0].metric}"
             differences = [one.difference for one in means]
             spreads = [
                 Spread(np.array(one.stderr**2), np.zeros(()), np.array(max(one.units - 1.0, 0.0)))
@@ -232,20 +237,32 @@ class Lines:
             unchanged = all(one.p == 1 and one.value == 0 and one.stderr == 0 for one in differences)
             change = values[1] - values[0]
             whole = combined_difference(change, spreads, len(means), n, units, self.level, unchanged=unchanged)
-            self._add_row(i, whole, values, kind="choice", metric=MEAN, primary=False, **common)
+            self._add_row(
+                i, whole, values, kind="choice", metric=name, primary=False, **common, direction=directions.pop()
+            )
 
-    def _add_row(self, i: int, difference: Difference, values: tuple[float, float], **fields: Any) -> None:
+    def _add_row(
+        self,
+        i: int,
+        difference: Difference,
+        values: tuple[float, float],
+        *,
+        direction: bool | None = None,
+        **fields: Any,
+    ) -> None:
+        """`direction`: whether higher is better, where the metric's name and the run do not say so."""
         line: dict[str, Any] = {
             "baseline": self.labels[self.baseline],
             "run": self.labels[i],
             "source": "",
             "domain": "",
         }
-        is_higher_better = higher_is_better(self.base, fields["task"], fields["metric"])
+        if direction is None:
+            direction = higher_is_better(self.base, fields["task"], fields["metric"])
         change = (
             0
             if math.isnan(difference.value) or difference.value == 0
-            else (1 if (difference.value > 0) == is_higher_better else -1)
+            else (1 if (difference.value > 0) == direction else -1)
         )
         line |= {
             "value_a": values[0],

@@ -30,7 +30,7 @@ from evalkit.results.reading import Run, load_run
 from evalkit.statistics import estimates, jackknife, macro
 from evalkit.statistics.estimates import LEVEL, Floats
 from evalkit.statistics.jackknife import Spread, effective_units
-from evalkit.statistics.metrics import ACCURACIES
+from evalkit.statistics.metric_names import RATES
 from evalkit.statistics.paired import benjamini_hochberg, holm
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class _Stage:
                 continue
             clusters = columns[0].clusters
             codes = None if clusters is None else estimates.cluster_codes(select(clusters, np.flatnonzero(keep)) or [])
-            if metric in ACCURACIES:
+            if metric in RATES:
                 p = accuracy_p_values(values, codes)
             else:
                 p = mean_p_values(values, codes)

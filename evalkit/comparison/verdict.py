@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.comparison.columns import BITS
-from evalkit.comparison.lines import POOLED
+from evalkit.comparison.lines import MEAN, POOLED
+from evalkit.statistics.metric_names import is_rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,7 @@ def format_signed(value: float, metric: str, *, unit: bool = True, places: int |
     word = ""
     if metric.endswith(BITS):
         text, word = f"{value:+.{decimals(value) if places is None else places}f}", " bits per byte"
-    elif metric.startswith("acc") or metric == "mean_of_primary":
+    elif is_rate(metric) or metric == MEAN:
         text, word = f"{100 * value:+.1f}", " points"
     else:
         text = f"{value:+.4g}"
@@ -179,7 +180,7 @@ def _detectable_sentences(lines: pd.DataFrame) -> Iterator[str]:
 def _unit(metric: str) -> str:
     if metric.endswith(BITS):
         return "bits per byte"
-    return "points" if metric.startswith("acc") else f"of {metric}"
+    return "points" if is_rate(metric) else f"of {metric}"
 
 
 def _domain_sentences(domains: pd.DataFrame, level: str) -> Iterator[str]:

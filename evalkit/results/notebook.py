@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError
+from evalkit.statistics.metric_names import is_rate
 from evalkit.system.characters import visible
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def comparison_html(comparison: Comparison) -> str:
     changes = table[table["primary"] & (table["level"] != "domain")] if len(table) else table
     rows = []
     for _, change in changes.iterrows():
-        is_percentage = str(change["metric"]).startswith("acc") or change["metric"] == "mean_of_primary"
+        is_percentage = is_rate(str(change["metric"])) or change["metric"] == "mean_of_primary"
         difference = (
             "—" if not change["comparable"] else f"{_format_number(change['difference'], is_percentage, sign=True)}"
         )
@@ -163,7 +164,7 @@ def _full_task_name(record: dict[str, Any]) -> str:
 def _metric_title(record: dict[str, Any]) -> str:
     """A metric's name in words; names of accuracies stay as they are."""
     name = str(record["metric"])
-    return name if name.startswith("acc") else name.replace("_", " ")
+    return name if is_rate(name) else name.replace("_", " ")
 
 
 def _format_score(record: dict[str, Any]) -> str:
@@ -173,7 +174,7 @@ def _format_score(record: dict[str, Any]) -> str:
 
 
 def _is_percentage(record: dict[str, Any]) -> bool:
-    return record.get("chance") is not None or str(record["metric"]).startswith("acc")
+    return record.get("chance") is not None or is_rate(str(record["metric"]))
 
 
 def _format_number(value: Any, is_percentage: bool, *, sign: bool = False) -> str:

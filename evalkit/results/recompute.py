@@ -52,7 +52,8 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
         task = make_task(name, options_from_json(task_info.get("options", {})))
         tasks_and_rows.append((task, run.rows(name), bool(task_info.get("limited"))))
         try:
-            metrics += task_metrics(*tasks_and_rows[-1])
+            protocol = (task_info.get("protocol") or {}).get("task") or {}
+            metrics += task_metrics(*tasks_and_rows[-1], protocol)
         except EvalkitError:
             raise
         except Exception as error:  # a task's own code, on rows that may be anybody's
@@ -84,9 +85,17 @@ def store_metrics(folder: Path, metrics: Sequence[Metric], weights: Weights | No
     return ""
 
 
-def task_metrics(task: Any, rows: Sequence[Row], limited: bool) -> list[Metric]:
-    """A task's metrics, marked as limited if it is."""
-    return [replace(metric, limited=True) if limited else metric for metric in task.metrics(rows)]
+def task_metrics(task: Any, rows: Sequence[Row], limited: bool, protocol: Mapping[str, Any]) -> list[Metric]:
+    """A task's metrics, marked as limited if it is; of questions also those that rows tell whatever the task
+    (`evalkit.statistics.smooth.derived_metrics`). `protocol`: what `TaskBase.protocol` said when it was scored."""
+    from evalkit.statistics.smooth import counts_leading_space, derived_metrics
+
+    metrics: list[Metric] = list(task.metrics(rows))
+    if task.kind == "choice" and metrics:
+        base = next((metric for metric in metrics if metric.primary), metrics[0])
+        space, named = counts_leading_space(protocol), [metric.metric for metric in metrics]
+        metrics += derived_metrics(rows, base=base, counts_leading_space=space, without=named)
+    return [replace(metric, limited=True) if limited else metric for metric in metrics]
 
 
 def suite_metrics(

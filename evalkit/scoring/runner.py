@@ -348,7 +348,7 @@ class _CheckpointScorer:
                 hidden = planned.task.gated and not self.settings.options.stores_gated_texts
                 stored = [without_text(row) if hidden else strings.add(row) for row in task_rows]
                 write_rows(task_file(new, planned.task.name), stored)
-                metrics += task_metrics(planned.task, task_rows, planned.task.limited)
+                metrics += task_metrics(planned.task, task_rows, planned.task.limited, planned.protocol["task"])
                 warn_if_truncated(info, planned, task_rows)
             tasks = [self.plan.tasks[index] for index in group.task_indices]
             tasks_and_rows = [(planned.task, rows[id(planned)], planned.task.limited) for planned in tasks]

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike
 from evalkit.records import Metric
 from evalkit.statistics import estimates, jackknife
 from evalkit.statistics.estimates import LEVEL, Estimate, Floats
+from evalkit.statistics.metric_names import ACCURACIES, BITS, GREEDY_ACC, LENGTHS
+from evalkit.statistics.smooth import with_estimate
 from evalkit.statistics.text_pools import (
     DENOMINATORS,
     NATS,
@@ -39,10 +41,6 @@ from evalkit.statistics.text_pools import (
 
 Row = Mapping[str, Any]
 
-LENGTHS = {"acc_norm": "characters", "acc_bytes": "bytes", "acc_per_token": "tokens"}
-"""Accuracies that divide an option's sum by one of its lengths."""
-ACCURACIES = ("acc", *LENGTHS, "acc_pmi")
-CHOICE_METRICS = (*ACCURACIES, "bits_per_byte")
 TEXT_METRICS = ("bits_per_byte", "token_perplexity", "byte_perplexity", "word_perplexity")
 PRIMARY_OF_TEXTS = "macro_bits_per_byte"
 
@@ -70,10 +68,11 @@ def option_scores(row: Row, by: str = "acc") -> Floats:
 def predict(row: Row, by: str = "acc") -> int:
     """Position of the option with the largest of `option_scores`, the first in a tie.
 
-    -1 if an option is unscored (NaN), so that such a document is neither right nor wrong by accident.
+    -1 if an option is unscored (NaN) and if there is no second one (a single answer, scored for its bits per byte), so that
+    such a document is neither right nor wrong by accident.
     """
     scores = option_scores(row, by)
-    return -1 if len(scores) == 0 or np.isnan(scores).any() else int(np.argmax(scores))
+    return -1 if len(scores) < 2 or np.isnan(scores).any() else int(np.argmax(scores))
 
 
 def gold_bits_per_byte(row: Row) -> float:
@@ -85,13 +84,22 @@ def gold_bits_per_byte(row: Row) -> float:
     return -float(_floats(row, "sums")[gold]) / (length * math.log(2)) if length > 0 else math.nan
 
 
+def gold_is_greedy(row: Row) -> float:
+    """1.0 if every token of the right option is the argmax (``is_greedy``), else 0.0; NaN if it is unscored or unknown."""
+    gold = _gold(row)
+    if gold is None or math.isnan(_floats(row, "sums")[gold]):
+        return math.nan
+    return float(_floats(row, "is_greedy")[gold])
+
+
 def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], primary: str) -> list[Metric]:
-    """One `Metric` per name (of `CHOICE_METRICS`), in the order of `names`.
+    """One `Metric` per name (of `metric_names.CHOICE_METRICS`, and ``greedy_acc``), in the order of `names`.
 
     Accuracies: mean over documents, with the n−1 standard error and Wilson's interval. ``bits_per_byte``: the mean over
     documents of the gold option's bits per byte (as OLMES's ``bits_per_byte_corr``, and unlike the ratio of sums used for
-    texts), with `estimates.estimate_mean`'s interval. Clustered if rows have a ``cluster``. Chance is the mean of 1 / options over the
-    scored documents.
+    texts), with `estimates.estimate_mean`'s interval. ``greedy_acc``: the share of documents whose right option is greedy
+    (every token the model's first choice), of which chance is 0. Clustered if rows have a ``cluster``. Chance is the mean of
+    1 / options over the scored documents. `evalkit.statistics.smooth.derived_metrics` has the others.
     """
     if primary not in names:
         raise ValueError(f"the primary metric '{primary}' is not among {', '.join(names)}")
@@ -99,15 +107,17 @@ def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], p
     metrics = []
     for name in names:
         chance: float | None = None
-        if name == "bits_per_byte":
+        if name == BITS:
             estimate = estimates.estimate_mean([gold_bits_per_byte(row) for row in rows], clusters)
+        elif name == GREEDY_ACC:
+            chance, estimate = 0.0, estimates.estimate_rate([gold_is_greedy(row) for row in rows], clusters)
         else:
             hits = np.array([_is_hit(row, name) for row in rows], dtype=np.float64)
             estimate = estimates.estimate_rate(hits, clusters)
             guesses = [1 / len(row["sums"]) for row, hit in zip(rows, hits, strict=True) if not math.isnan(hit)]
             chance = math.fsum(guesses) / len(guesses) if guesses else None
-        metric = replace(base, metric=name, primary=name == primary, higher_is_better=name != "bits_per_byte")
-        metrics.append(_with_estimate(replace(metric, chance=chance), estimate))
+        metric = replace(base, metric=name, primary=name == primary, higher_is_better=name != BITS)
+        metrics.append(with_estimate(replace(metric, chance=chance), estimate))
     return metrics
 
 
@@ -193,7 +203,7 @@ def _overall(
     if included:
         for name in ("bits_per_byte", "token_perplexity"):
             metric = replace(base, metric=f"ordinary_{name}", primary=False, higher_is_better=False, chance=None)
-            metrics.append(_with_estimate(metric, pooled_estimate(documents, included, name)))
+            metrics.append(with_estimate(metric, pooled_estimate(documents, included, name)))
     return metrics
 
 
@@ -207,11 +217,11 @@ def _reweighted(documents: Documents, shares: Mapping[Group, float], base: Metri
         metric = replace(base, metric=f"reweighted_{name}", primary=False, higher_is_better=False, chance=None)
         pools = {group: pool for group, pool in documents.pools.items() if group in shares and pool.n}
         if len(pools) < len(shares):
-            metrics.append(_with_estimate(metric, Estimate(math.nan, 0)))
+            metrics.append(with_estimate(metric, Estimate(math.nan, 0)))
             continue
         rate = math.fsum(share * float(rate_of(pools[group].totals, name)) for group, share in shares.items())
         found = weighted_spread(documents, name, shares)
-        metrics.append(_with_estimate(metric, transformed(name, rate, found, sum(pool.n for pool in pools.values()))))
+        metrics.append(with_estimate(metric, transformed(name, rate, found, sum(pool.n for pool in pools.values()))))
     return metrics
 
 
@@ -250,7 +260,7 @@ def _ratio_metric(pool: Pool, name: str, base: Metric) -> Metric:
         else:
             value = exponential(estimate.value)
             estimate = Estimate(value, pool.n, value * rate.stderr, exponential(rate.low), exponential(rate.high))
-    return _with_estimate(replace(base, metric=name, primary=False, higher_is_better=False, chance=None), estimate)
+    return with_estimate(replace(base, metric=name, primary=False, higher_is_better=False, chance=None), estimate)
 
 
 _NUMBERS = ("value", "stderr", "low", "high")
@@ -279,7 +289,7 @@ def _aggregates(documents: Documents, windows: Mapping[Group, float], base: Metr
                 found[kind] = Estimate(float(value), n, float(one.stderr), low, high)
         for kind, estimate in found.items():
             metric = replace(base, metric=f"{kind}_{name}", primary=False, higher_is_better=False, chance=None)
-            metrics.append(_with_estimate(metric, estimate))
+            metrics.append(with_estimate(metric, estimate))
         if name == "token_perplexity":
             count = replace(base, value=float(len(outliers(values))), n=n, primary=False, higher_is_better=False)
             metrics.append(replace(count, metric="outliers", chance=None))
@@ -301,22 +311,6 @@ def outliers(perplexities: ArrayLike) -> list[int]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
-
-
-def _with_estimate(metric: Metric, estimate: Estimate) -> Metric:
-    """The metric with the numbers of an estimate; unknown ones become None, except that the value stays NaN."""
-    return replace(
-        metric,
-        value=estimate.value,
-        n=estimate.n,
-        stderr=_finite_or_none(estimate.stderr),
-        ci_low=_finite_or_none(estimate.low),
-        ci_high=_finite_or_none(estimate.high),
-    )
-
-
-def _finite_or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _is_hit(row: Row, name: str) -> float:

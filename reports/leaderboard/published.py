@@ -17,6 +17,7 @@ from evalkit.errors import UnknownName, UsageError
 from evalkit.reports.leaderboard import protocols
 from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.statistics.estimates import wilson_interval
+from evalkit.statistics.metric_names import is_rate
 from evalkit.system.documents import Written, checked, read_yaml
 from evalkit.task import TaskName
 
@@ -41,7 +42,7 @@ class Result(Written):
 
     @model_validator(mode="after")
     def _is_an_accuracy(self) -> Result:
-        if self.metric.startswith("acc") and not 0 <= self.fraction <= 1:
+        if is_rate(self.metric) and not 0 <= self.fraction <= 1:
             raise ValueError("an accuracy is from 0 to 1, or from 0 to 100 with 'percent: true'")
         return self
 
@@ -61,7 +62,7 @@ class Result(Written):
         if self.stderr is not None:
             error = self.stderr / 100 if self.percent else self.stderr
             return Cell(value, n, error, value - 1.96 * error, value + 1.96 * error)
-        if self.metric.startswith("acc") and n > 1:
+        if is_rate(self.metric) and n > 1:
             low, high = wilson_interval(value, n)
             error = math.sqrt(value * (1 - value) / (n - 1))
             return Cell(value, n, error, low, high, marks=("the error is computed from n",))

@@ -15,7 +15,7 @@ const start = async () => {
   const docs = [];
   tasks.forEach((task) => task.docs.forEach((doc) => {
     for (const made of doc.r) if (made.k === 0) made.k = doc.r[0].k;
-    const right = task.kind === "choice" ? doc.r.map((made) => made.p === doc.g) : [];
+    const right = task.kind === "choice" && doc.o.length > 1 ? doc.r.map((made) => made.p === doc.g) : [];
     docs.push({ task, doc, right, flipped: two && right.length > 1 && right[0] !== right[1], words: "" });
   }));
 

@@ -13,8 +13,8 @@ import pytest
 from evalkit.records import Metric
 from evalkit.statistics import metrics
 from evalkit.statistics.estimates import estimate_ratio
+from evalkit.statistics.metric_names import CHOICE_METRICS
 from evalkit.statistics.metrics import (
-    CHOICE_METRICS,
     choice_metrics,
     option_scores,
     predict,
