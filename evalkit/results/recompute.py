@@ -24,7 +24,7 @@ def options_to_json(options: TaskOptions) -> dict[str, Any]:
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in ((name, getattr(options, name)) for name in TaskOptions.__dataclass_fields__)
-        if value is not None
+        if value is not None and value != getattr(TaskOptions(), name)
     }
 
 
