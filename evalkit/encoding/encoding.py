@@ -14,13 +14,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
+from evalkit.encoding.cuts import Cuts
+from evalkit.encoding.strings import Ids, SharedBeginnings, TokenizedStrings
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import ScoringError, UsageError
 from evalkit.records import PrefixPolicy, Prompt, Request, Window
 
-Ids = list[int]
+Row = TypeVar("Row", list[int], "array[int]")
 
 UNLIMITED = 10**15
 """Tokenizers without a limit have a ``model_max_length`` of about 1e30; any value above this means no limit."""
@@ -99,7 +102,7 @@ def split_empty_context(continuation: Ids, prefix: int) -> tuple[Ids, Ids]:
     return [prefix], continuation
 
 
-def truncate_left(context: Ids, continuation: Ids, max_length: int) -> tuple[Ids, int, int]:
+def truncate_left(context: Row, continuation: Row, max_length: int) -> tuple[Row, int, int]:
     """Keep the last ``max_length + 1`` ids (the last one is never fed).
 
     Returns the ids, the position of the first scored id, and the number of ids cut. Raises `ScoringError` for an empty
@@ -113,7 +116,7 @@ def truncate_left(context: Ids, continuation: Ids, max_length: int) -> tuple[Ids
         )
     ids = context + continuation
     n_cut = max(0, len(ids) - (max_length + 1))
-    ids = ids[n_cut:]
+    ids = ids[n_cut:] if n_cut else ids
     return ids, len(ids) - len(continuation), n_cut
 
 
@@ -174,6 +177,14 @@ class Encoded:
     """Number of tokens cut from the left of the context."""
 
 
+class _Strings(NamedTuple):
+    """A prompt's strings as they are split, and whether both are encoded apart though they are one text."""
+
+    context: str
+    continuation: str
+    is_cut: bool = False
+
+
 class Encoder:
     """Encodes prompts as requests with one tokenizer, window rule and prefix policy.
 
@@ -194,6 +205,8 @@ class Encoder:
         self.window: Window = window
         self.prefix: PrefixPolicy = prefix
         self.chat = chat
+        self._cuts = Cuts(tokenizer.backend)
+        self._beginnings = SharedBeginnings()
         if chat:
             tokenizer.format_user_messages(["?"])  # raises now if there is no template
 
@@ -205,34 +218,39 @@ class Encoder:
         keep_tokens: bool = True,
         skip_chat_template: bool = False,
     ) -> list[Encoded]:
-        """One `Encoded` per prompt, in order. Each distinct string is tokenized once.
+        """One `Encoded` per prompt, in order. Each distinct string is tokenized once, and so is what several begin with
+        (`Prompt.shared`, a context with its options) where that gives the same ids (`evalkit.encoding.cuts`).
 
         Raises `ScoringError` for a prompt that cannot be scored, quoting its continuation.
         """
         length = min(self.max_length, max_length or self.max_length)
         if self.chat and not skip_chat_template:
             prompts = apply_chat_template(prompts, self.tokenizer)
-        tokenized = _TokenizedStrings(self.tokenizer)
-        string_pairs = [self._collect_strings(prompt, tokenized) for prompt in prompts]
+        tokenized = TokenizedStrings(self.tokenizer, self._cuts, self._beginnings)
+        collected = [self._collect_strings(prompt, tokenized) for prompt in prompts]
         tokenized.tokenize()
         return [
-            self._encode(prompt, string_pair, tokenized, length, keep_tokens)
-            for prompt, string_pair in zip(prompts, string_pairs, strict=True)
+            self._encode(prompt, strings, tokenized, length, keep_tokens)
+            for prompt, strings in zip(prompts, collected, strict=True)
         ]
 
-    def _collect_strings(self, prompt: Prompt, tokenized: _TokenizedStrings) -> tuple[str, str]:
+    def _collect_strings(self, prompt: Prompt, tokenized: TokenizedStrings) -> _Strings:
         """Add the prompt's strings to `tokenized`; returns its context and continuation as they are split."""
         context, continuation = prompt.context, prompt.continuation
         if prompt.encoding == "joint" and context:
             context, continuation = move_trailing_whitespace(context, continuation)
         if prompt.encoding == "joint":
-            if context:
-                tokenized.add(context + continuation, self._adds_special_tokens(context + continuation))
-                tokenized.add(context, self._adds_special_tokens(context))
-            else:
+            if not context:
                 tokenized.add(continuation, False)
+            elif self._is_cut(context, continuation):
+                tokenized.add(context, self._adds_special_tokens(context), prompt.shared)
+                tokenized.add(continuation, False)
+                return _Strings(context, continuation, is_cut=True)
+            else:
+                for text in (context + continuation, context):
+                    tokenized.add(text, self._adds_special_tokens(text), prompt.shared)
         elif prompt.encoding == "separate":
-            tokenized.add(context, False)
+            tokenized.add(context, False, prompt.shared)
             tokenized.add(continuation, False)
         elif prompt.encoding == "whole":
             tokenized.add_split(context, continuation)
@@ -240,20 +258,42 @@ class Encoder:
             tokenized.add(
                 continuation, prompt.encoding == "rolling_lm_eval" and self._adds_special_tokens(continuation)
             )
-        return context, continuation
+        return _Strings(context, continuation)
+
+    def _is_cut(self, context: str, continuation: str) -> bool:
+        """Whether the ids of both as one text are those of each, with the same special tokens in front."""
+        if not self._cuts.between(context, continuation):
+            return False
+        return self._bos_text is None or len(context) >= len(self._bos_text) or not self._bos_text.startswith(context)
+
+    @cached_property
+    def _bos_text(self) -> str | None:
+        """The text of the token that the tokenizer puts in front; None if it puts none."""
+        return self.tokenizer.decode([lm_eval_prefix(self.tokenizer)]) if self.tokenizer.adds_bos else None
 
     def _adds_special_tokens(self, text: str) -> bool:
         """lm-eval's rule: use the tokenizer's default special tokens unless the text already starts with BOS."""
-        if not self.tokenizer.adds_bos:
-            return True
-        return not text.startswith(self.tokenizer.decode([lm_eval_prefix(self.tokenizer)]))
+        return self._bos_text is None or not text.startswith(self._bos_text)
 
     def _encode(
-        self, prompt: Prompt, string_pair: tuple[str, str], tokenized: _TokenizedStrings, length: int, keep_tokens: bool
+        self, prompt: Prompt, strings: _Strings, tokenized: TokenizedStrings, length: int, keep_tokens: bool
     ) -> Encoded:
-        context, continuation = string_pair
         if prompt.encoding in ("rolling", "rolling_lm_eval"):
             return self._encode_text(prompt, tokenized, length, keep_tokens)
+        try:
+            ids, start, n_cut = truncate_left(*self._split(prompt, strings, tokenized), length)
+        except ScoringError as error:
+            shown = strings.continuation
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            raise ScoringError(f"{error} (continuation {shown!r})") from None
+        return Encoded((Request(ids, start, keep_tokens),), n_cut)
+
+    def _split(self, prompt: Prompt, strings: _Strings, tokenized: TokenizedStrings) -> tuple[array[int], array[int]]:
+        """The ids of a prompt's context and continuation, by its encoding rule."""
+        context, continuation, is_cut = strings
+        if is_cut:
+            special = self._adds_special_tokens(context)
+            return tokenized.packed(context, special), tokenized.packed(continuation, False)
         if prompt.encoding == "separate":
             if self.tokenizer.eos_id is None:
                 raise UsageError("The tokenizer names no EOS token, which this regime puts before an empty context.")
@@ -268,14 +308,9 @@ class Encoder:
             )
         else:
             split = split_empty_context(tokenized[continuation, False], lm_eval_prefix(self.tokenizer))
-        try:
-            ids, start, n_cut = truncate_left(*split, length)
-        except ScoringError as error:
-            shown = continuation if len(continuation) <= 60 else continuation[:57] + "..."
-            raise ScoringError(f"{error} (continuation {shown!r})") from None
-        return Encoded((Request(array("i", ids), start, keep_tokens),), n_cut)
+        return array("i", split[0]), array("i", split[1])
 
-    def _encode_text(self, prompt: Prompt, tokenized: _TokenizedStrings, length: int, keep_tokens: bool) -> Encoded:
+    def _encode_text(self, prompt: Prompt, tokenized: TokenizedStrings, length: int, keep_tokens: bool) -> Encoded:
         if prompt.encoding == "rolling_lm_eval":
             ids = tokenized[prompt.continuation, self._adds_special_tokens(prompt.continuation)]
             windows = windows_catwalk(ids, lm_eval_prefix(self.tokenizer), length)
@@ -286,33 +321,3 @@ class Encoder:
         if not windows:
             raise ScoringError("An empty text has no tokens to score.")
         return Encoded(tuple(Request(array("i", tokens), start, keep_tokens) for tokens, start in windows))
-
-
-class _TokenizedStrings:
-    """Distinct strings and their token ids; tokenized in batches: without special tokens, with them, and pairs to be split."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._ids: dict[tuple[str, bool], Ids] = {}
-        self._splits: dict[tuple[str, str], tuple[Ids, Ids]] = {}
-
-    def add(self, text: str, special: bool) -> None:
-        self._ids[text, special] = []
-
-    def add_split(self, context: str, continuation: str) -> None:
-        self._splits[context, continuation] = [], []
-
-    def tokenize(self) -> None:
-        for special in (False, True):
-            texts = [text for text, kind in self._ids if kind is special]
-            if texts:
-                for text, ids in zip(texts, self._tokenizer.encode(texts, special=special), strict=True):
-                    self._ids[text, special] = ids
-        if self._splits:
-            self._splits = dict(zip(self._splits, self._tokenizer.encode_split(list(self._splits)), strict=True))
-
-    def split(self, context: str, continuation: str) -> tuple[Ids, Ids]:
-        return self._splits[context, continuation]
-
-    def __getitem__(self, key: tuple[str, bool]) -> Ids:
-        return self._ids[key]

@@ -141,6 +141,11 @@ class Tokenizer:
         return special[:start], special[start + len(plain) :]
 
     @property
+    def backend(self) -> Any:
+        """The ``tokenizers.Tokenizer`` behind a fast tokenizer; None for a slow one."""
+        return self._fast
+
+    @property
     def chat_template(self) -> str | None:
         """The tokenizer's chat template (Jinja), of several the one called ``default``; None if it has none."""
         return default_template(self.inner)

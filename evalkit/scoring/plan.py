@@ -10,7 +10,7 @@ import hashlib
 import heapq
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -116,7 +116,7 @@ class ScoringPlan:
     def prompts(self) -> int:
         return sum(len(planned.windows) for planned in self.tasks)
 
-    def add(self, request: Request) -> int:
+    def add(self, request: Request, *, keep_tokens: bool) -> int:
         """Add a request unless an equal one exists (which then keeps tokens if either needs them); returns its position."""
         self.requests_before_deduplication += 1
         self.request_tokens += len(request.tokens) - 1
@@ -126,7 +126,7 @@ class ScoringPlan:
             position = self._position_by_key[key] = len(self.requests)
             self.requests.append(request)
             self.keys.append(key)
-        elif request.keep_tokens:
+        if keep_tokens:
             self.requests.keep_tokens_of(position)
         return position
 
@@ -193,10 +193,13 @@ class PromptDigest:
 
     def add(self, prompts: Sequence[Prompt]) -> None:
         """Add the prompts of one document."""
+        context, encoded_context = "", b""  # the options of a question have one context
         for prompt in prompts:
-            parts = [text.encode("utf-8", "surrogatepass") for text in (prompt.context, prompt.continuation)]
-            head = f"{prompt.encoding} {prompt.option} {prompt.unconditional:d} {len(parts[0])} {len(parts[1])}\n"
-            self._hash.update(b"".join((head.encode(), *parts)))
+            if prompt.context is not context:
+                context, encoded_context = prompt.context, prompt.context.encode("utf-8", "surrogatepass")
+            continuation = prompt.continuation.encode("utf-8", "surrogatepass")
+            head = f"{prompt.encoding} {prompt.option} {prompt.unconditional:d} {len(encoded_context)} {len(continuation)}\n"
+            self._hash.update(b"".join((head.encode(), encoded_context, continuation)))
         self._hash.update(b"\n")
 
     def hexdigest(self) -> str:
@@ -206,29 +209,29 @@ class PromptDigest:
 
 def document_digest(document: Document) -> int:
     """64 bits of a document's index, id and fields, to notice that a data set changed between two readings."""
-    digest = hashlib.blake2b(digest_size=8)
-    _update(digest, (document.index, document.native_id, document.fields))
-    return int.from_bytes(digest.digest(), "big")
+    parts: list[bytes] = []
+    _add_parts(parts, (document.index, document.native_id, document.fields))
+    return int.from_bytes(hashlib.blake2b(b"".join(parts), digest_size=8).digest(), "big")
 
 
-def _update(digest: Any, value: Any) -> None:
+def _add_parts(parts: list[bytes], value: Any) -> None:
     """Add a value made of strings, numbers, lists and mappings; of other values only their type."""
     if isinstance(value, str):
         data = value.encode("utf-8", "surrogatepass")
-        digest.update(b"s%d:" % len(data) + data)
+        parts.append(b"s%d:" % len(data) + data)
+    elif isinstance(value, (bool, int, float)) or value is None:
+        parts.append(repr(value).encode() + b";")
     elif isinstance(value, Mapping):
-        digest.update(b"m%d:" % len(value))
+        parts.append(b"m%d:" % len(value))
         for key, item in value.items():
-            _update(digest, key)
-            _update(digest, item)
+            _add_parts(parts, key)
+            _add_parts(parts, item)
     elif isinstance(value, (list, tuple)):
-        digest.update(b"l%d:" % len(value))
+        parts.append(b"l%d:" % len(value))
         for item in value:
-            _update(digest, item)
-    elif value is None or isinstance(value, (bool, int, float)):
-        digest.update(repr(value).encode() + b";")
+            _add_parts(parts, item)
     else:
-        digest.update(type(value).__name__.encode() + b";")
+        parts.append(type(value).__name__.encode() + b";")
 
 
 def sampled_texts(documents: Iterator[Document]) -> set[int]:
@@ -357,7 +360,7 @@ def _encode(
             planned.truncated.append(encoded_prompt.truncated)
             planned.kept.append(kept)
             for request in encoded_prompt.requests:
-                planned.requests.append(plan.add(replace(request, keep_tokens=True) if kept else request))
+                planned.requests.append(plan.add(request, keep_tokens=kept))
 
 
 def _raise_naming_document(
