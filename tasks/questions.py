@@ -229,7 +229,11 @@ class QuestionTask(TaskBase):
         chosen = self.settings.examples
         if self.shots > len(chosen.ids):
             return chosen.ids  # too few: the caller says so
-        ids = chosen.ids[: self.shots]
+        named = self._named_rows(section, chosen.ids[: self.shots])
+        return [self.example(self._item(section, chosen.split, index, row)) for index, row in named]
+
+    def _named_rows(self, section: Section, ids: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
+        chosen = self.settings.examples
         rows = {
             str(row.get(chosen.column)): (index, row)
             for index, row in enumerate(self._split_rows(section, chosen.split))
@@ -239,7 +243,19 @@ class QuestionTask(TaskBase):
                 raise DataUnavailable(
                     f"The {chosen.split} split of {section.data} lacks the example {name} of {self.name}."
                 )
-        return [self.example(self._item(section, chosen.split, *rows[name])) for name in ids]
+        return [rows[name] for name in ids]
+
+    def _other_examples(self, section: Section, rows: Sequence[tuple[int, dict[str, Any]]]) -> Iterator[list[str]]:
+        """The first of the named examples that are not the document itself, for the documents of a section in order."""
+        chosen = self.settings.examples
+        named = self._named_rows(section, chosen.ids)
+        if self.shots >= len(named):
+            raise UsageError(
+                f"{self.name} has {len(named) - 1} curated examples, so --shots is at most {len(named) - 1}."
+            )
+        texts = [self.example(self._item(section, chosen.split, index, row)) for index, row in named]
+        for _, row in rows:
+            yield [text for text, (_, other) in zip(texts, named, strict=True) if other != row][: self.shots]
 
     def _drawn_examples(self, section: Section, rows: Sequence[tuple[int, dict[str, Any]]]) -> Iterator[list[str]]:
         """lm-eval's random examples for the documents of a section in order."""
@@ -284,6 +300,8 @@ class QuestionTask(TaskBase):
                 examples: Iterator[list[str]] = iter([[]] * len(rows))
             elif self._draws:
                 examples = self._drawn_examples(section, rows)
+            elif self.settings.examples.avoids_document:
+                examples = self._other_examples(section, rows)
             else:
                 examples = iter([self._fixed_examples(section)] * len(rows))
             for (index, _), some in zip(rows, examples, strict=True):

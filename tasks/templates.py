@@ -13,6 +13,7 @@ from typing import Any
 
 from evalkit.errors import UsageError
 from evalkit.tasks.regimes import clean_lm_eval, clean_olmes
+from evalkit.tasks.rows import gsm8k_solution
 
 MAX_PRODUCT = 1_000_000
 MAX_INTEGER_BITS = 10_000
@@ -108,7 +109,12 @@ def _environment() -> Any:
     environment = Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     for name in ("lipsum", "joiner", "cycler", "namespace", "range", "dict"):
         environment.globals.pop(name, None)
-    environment.filters |= {"clean_lm_eval": clean_lm_eval, "clean_olmes": clean_olmes}
+    environment.filters |= {
+        "clean_lm_eval": clean_lm_eval,
+        "clean_olmes": clean_olmes,
+        "python_string": repr,
+        "gsm8k_solution": gsm8k_solution,
+    }
     return environment
 
 
