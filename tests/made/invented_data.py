@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evalkit.registry import parse_task_name, tasks
+from evalkit.registry import make_task
 from evalkit.task import TaskBase, TaskOptions
 
 Row = dict[str, Any]
@@ -83,5 +83,4 @@ def write_folder(root: Path, task: str, **splits: list[Row]) -> Path:
 
 def make(name: str, **options: Any) -> TaskBase:
     """The task of a name with options, through the registry as every command makes it."""
-    parsed = parse_task_name(name)
-    return tasks.get(parsed.base).factory(parsed, TaskOptions(**options))
+    return make_task(name, TaskOptions(**options))

@@ -68,7 +68,41 @@ def of_test_split(task: str, documents: int) -> list[Variant]:
     ]
 
 
+MATH = {
+    "algebra": 1187,
+    "counting_and_probability": 474,
+    "geometry": 479,
+    "intermediate_algebra": 903,
+    "number_theory": 540,
+    "prealgebra": 871,
+    "precalculus": 546,
+    "500": 500,
+}
+LANGUAGES = "bash c cpp csharp go haskell java javascript matlab php python r ruby rust scala swift typescript"
+
+GOLD_CONTINUATIONS = [  # the only form of their sets
+    Variant("coqa/bpb_0shot", "coqa:bpb::olmes", 7983, None, None),
+    Variant("codex_humaneval/gold_bpb_0shot", "codex_humaneval:bpb_prompted::olmes", 164, None, None),
+    Variant("codex_humaneval/gold_bpb_3shot", "codex_humaneval:bpb::olmes", 164, None, None),
+    Variant("codex_mbpp/gold_bpb_3shot", "codex_mbpp:bpb::olmes", 500, None, None),
+    Variant("drop/bpb_5shot", "drop:bpb::olmes", 1000, None, None),
+    Variant("gsm8k/gold_bpb_5shot", "gsm8k:bpb::olmes", 1319, None, None),
+    Variant("jeopardy/bpb_5shot", "jeopardy:bpb::olmes", 2116, None, None),
+    Variant("lambada/bpb_0shot", "lambada:bpb::olmes", 5153, None, None),
+    Variant("naturalqs_open/bpb_5shot", "naturalqs:bpb::olmes", 1000, None, None),
+    Variant("squad/bpb_5shot", "squad:bpb::olmes", 1000, None, None),
+    *(
+        Variant(f"minerva_math_{part}/gold_bpb_0shot", f"minerva_math/{part}:bpb::olmes", documents, None, None)
+        for part, documents in MATH.items()
+    ),
+    *(
+        Variant(f"mt_mbpp_{language}/gold_bpb_3shot", f"mt_mbpp/{language}:bpb::olmes", 500, None, None)
+        for language in LANGUAGES.split()
+    ),
+]
+
 VARIANTS: list[Variant] = [
+    *GOLD_CONTINUATIONS,
     *core("arc_easy", 570),
     *of_test_split("arc_easy", 2376),
     *core("arc_challenge", 299),

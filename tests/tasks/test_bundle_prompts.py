@@ -30,7 +30,7 @@ def published(bundle: Bundle, file: str) -> Iterator[dict[str, Any]]:
             "native_id": line["native_id"],
             "context": line["request"]["context"],
             "continuation": line["request"]["continuation"],
-            "label": line["label"],
+            "label": line["label"] if isinstance(line["label"], int) else 0,  # of one answer its text, or nothing
         }
 
 
