@@ -280,8 +280,15 @@ _SCORE_IRRELEVANT = {"device", "batch_tokens", "cross_check", "save_tokens", "bu
 class RunOptions(ScoringOptions, ModelSelection):
     """All options of ``evalkit run``."""
 
-    suite: Names = option_field((), WHAT, "A suite, or a folder of texts. May be repeated.", "S")
-    task: Names = option_field((), WHAT, "A task, as NAME[:FORM][::REGIME]. May be repeated.", "T")
+    suite: Names = option_field(
+        (), WHAT, "A suite, or a folder of texts: several with commas, or a glob. May be repeated.", "S"
+    )
+    task: Names = option_field(
+        (),
+        WHAT,
+        "A task, as NAME[:FORM][::REGIME]: several with commas, or a glob ('mmlu/*', 'arc_*'). May be repeated.",
+        "T",
+    )
     output: Path = option_field(Path("results"), RESULTS, "The folder of results.", "DIR")
     samples: Text = option_field(
         None,

@@ -225,6 +225,18 @@ FolderSuite = Callable[[Path], SuiteEntry]
 
 folder_suites: list[FolderSuite] = []
 
+LabelledTask = Callable[[str], "TaskEntry | None"]
+"""Makes the entry of a label, a name that stands for a task with settings of its own; None for a text that is no label. It
+may raise `UnknownName` for one that looks like a label. Registered by `evalkit.tasks`."""
+
+labelled_tasks: list[LabelledTask] = []
+
+
+def labelled_task(name: str) -> TaskEntry | None:
+    """The entry of a label; None for a name that is none."""
+    tasks.load()
+    return next((entry for entry in (make(name) for make in labelled_tasks) if entry is not None), None)
+
 
 def suite_entry(name: str) -> SuiteEntry:
     """A registered suite, or else the suite made from a folder of texts. Raises `UnknownName` and `UsageError`."""
@@ -293,7 +305,7 @@ def _reason(error: BaseException) -> str:
 def canonical_base(base: str) -> str:
     """A task's base name as evalkit writes it: aliases replaced, ``mmlu_anatomy`` as ``mmlu/anatomy``.
 
-    A name that is nobody's comes back unchanged.
+    Labels, and a name that is nobody's, come back unchanged.
     """
     family, slash, part = base.partition("/")
     if base in tasks or (slash and family in tasks):
@@ -309,7 +321,7 @@ def canonical_base(base: str) -> str:
 
 
 def task_family(base: str) -> TaskEntry:
-    """The entry for a task's base name: its own, or else that of the family before a slash (`TaskEntry.parts`).
+    """The entry for a task's base name: its own, or else that of the family before a slash (`TaskEntry.parts`), or a label's.
 
     Raises `UnknownName`, also for a part that its family does not have.
     """
@@ -328,11 +340,25 @@ def task_family(base: str) -> TaskEntry:
                 known = [*entry.groups, *entry.part_names]
                 raise UnknownName(f"part of '{name}'", part, known, f"'evalkit list tasks {name}' shows all.")
             return entry
+    if base not in tasks:
+        entry_of_label = labelled_task(base)
+        if entry_of_label is None:
+            raise UnknownName(tasks.kind, base, task_spellings(), tasks.hint)
+        return entry_of_label
     return tasks.get(base)
 
 
+def task_spellings() -> list[str]:
+    """Every base name that means a task: families, their other names, their parts and groups."""
+    found = []
+    for entry in tasks:
+        found += [entry.name, *entry.aliases]
+        found += [f"{entry.name}/{part}" for part in (*entry.groups, *entry.part_names)]
+    return found
+
+
 def parse_task_name(text: str) -> TaskName:
-    """Parse ``arc_easy:mc::olmes`` into a complete `TaskName`, with defaults filled in.
+    """Parse ``arc_easy:mc::olmes`` into a complete `TaskName`, with defaults filled in; ``mt_mbpp:go`` is ``mt_mbpp/go``.
 
     Raises `UnknownName` (with suggestions) for an unknown task, regime or form.
     """
@@ -340,6 +366,8 @@ def parse_task_name(text: str) -> TaskName:
     base, _, form = rest.partition(":")
     base = canonical_base(base)
     entry = task_family(base)
+    if base == entry.name and (form in entry.part_names or form in entry.groups):
+        base, form = f"{base}/{form}", ""
     if not regime:
         regime = DEFAULT_REGIME if DEFAULT_REGIME in entry.variants else next(iter(entry.variants))
     if regime not in entry.variants:

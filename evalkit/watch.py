@@ -29,6 +29,7 @@ from evalkit.registry import parse_task_name, suite_entry
 from evalkit.results.reading import Run
 from evalkit.scoring.ownership import model_name, runs_of
 from evalkit.scoring.settings import TASKS_SUITE
+from evalkit.task_names import suite_list, task_list
 
 STOP = "STOP"
 """A file of this name in the watched folder ends the watch."""
@@ -209,8 +210,8 @@ def _folder(name: str | Path) -> tuple[Path, str]:
 def _finished_runs(options: RunOptions) -> list[Run] | None:
     """The finished runs of a checkpoint with the same weights and settings; None unless all exist."""
     (checkpoint,) = resolve(options.model[0], tokenizer=options.tokenizer, trust_remote_code=options.trust_remote_code)
-    suites = [suite_entry(suite).name for suite in options.suite] + ([TASKS_SUITE] if options.task else [])
-    tasks = {str(parse_task_name(task)) for task in options.task}
+    suites = [suite_entry(suite).name for suite in suite_list(options.suite)] + ([TASKS_SUITE] if options.task else [])
+    tasks = {str(parse_task_name(task)) for task in task_list(options.task)}
     runs_by_suite = {
         run.suite: run
         for run in runs_of(options.output, checkpoint, model_name(options.output, checkpoint))

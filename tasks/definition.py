@@ -157,6 +157,8 @@ class Definition:
     path: Path
     values: Mapping[str, Any] = field(repr=False)
     """The file's content."""
+    overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Settings in place of all layers' (`evalkit.tasks.labels`)."""
 
     @property
     def description(self) -> str:
@@ -211,6 +213,7 @@ class Definition:
         merged: dict[str, Any] = {}
         for layer in layers:
             merged |= {key: value for key, value in layer.items() if key not in FAMILY_KEYS}
+        merged |= self.overrides
         return checked(Settings, merged, self.path, what="The question set")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from evalkit.errors import UsageError
@@ -126,18 +127,27 @@ def make_question_task(
     return KINDS[definition.settings(variant).kind](definition, variant, options, name)
 
 
+@dataclass(frozen=True)
+class QuestionFactory:
+    """Makes the tasks of a description, as the registry calls it."""
+
+    definition: Definition
+    name: TaskName | None = None
+    """What results are called in place of the variant's own name; `variant` is what is asked then."""
+    variant: TaskName | None = None
+
+    def __call__(self, name: TaskName, options: TaskOptions) -> QuestionTask:
+        return make_question_task(self.definition, self.variant or name, options, self.name)
+
+
 def task_entry(definition: Definition, where: str) -> TaskEntry:
     """A description as the registry holds it."""
-
-    def make(name: TaskName, options: TaskOptions) -> QuestionTask:
-        return make_question_task(definition, name, options)
-
     parts = (*definition.groups, *definition.parts)
     if len(set(parts)) < len(parts):
         raise UsageError(f"{definition.path} has two parts or groups of one name.")
     return TaskEntry(
         definition.name,
-        make,
+        QuestionFactory(definition),
         definition.variants,
         definition.description,
         where,

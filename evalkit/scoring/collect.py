@@ -13,6 +13,7 @@ from evalkit.results.layout import TEXTS
 from evalkit.scoring.settings import TASKS_SUITE, Group
 from evalkit.statistics.domain_weights import normalized_weights
 from evalkit.task import TaskBase, TaskOptions
+from evalkit.task_names import suite_list, task_list
 
 
 def collect(
@@ -20,7 +21,7 @@ def collect(
 ) -> tuple[list[tuple[TaskBase, TaskOptions]], list[Group]]:
     """The distinct tasks (with their options) of the named suites and tasks, and one group of tasks per run folder.
 
-    A task that several suites share with equal options appears once. Raises `UnknownName` and `UsageError`.
+    Commas and globs in names are resolved (`evalkit.task_names`). A task that several suites share with equal options appears once. Raises `UnknownName` and `UsageError`.
     """
     indices: dict[tuple[str, TaskOptions], int] = {}
     distinct_tasks: list[tuple[TaskBase, TaskOptions]] = []
@@ -33,17 +34,17 @@ def collect(
         return indices[full, options]
 
     groups: list[Group] = []
-    for name in dict.fromkeys(suites):
+    for name in suite_list(suites):
         entry = registry.suite_entry(name)
         if any(group.suite == entry.name for group in groups):
             raise UsageError(
                 f"Two suites are called '{entry.name}', so their results would mix. Score one after the other."
             )
         options = suite_options(entry, base)
-        task_indices = tuple(dict.fromkeys(index_of(task, options) for task in entry.tasks))
+        task_indices = tuple(dict.fromkeys(index_of(task, options) for task in task_list(entry.tasks)))
         groups.append(Group(entry.name, task_indices, aggregation=entry.aggregation))
     if tasks:
-        groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(index_of(task, base) for task in tasks))))
+        groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(index_of(task, base) for task in task_list(tasks)))))
     if not groups:
         raise UsageError("Nothing to score is named. Give a suite or a task; 'evalkit list suites' shows all.")
     return distinct_tasks, groups

@@ -1,0 +1,121 @@
+"""Names that people type: lists, globs, other tools' spellings, and the labels of OLMo-core."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evalkit.data import Bundle
+from evalkit.errors import UnknownName
+from evalkit.registry import make_task, parse_task_name
+from evalkit.scoring.collect import collect
+from evalkit.task import TaskOptions
+from evalkit.task_names import suite_list, task_list
+from evalkit.tasks.show import show_prompts
+from tests.tasks.test_bundle_prompts import published
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("arc_easy", ["arc_easy:rc::lm-eval"]),
+        ("arc_challenge:mc::olmes", ["arc_challenge:mc::olmes"]),
+        ("arc_easy, csqa:mc::olmes,", ["arc_easy:rc::lm-eval", "csqa:mc::olmes"]),
+        ("arc_*", ["arc_challenge:rc::lm-eval", "arc_easy:rc::lm-eval"]),
+        ("arc_*:mc::olmes,arc_easy:mc::olmes", ["arc_challenge:mc::olmes", "arc_easy:mc::olmes"]),
+        ("mmlu/*anatomy::olmes", ["mmlu/anatomy:rc::olmes"]),
+        ("mmlu_anat*", ["mmlu/anatomy:mc::lm-eval"]),
+        ("mmlu_anatomy", ["mmlu/anatomy:mc::lm-eval"]),
+        ("hendrycks_test/anatomy", ["mmlu/anatomy:mc::lm-eval"]),
+        ("mmlu_stem", ["mmlu/stem:mc::lm-eval"]),
+        ("mmlu:anatomy", ["mmlu/anatomy:mc::lm-eval"]),
+        ("commonsense_qa", ["csqa:mc::lm-eval"]),
+        ("texts/a,b", ["texts/a,b"]),
+    ],
+)
+def test_what_people_type(typed: str, meant: list[str]) -> None:
+    """Commas, globs over families and parts, aliases, and ``base_part``; a name with a comma in it stays whole."""
+    assert [str(parse_task_name(name)) for name in task_list([typed])] == meant
+
+
+def test_a_glob_takes_what_has_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All parts, each a task of its own; families without the form or regime that follows the glob are left out."""
+    assert len(task_list(["mmlu/*"])) == 57
+    named = {str(parse_task_name(name)) for name in task_list(["*:mc::lm-eval"])}
+    assert {"mmlu:mc::lm-eval", "csqa:mc::lm-eval"} <= named
+    assert not any(name.startswith("arc_") for name in named)
+    assert not {"texts", "instructions"} & set(task_list(["*"]))
+    assert task_list(["paloma/dolma_100_subreddits/0*"]) == [
+        "paloma/dolma_100_subreddits/0*"
+    ]  # its own glob, of domains
+    tasks, _ = collect([], ["arc_*", "arc_easy"], TaskOptions(data_source="bundle"))
+    assert [str(task.name) for task, _ in tasks] == ["arc_challenge:rc::lm-eval", "arc_easy:rc::lm-eval"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("mmlx/*", r"no task that fits 'mmlx/\*'. Did you mean 'mmlu'"),
+        ("arc_*:xx::olmes", "no form 'xx'"),
+        ("arc_*::olmex", "no regime 'olmex'. Did you mean 'olmes'"),
+        ("comonsense_qa", "Did you mean 'commonsense_qa'"),
+        ("mmlu/anatmy", "no part of 'mmlu' 'anatmy'. Did you mean 'anatomy'"),
+        ("mmlu_anatmy", "Did you mean 'mmlu/anatomy'"),
+        ("arc_chalenge_test_mc_5shot", "Did you mean 'arc_challenge_test_mc_5shot'"),
+        ("naturalqs_rc_5shot", "Did you mean 'naturalqs_bpb_5shot'"),
+        ("arc_easy_mc_5shot_bpb", "Did you mean 'arc_easy'"),
+    ],
+)
+def test_what_is_not_there(typed: str, told: str) -> None:
+    """The nearest of families, parts, other names and labels are suggested."""
+    with pytest.raises(UnknownName, match=told):
+        [parse_task_name(name) for name in task_list([typed])]
+
+
+def test_lists_of_suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commas and globs; a folder with a comma in its name is one folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b").mkdir()
+    assert suite_list(["olmes,olmo1", "lm-*"]) == ["olmes", "olmo1", "lm-eval"]
+    assert suite_list(["a,b"]) == ["a,b"]
+    with pytest.raises(UnknownName, match=r"no suite that fits 'olmex\*'. Did you mean 'olmes'"):
+        suite_list(["olmex*"])
+
+
+@pytest.mark.parametrize(
+    ("label", "file"),
+    [
+        ("arc_challenge_test_mc_5shot_fast", "arc_challenge/test_mc_5shot"),
+        ("arc_easy_val_rc_5shot", "arc_easy/val_rc_5shot"),
+        ("arc_easy_mc_5shot", "arc_easy/mc_5shot"),
+        ("arc_challenge_rc_0shot", "arc_challenge/rc_0shot"),
+        ("hellaswag_rc_5shot", "hellaswag/rc_5shot"),
+        ("csqa_val_mc_5shot_fast", "csqa/val_mc_5shot"),
+        ("winogrande_val_rc_5shot", "winogrande/val_rc_5shot"),
+    ],
+)
+def test_a_label_asks_what_its_file_has(bundle: Bundle, label: str, file: str) -> None:
+    """The prompts of Ai2's request file of that name, in its order; twins are not asked during training."""
+    theirs = [
+        (line["doc_id"], line["context"], line["continuation"], line["label"])
+        for line in published(bundle, file)
+        if line["doc_id"] < 1_000_000
+    ]
+    task = make_task(label, TaskOptions(data_source="bundle"))
+    ours = [(p["doc_id"], p["context"], p["continuation"], p["label"]) for p in show_prompts(task)]
+    assert str(task.name) == label
+    assert ours == theirs
+
+
+def test_labels_that_differ_in_their_split(bundle: Bundle) -> None:
+    """Each is a task of its own in one run, under its label; the user's options apply."""
+    labels = ["mmlu_stem_val_rc_5shot", "mmlu_stem_test_bpb_5shot", "arc_easy_rc_5shot"]
+    tasks, _ = collect([], [",".join(labels)], TaskOptions(data_source="bundle", shots=1, limit=40))
+    assert [str(task.name) for task, _ in tasks] == labels
+    protocols = [task.protocol() for task, _ in tasks]
+    assert [protocol["split"] for protocol in protocols] == ["validation", "test", "validation"]
+    assert {protocol["shots"] for protocol in protocols} == {1}
+    assert [protocol["primary"] for protocol in protocols] == ["acc_norm", "bits_per_byte", "acc"]
+    assert protocols[2]["documents"] == 40
+    assert all(task.limited for task, _ in tasks)
