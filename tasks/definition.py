@@ -18,6 +18,7 @@ from evalkit.errors import UnknownName, UsageError
 from evalkit.system.documents import Written, checked, read_yaml
 from evalkit.task import TaskName
 from evalkit.tasks.regimes import REGIMES
+from evalkit.tasks.rows import FUNCTIONS
 
 Kind = Literal["choice", "continuation", "schema", "greedy"]
 Templates = str | list[str]
@@ -122,6 +123,14 @@ class Settings(Written):
     primary: str | None = None
     gated: bool = False
     version: int = 1
+
+    @field_validator("rows")
+    @classmethod
+    def _are_functions(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value.values():
+            if name not in FUNCTIONS:
+                raise ValueError(f"there is no function '{name}'; there are {', '.join(FUNCTIONS)}")
+        return value
 
     @field_validator("data", mode="before")
     @classmethod

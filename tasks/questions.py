@@ -19,6 +19,7 @@ from evalkit.tasks.columns import Columns
 from evalkit.tasks.definition import Definition, Settings
 from evalkit.tasks.examples import bundle_examples, join_examples, lm_eval_examples
 from evalkit.tasks.regimes import Regime
+from evalkit.tasks.rows import FUNCTIONS
 from evalkit.tasks.templates import TemplateFault, template, text_of, texts_of
 
 Item = tuple[Document, dict[str, Any]]
@@ -115,9 +116,13 @@ class QuestionTask(TaskBase):
         rows = self.source.rows(section.data, split)
         function = self.settings.rows.get(self.source.name)
         if function is not None:
-            from evalkit.tasks.rows import FUNCTIONS
-
-            rows = FUNCTIONS[function](rows)
+            try:
+                rows = FUNCTIONS[function](rows)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                raise DataUnavailable(
+                    f"The {split} split of {section.data} has rows of another shape than {self.definition.name} expects "
+                    f"({type(error).__name__}: {error})."
+                ) from error
         return rows
 
     @cached_property

@@ -46,9 +46,68 @@ def gsm8k_solution(answer: str) -> str:
     return f"{sentence[:1].upper()}{sentence[1:]} So the answer is {spaced[1]}."
 
 
+def jeopardy_documents(rows: Rows) -> Rows:
+    """Jeopardy's category, clue and answer, out of documents whose ``query`` has the first two."""
+    found = []
+    for row in rows:
+        category, _, clue = row["query"].removesuffix("\nAnswer:").partition("\nQuestion: ")
+        found.append({"category": category.removeprefix("Category: "), "clue": clue, "answer": row["answer"]})
+    return found
+
+
 def jeopardy_clues(rows: Rows) -> Rows:
-    """The clue as a column, out of the documents' ``query``: between ``Question: `` and the cue."""
-    return [{**row, "clue": row["query"].partition("\nQuestion: ")[2].removesuffix("\nAnswer:")} for row in rows]
+    """Jeopardy's category, clue and answer, out of ``context`` ("CATEGORY: clue") and ``continuation``."""
+    found = []
+    for row in rows:
+        category, _, clue = str(row.get("context", "")).partition(": ")
+        found.append({"category": category, "clue": clue, "answer": row.get("continuation")})
+    return found
+
+
+def drop_answers(rows: Rows) -> Rows:
+    """DROP's rows with ``answers``, a list of tuples of spans without repetition, the annotator's own first.
+
+    An answer is its number, or its spans, or its date as "day month year" (as lm-evaluation-harness reads them).
+    """
+    found = []
+    for row in rows:
+        validated = row.get("validated_answers") or {"number": []}
+        candidates = [row["answer"]]
+        candidates += [
+            {key: validated[key][i] for key in ("number", "spans", "date")} for i in range(len(validated["number"]))
+        ]
+        answers = list(dict.fromkeys(_drop_answer(candidate) for candidate in candidates))
+        found.append({**row, "answers": [list(spans) for spans in answers]})
+    return found
+
+
+def _drop_answer(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    if answer["number"] != "":
+        return (str(answer["number"]),)
+    if answer["spans"]:
+        return tuple(answer["spans"])
+    return (" ".join(answer["date"][part] for part in ("day", "month", "year")).strip(),)
+
+
+def coqa_turns(rows: Rows) -> Rows:
+    """A row a turn of CoQA's conversations, with all turns (``previous_qa``) and the answers of all annotators."""
+    found = []
+    for row in rows:
+        questions, answers = row["questions"]["input_text"], row["answers"]["input_text"]
+        turns = [{"question": q, "answer": a} for q, a in zip(questions, answers, strict=True)]
+        others = [other["input_text"] for _, other in sorted((row.get("additional_answers") or {}).items())]
+        for number, turn in enumerate(turns):
+            found.append(
+                {
+                    "id": f"{row['id']}_turn{number}",
+                    "source": row.get("source"),
+                    "story": row["story"],
+                    "question": turn["question"],
+                    "answers": [turn["answer"], *(other[number] for other in others)],
+                    "previous_qa": turns,
+                }
+            )
+    return found
 
 
 def squad_paragraphs(rows: Rows) -> Rows:
@@ -70,5 +129,14 @@ def lambada_texts(rows: Rows) -> Rows:
 
 
 FUNCTIONS: Mapping[str, Callable[[Rows], Rows]] = {
-    function.__name__: function for function in (cued_questions, jeopardy_clues, lambada_texts, squad_paragraphs)
+    function.__name__: function
+    for function in (
+        coqa_turns,
+        cued_questions,
+        drop_answers,
+        jeopardy_clues,
+        jeopardy_documents,
+        lambada_texts,
+        squad_paragraphs,
+    )
 }

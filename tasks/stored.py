@@ -12,8 +12,9 @@ def choice_row(document: Document, counted_texts: Sequence[str], scores: Sequenc
     """The row of a question (`evalkit.task.Row`).
 
     `counted_texts`: an option each, as its characters and bytes are counted. `scores`: an option each, followed by those of
-    the unconditional prompts if there are any. `primary`: the metric by which ``predicted`` is chosen.
+    the unconditional prompts if there are any. `primary`: the accuracy by which ``predicted`` is chosen; for any other metric the plain one.
     """
+    from evalkit.statistics.metric_names import ACCURACIES
     from evalkit.statistics.metrics import predict
 
     conditional, unconditional = scores[: len(counted_texts)], scores[len(counted_texts) :]
@@ -34,5 +35,5 @@ def choice_row(document: Document, counted_texts: Sequence[str], scores: Sequenc
         row["logprobs"] = [score.logprobs.tolist() for score in conditional if score.logprobs is not None]
         if all(score.token_ids is not None for score in conditional):
             row["token_ids"] = [score.token_ids.tolist() for score in conditional if score.token_ids is not None]
-    row["predicted"] = predict(row, primary)
+    row["predicted"] = predict(row, primary if primary in ACCURACIES else "acc")
     return row

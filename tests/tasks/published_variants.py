@@ -76,7 +76,6 @@ MATH = {
     "number_theory": 540,
     "prealgebra": 871,
     "precalculus": 546,
-    "500": 500,
 }
 LANGUAGES = "bash c cpp csharp go haskell java javascript matlab php python r ruby rust scala swift typescript"
 
@@ -89,6 +88,7 @@ GOLD_CONTINUATIONS = [  # the only form of their sets
     Variant("gsm8k/gold_bpb_5shot", "gsm8k:bpb::olmes", 1319, None, None),
     Variant("jeopardy/bpb_5shot", "jeopardy:bpb::olmes", 2116, None, None),
     Variant("lambada/bpb_0shot", "lambada:bpb::olmes", 5153, None, None),
+    Variant("minerva_math_500/gold_bpb_0shot", "minerva_math_500:bpb::olmes", 500, None, None),
     Variant("naturalqs_open/bpb_5shot", "naturalqs:bpb::olmes", 1000, None, None),
     Variant("squad/bpb_5shot", "squad:bpb::olmes", 1000, None, None),
     *(
