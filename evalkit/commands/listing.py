@@ -14,6 +14,7 @@ import typer
 from evalkit import registry
 from evalkit.checkpoints.revisions import Gap, Revision
 from evalkit.commands.options import Bundle, Data, Debug, Every, Json, MaxPoints, Output, Split, Stage, TasksDir
+from evalkit.commands.task_listing import print_tasks
 from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
 from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.task import DomainInfo, TaskOptions
@@ -33,38 +34,26 @@ def _registered(names: registry.Registry[registry.EntryT], tasks_dir: Path | Non
 
 
 @app.command("tasks")
-def list_tasks(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
-    """List every task with its regimes and forms.
+def list_tasks(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Tell all of one task. Without it: a line a task.", show_default=False),
+    ] = None,
+    tasks_dir: TasksDir = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the tasks with their forms by regime, or all of one: parts, groups, splits, examples, where its data are from.
 
-    A task is asked for as NAME[:FORM][::REGIME]: arc_easy, arc_easy::olmes, arc_easy:mc::olmes.
+    A task is asked for as TASK[/PART][:FORM][::REGIME]: arc_easy, arc_easy::olmes, arc_easy:mc::olmes, mmlu/anatomy.
+
+    Examples:
+
+      evalkit list tasks
+
+      evalkit list tasks mmlu
     """
-    entries = _registered(registry.tasks, tasks_dir)
-    if as_json:
-        print_json(
-            [
-                {
-                    "name": entry.name,
-                    "variants": {regime: list(forms) for regime, forms in entry.variants.items()},
-                    "names": [str(name) for name in entry.names()],
-                    "description": entry.description,
-                    "where": entry.where,
-                }
-                for entry in entries
-            ]
-        )
-        return
-    print_table(
-        ["task", "regimes and forms", "description"],
-        [(entry.name, _variants(entry), entry.description) for entry in entries],
-    )
-
-
-def _variants(entry: registry.TaskEntry) -> str:
-    parts = []
-    for regime, forms in entry.variants.items():
-        named = [form for form in forms if form]
-        parts.append(f"{regime} ({', '.join(named)})" if regime and named else regime or ", ".join(named))
-    return "; ".join(part for part in parts if part)
+    print_tasks(_registered(registry.tasks, tasks_dir), name, as_json=as_json)
 
 
 @app.command("suites")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from evalkit import registry
+from evalkit.commands import task_listing
 from evalkit.commands.terminal import clean, size
 from tests.made.byte_checkpoints import make_checkpoint
 from tests.made.command_line import Command, fake_run
@@ -61,6 +64,45 @@ def test_listed_names_of_tasks_are_complete(evalkit: Command) -> None:
     names = [name for entry in json.loads(evalkit("list", "tasks", "--json").out) for name in entry["names"]]
     assert {"arc_easy:rc::lm-eval", "arc_easy:mc::olmes", "hellaswag:rc::olmo1"} <= set(names)
     assert all(str(registry.parse_task_name(name)) == name for name in names)
+
+
+def test_tasks_fit_a_terminal(evalkit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line a family, no wider than the terminal; through a pipe the descriptions are whole."""
+    lines = io.StringIO()
+    terminal = Console(file=lines, force_terminal=True, width=100, color_system=None)
+    monkeypatch.setattr(task_listing, "stdout", lambda: terminal)
+    evalkit("list", "tasks")
+    shown = lines.getvalue().splitlines()
+    assert len(shown) <= 60
+    assert max(map(len, shown)) <= 100
+    (arc,) = [line for line in shown if line.startswith("arc_challenge ")]
+    assert arc.split()[:3] == ["arc_challenge", "rc", "rc"]
+    assert arc.endswith("…")
+    monkeypatch.undo()
+    assert registry.tasks.get("arc_challenge").description in evalkit("list", "tasks").out
+
+
+def test_one_task_is_told_whole(evalkit: Command) -> None:
+    """Its variants with split, shots and metric, its parts and groups, its other names, and where its data are."""
+    told = evalkit("list", "tasks", "mmlu").out
+    for text in ("mmlu:mc::olmes", "Also called: hendrycks_test", "Group stem (18)", "abstract_algebra", "cais/mmlu"):
+        assert text in told
+    assert told == evalkit("list", "tasks", "hendrycks_test/anatomy:mc::olmes").out
+    (entry,) = json.loads(evalkit("list", "tasks", "mmlu", "--json").out)
+    assert len(entry["parts"]) == 57
+    assert entry["groups"]["other"][0] == "global_facts"
+    by_name = {variant["name"]: variant for variant in entry["settings"]}
+    assert by_name["mmlu:mc::olmes"] == {
+        "name": "mmlu:mc::olmes",
+        "kind": "choice",
+        "split": "test",
+        "shots": 5,
+        "primary": "acc",
+        "sample": None,
+    }
+    assert "paloma/c4_en" in evalkit("list", "tasks", "paloma").out
+    assert "hellaswag:rc::in-loop, as OLMo-core asks it" in evalkit("list", "tasks", "hellaswag_rc_5shot").out
+    assert "Did you mean 'mmlu'?" in evalkit("list", "tasks", "mmlx").fails(2)
 
 
 def test_runs_are_listed(evalkit: Command, checkpoint: Path, my_tasks: Path) -> None:
