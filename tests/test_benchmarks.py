@@ -44,6 +44,14 @@ def test_a_comparison_with_lm_eval(tmp_path: Path) -> None:
     assert found["ratio"] == pytest.approx(theirs["seconds"] / ours["seconds"])
 
 
+def test_encoding_in_parts() -> None:
+    """A task's prompts and tokens, and that parts take less time than whole strings."""
+    (found,) = json.loads(bench("bench.encoding", "--task", "arc_challenge:mc::olmes", "--limit", 300, "--json").stdout)
+    assert found["prompts"] == pytest.approx(1200, abs=3)  # a few questions have three options or five
+    assert found["tokens"] > 300_000
+    assert found["ratio"] > 2
+
+
 def test_files_for_readers() -> None:
     """A line a reader, and exit code 0 where every file was read or refused; an unknown reader is said."""
     done = bench("bench.fuzz", "--inputs", 40, "marker", "arc.arrow")

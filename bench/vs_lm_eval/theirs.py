@@ -75,9 +75,9 @@ def main() -> None:
     config = json.loads((Path(spec["model"]) / "config.json").read_text())
     lm.loglikelihood([SimpleNamespace(args=tuple(pair), task_name=None) for pair in spec["warm_up"]], disable_tqdm=True)
     if rolling:
-        instances = [SimpleNamespace(args=(text,)) for _, text, _ in prompts]
+        instances = [SimpleNamespace(args=(text,)) for _, text, *_ in prompts]
     else:
-        instances = [SimpleNamespace(args=(context, text), task_name=None) for context, text, _ in prompts]
+        instances = [SimpleNamespace(args=(context, text), task_name=None) for context, text, *_ in prompts]
     started = time.perf_counter() - begun
     noted = note_requests(lm)
     with Stretch() as taken:

@@ -77,13 +77,16 @@ def encoder_of(model: Path) -> Encoder:
 
 def save(prompts: Sequence[Prompt], file: Path) -> Path:
     """Prompts as JSON, for both sides."""
-    file.write_text(json.dumps([[one.context, one.continuation, one.encoding] for one in prompts]))
+    file.write_text(json.dumps([[one.context, one.continuation, one.encoding, one.shared] for one in prompts]))
     return file
 
 
 def load(file: Path) -> list[Prompt]:
     """What `save` wrote."""
-    return [Prompt(context, continuation, encoding) for context, continuation, encoding in json.loads(file.read_text())]
+    return [
+        Prompt(context, continuation, encoding, shared=shared)
+        for context, continuation, encoding, shared in json.loads(file.read_text())
+    ]
 
 
 def digest(tokens: Sequence[int], start: int) -> str:

@@ -30,8 +30,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-LEFT, RIGHT = 8, 4
-"""Characters on each side of a cut that the tokenizer is asked about. Two and one would do."""
+LEFT, RIGHT = 3, 2
+"""Characters on each side of a cut that the tokenizer is asked about. Two and one would do; more would be more to ask."""
 REMEMBERED = 20_000
 """Answers of the tokenizer that are remembered."""
 WHITE_SPACE = frozenset(" \t\n\r")

@@ -205,7 +205,8 @@ class Encoder:
         self.window: Window = window
         self.prefix: PrefixPolicy = prefix
         self.chat = chat
-        self._cuts = Cuts(tokenizer.backend)
+        self.cuts = Cuts(tokenizer.backend)
+        """Where strings are cut to be tokenized in parts. With ``Cuts(None)`` all are tokenized whole."""
         self._beginnings = SharedBeginnings()
         if chat:
             tokenizer.format_user_messages(["?"])  # raises now if there is no template
@@ -226,7 +227,7 @@ class Encoder:
         length = min(self.max_length, max_length or self.max_length)
         if self.chat and not skip_chat_template:
             prompts = apply_chat_template(prompts, self.tokenizer)
-        tokenized = TokenizedStrings(self.tokenizer, self._cuts, self._beginnings)
+        tokenized = TokenizedStrings(self.tokenizer, self.cuts, self._beginnings)
         collected = [self._collect_strings(prompt, tokenized) for prompt in prompts]
         tokenized.tokenize()
         return [
@@ -262,7 +263,7 @@ class Encoder:
 
     def _is_cut(self, context: str, continuation: str) -> bool:
         """Whether the ids of both as one text are those of each, with the same special tokens in front."""
-        if not self._cuts.between(context, continuation):
+        if not self.cuts.between(context, continuation):
             return False
         return self._bos_text is None or len(context) >= len(self._bos_text) or not self._bos_text.startswith(context)
 

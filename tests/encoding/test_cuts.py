@@ -177,7 +177,7 @@ UNSAFE: dict[str, Callable[[], Any]] = {
 def encode_whole(tokenizer: Tokenizer, asked: Sequence[Prompt]) -> list[Encoded]:
     """The requests where nothing is cut."""
     encoder = Encoder(tokenizer, 4096)
-    encoder._cuts = Cuts(None)
+    encoder.cuts = Cuts(None)
     return encoder.encode(asked)
 
 
@@ -200,7 +200,7 @@ def test_the_same_ids(name: str) -> None:
         asked = [prompt for prompt in prompts(seed) if has_score(tokenizer, prompt)]
         for prompt, ours, whole in zip(asked, encoder.encode(asked), encode_whole(tokenizer, asked), strict=True):
             assert ours == whole, prompt
-        is_cut += [encoder._cuts.within(prompt.context, prompt.shared) > 0 for prompt in asked]
+        is_cut += [encoder.cuts.within(prompt.context, prompt.shared) > 0 for prompt in asked]
     assert (sum(is_cut) > len(is_cut) / 4) is (name in SAFE)
 
 
