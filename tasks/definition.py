@@ -30,7 +30,8 @@ class Data(Written):
 
     repo: str | None = None
     """On the hub, and in a folder of ``--data-source``."""
-    config: str | None = None
+    config: str | dict[str, str] | None = None
+    """Also a mapping, of parts to their configurations."""
     bundle: str = ""
     """In the offline bundle's tables."""
     requests: dict[str, str] = {}  # noqa: RUF012
@@ -56,6 +57,8 @@ class Examples(Written):
     """A regular expression that each of the bundle's examples begins with, where they have blank lines in them."""
     rows: list[dict[str, Any]] = []  # noqa: RUF012
     """Rows that stand in the description itself."""
+    seeded: bool = False
+    """Drawn at random once for all documents, which are of the same split (`examples.seeded_examples`)."""
     avoids_document: bool = False
     """Of those drawn at random, whether one that equals the document is replaced (`examples.lm_eval_examples`)."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit.data import Bundle
 from evalkit.errors import DataUnavailable
-from evalkit.tasks.regimes import LM_EVAL_SHOT_SEED
+from evalkit.tasks.regimes import LM_EVAL_SHOT_SEED, sample
 
 Row = Mapping[str, Any]
 
@@ -45,6 +45,16 @@ def lm_eval_examples(
         if len(drawn) < shots:
             drawn = generator.sample([row for row in pool if row != document], shots)
         yield drawn
+
+
+def seeded_examples(pool: Sequence[Row], documents: Sequence[Row], shots: int) -> Iterator[list[Row]]:
+    """The examples that OLMES draws from the split of the documents: the same for all, by one seed.
+
+    One more is drawn, for the documents that are themselves among them (``random.Random(1234).sample``).
+    """
+    drawn = sample(pool, shots + 1)
+    for document in documents:
+        yield [row for row in drawn if row != document][:shots]
 
 
 @cache

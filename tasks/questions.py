@@ -17,7 +17,7 @@ from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 from evalkit.tasks import regimes
 from evalkit.tasks.columns import Columns
 from evalkit.tasks.definition import Definition, Settings
-from evalkit.tasks.examples import bundle_examples, join_examples, lm_eval_examples
+from evalkit.tasks.examples import bundle_examples, join_examples, lm_eval_examples, seeded_examples
 from evalkit.tasks.regimes import Regime
 from evalkit.tasks.rows import FUNCTIONS
 from evalkit.tasks.templates import TemplateFault, template, text_of, texts_of
@@ -108,7 +108,8 @@ class QuestionTask(TaskBase):
         unwrap: dict[str, Callable[[Bundle], list[dict[str, Any]]]] = {
             split: request_documents(variant.replace("{part}", part)) for split, variant in data.requests.items()
         }
-        repo, config = ((value or "").replace("{part}", part) for value in (data.repo, data.config))
+        named = data.config[part] if isinstance(data.config, dict) else data.config
+        repo, config = ((value or "").replace("{part}", part) for value in (data.repo, named))
         return DataSet(repo or self.definition.name, config or None, data.bundle.replace("{part}", part), unwrap)
 
     def _split_rows(self, section: Section, split: str) -> list[dict[str, Any]]:
@@ -263,7 +264,7 @@ class QuestionTask(TaskBase):
             yield [text for text, (_, other) in zip(texts, named, strict=True) if other != row][: self.shots]
 
     def _drawn_examples(self, section: Section, rows: Sequence[tuple[int, dict[str, Any]]]) -> Iterator[list[str]]:
-        """lm-eval's random examples for the documents of a section in order."""
+        """Random examples for the documents of a section in order, lm-eval's or OLMES's."""
         chosen = self.settings.examples
         if self.source.name == "bundle" and chosen.split not in ("validation", "test", "dev"):
             raise DataUnavailable(
@@ -272,7 +273,7 @@ class QuestionTask(TaskBase):
                 "it holds."
             )
         pool = self._split_rows(section, chosen.split)
-        needed = self.shots + chosen.avoids_document
+        needed = self.shots + (chosen.avoids_document or chosen.seeded)
         if len(pool) < needed:
             raise DataUnavailable(
                 f"The {chosen.split} split of {section.data} has {len(pool)} rows, too few to draw {needed} from."
@@ -280,7 +281,11 @@ class QuestionTask(TaskBase):
         position = {id(row): i for i, row in enumerate(pool)}
         rendered: dict[int, str] = {}
         try:
-            drawn = lm_eval_examples(pool, [row for _, row in rows], self.shots, avoid_document=chosen.avoids_document)
+            documents = [row for _, row in rows]
+            if chosen.seeded:
+                drawn = seeded_examples(pool, documents, self.shots)
+            else:
+                drawn = lm_eval_examples(pool, documents, self.shots, avoid_document=chosen.avoids_document)
             for some in drawn:
                 for row in some:
                     if id(row) not in rendered:
@@ -363,6 +368,8 @@ class QuestionTask(TaskBase):
         if self.shots == 0:
             return None
         if self._draws:
+            if chosen.seeded:
+                return {"split": chosen.split, "sample": f"Random({regimes.SAMPLE_SEED}).sample"}
             return {"split": chosen.split, "seed": regimes.LM_EVAL_SHOT_SEED}
         if chosen.ids:
             return {"split": chosen.split, "ids": list(chosen.ids[: self.shots])}

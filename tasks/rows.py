@@ -5,6 +5,7 @@ A description names them under ``rows``, by source. The bundle holds some splits
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -128,15 +129,88 @@ def lambada_texts(rows: Rows) -> Rows:
     return [{"text": f"{row['query']} {row['answers_text'][0]}"} for row in rows]
 
 
+def cued_stems(rows: Rows) -> Rows:
+    """As `cued_questions`, for OpenBookQA, which calls its question ``question_stem``."""
+    return [
+        {**row, "question_stem": row["question"]} if "question_stem" not in row else row for row in cued_questions(rows)
+    ]
+
+
+def titled_passages(rows: Rows) -> Rows:
+    """BoolQ's ``passage`` (with its title), ``question`` and ``label`` (1 is yes), out of ``idx, query, choices, gold``."""
+    found = []
+    for row in rows:
+        passage, question = row["query"].removesuffix("?\nAnswer:").rsplit("\nQuestion: ", 1)
+        label = int(row["choices"][row["gold"]] == "yes")
+        found.append({"idx": row["idx"], "passage": passage, "question": question, "label": label})
+    return found
+
+
+def lettered_questions(rows: Rows) -> Rows:
+    """As `cued_questions`, out of documents whose ``query`` also shows the options, a line `` A. …`` each."""
+    found = []
+    for row in rows:
+        question, *lines = row["query"].removesuffix("\nAnswer:").split("\n")
+        texts = [line.split(". ", 1)[1] for line in lines]
+        choices = {"text": texts, "label": row["choices"]}
+        question = question.removeprefix("Question: ")
+        answer = row["choices"][row["gold"]]
+        found.append({"id": row["id"], "question": question, "choices": choices, "answerKey": answer})
+    return found
+
+
+def turned_options(rows: Rows) -> Rows:
+    """Each row, followed by it with its options turned by one, two, … to the left and the labels in their places.
+
+    The turned ones are called ``<id>_shift1`` and so on, as in OLMES (``add_cyclic_variants``).
+    """
+    found = []
+    for row in rows:
+        texts, labels = row["choices"]["text"], row["choices"]["label"]
+        right = labels.index(row["answerKey"])
+        for turn in range(len(texts)):
+            choices = {"text": texts[turn:] + texts[:turn], "label": labels}
+            name = f"{row['id']}_shift{turn}" if turn else row["id"]
+            found.append({**row, "id": name, "choices": choices, "answerKey": labels[right - turn]})
+    return found
+
+
+def turned_lettered_questions(rows: Rows) -> Rows:
+    """`turned_options` of `lettered_questions`."""
+    return turned_options(lettered_questions(rows))
+
+
+def inserted_answers(rows: Rows) -> Rows:
+    """``choices`` and ``gold`` out of ``answer`` and ``wrong_answers``: the wrong ones shuffled, the answer put among them.
+
+    The draws are those of OLMES's basic skills: one generator a row, seeded by its ``id``.
+    """
+    found = []
+    for row in rows:
+        generator = random.Random(row["id"])  # noqa: S311
+        choices = list(row["wrong_answers"])
+        generator.shuffle(choices)
+        gold = generator.randint(0, len(choices))
+        choices.insert(gold, row["answer"])
+        found.append({"id": row["id"], "question": row["question"], "choices": choices, "gold": gold})
+    return found
+
+
 FUNCTIONS: Mapping[str, Callable[[Rows], Rows]] = {
     function.__name__: function
     for function in (
         coqa_turns,
         cued_questions,
+        cued_stems,
         drop_answers,
+        inserted_answers,
         jeopardy_clues,
         jeopardy_documents,
         lambada_texts,
+        lettered_questions,
         squad_paragraphs,
+        titled_passages,
+        turned_lettered_questions,
+        turned_options,
     )
 }

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from evalkit.errors import UsageError
-from evalkit.tasks.regimes import clean_lm_eval, clean_olmes
+from evalkit.tasks.regimes import clean_glue, clean_lm_eval, clean_olmes, digest, shuffled
 from evalkit.tasks.rows import gsm8k_solution
 
 MAX_PRODUCT = 1_000_000
@@ -110,10 +110,13 @@ def _environment() -> Any:
     for name in ("lipsum", "joiner", "cycler", "namespace", "range", "dict"):
         environment.globals.pop(name, None)
     environment.filters |= {
+        "clean_glue": clean_glue,
         "clean_lm_eval": clean_lm_eval,
         "clean_olmes": clean_olmes,
-        "python_string": repr,
+        "digest": digest,
         "gsm8k_solution": gsm8k_solution,
+        "python_string": repr,
+        "shuffled": shuffled,
     }
     return environment
 

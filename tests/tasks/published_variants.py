@@ -38,11 +38,12 @@ class Variant:
     @property
     def has_twins(self) -> bool:
         """Whether the file also has the answers after ``Answer:`` alone."""
-        return self.file not in WITHOUT_TWINS and "/rc" in self.file.replace("/val_", "/").replace("/test_", "/")
+        task, _, variant = self.file.partition("/")
+        return "rc_" in variant and task not in WITHOUT_TWINS
 
 
-WITHOUT_TWINS: tuple[str, ...] = ()
-"""Files of an ``rc`` form without unconditional requests."""
+WITHOUT_TWINS = ("boolq", "winogrande", "medqa_en")
+"""Sets whose ``rc`` form has no unconditional requests."""
 
 
 def core(task: str, validation: int, *, whole: bool = True, slow: bool = False) -> list[Variant]:
@@ -101,6 +102,26 @@ GOLD_CONTINUATIONS = [  # the only form of their sets
     ),
 ]
 
+
+def both_forms(
+    file: str, name: str, documents: int, *, split: str | None = None, shots: int = 5, slow: bool = False
+) -> list[Variant]:
+    """One file a form, of a set beside OLMES's core."""
+    return [
+        Variant(f"{file}/{form}_{shots}shot", f"{name}:{form}::olmes", documents, split=split, shots=shots, slow=slow)
+        for form in ("rc", "mc")
+    ]
+
+
+BASIC_SKILLS = {
+    "arithmetic": 1047,
+    "coding": 1012,
+    "common_knowledge": 1037,
+    "logical_reasoning": 1118,
+    "pattern": 534,
+    "string_operations": 1219,
+}
+
 VARIANTS: list[Variant] = [
     *GOLD_CONTINUATIONS,
     *core("arc_easy", 570),
@@ -108,4 +129,22 @@ VARIANTS: list[Variant] = [
     *core("arc_challenge", 299),
     *of_test_split("arc_challenge", 1172),
     *core("hellaswag", 10_042, whole=False, slow=True),
+    *core("boolq", 3270, whole=False),
+    *core("csqa", 1221),
+    *core("openbookqa", 500),
+    *of_test_split("openbookqa", 500),
+    *core("piqa", 1838, whole=False),
+    *core("socialiqa", 1954, whole=False),
+    *core("winogrande", 1267),
+    Variant("sciq/rc_0shot", "sciq:rc::olmo1", 1000, shots=0),
+    *both_forms("sciq", "sciq", 1000),
+    *both_forms("medmcqa", "medmcqa", 4183),
+    *both_forms("medqa_en", "medqa", 1273),
+    *both_forms("qasper_yesno", "qasper_yesno", 319),
+    *both_forms("sciriff_yesno", "sciriff_yesno", 1582),
+    *both_forms("lab_bench_dbqa", "lab_bench/dbqa", 520, shots=3),
+    *both_forms("lab_bench_protocolqa", "lab_bench/protocolqa", 108, shots=3),
+    Variant("copycolors/10way", "copycolors:mc::olmes", 100, split=None, shots=3),
+    Variant("copycolors/xl_10way", "copycolors_xl:mc::olmes", 1000, split=None, shots=3),
+    *(one for part, n in BASIC_SKILLS.items() for one in both_forms(f"basic_skills_{part}", f"basic_skills/{part}", n)),
 ]
