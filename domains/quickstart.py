@@ -14,7 +14,7 @@ from evalkit.domains.texts import MAX_LENGTH, check_options, text_row
 from evalkit.errors import UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.registry import task
-from evalkit.task import DomainInfo, Row, TaskBase, TaskName, TaskOptions
+from evalkit.task import DomainInfo, Row, TaskBase, TaskName, TaskOptions, sample_protocol
 
 PER_DOMAIN = 8
 DATA_SETS = ("boolq", "coqa", "squad", "wikihow")
@@ -24,6 +24,7 @@ DATA_SETS = ("boolq", "coqa", "squad", "wikihow")
 class QuickstartTexts(TaskBase):
     """The first eight texts of each data set, sorted by sha256, from the offline bundle. Each data set is a domain."""
 
+    can_sample = True
     kind: Literal["choice", "text"] = "text"
     version = 1
 
@@ -47,7 +48,7 @@ class QuickstartTexts(TaskBase):
         return documents
 
     def documents(self) -> list[Document]:
-        return self._all[: self.options.limit]
+        return [self._all[position] for position in self.options.positions(len(self._all))]
 
     @property
     def limited(self) -> bool:
@@ -66,6 +67,7 @@ class QuickstartTexts(TaskBase):
             "limit": len(documents) if self.limited else None,
             "domains": list(DATA_SETS),
             "sample": f"first {PER_DOMAIN} of each domain by sha256",
+            **sample_protocol(self.options, is_limited=self.limited),
             "encoding": "rolling",
             "max_length": self.max_length,
             "primary": "bits_per_byte",

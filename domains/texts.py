@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from evalkit.domains.files import FileScan, read_texts, scan_file
 from evalkit.domains.layout import TextSource
 from evalkit.errors import ScoringError, UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
-from evalkit.task import DomainInfo, Row, TaskBase, TaskName, TaskOptions
+from evalkit.task import DomainInfo, Row, TaskBase, TaskName, TaskOptions, sample_protocol
 
 MAX_LENGTH = 2048
 """Maximum tokens per window, as in Paloma (arXiv 2312.10523), even for models with a longer context."""
@@ -72,6 +72,7 @@ class TextTask(TaskBase):
     kind: Literal["choice", "text"] = "text"
     version = 1
     max_length: int | None = MAX_LENGTH
+    can_sample = True
     has_clusters = False
     """Whether a document's ``cluster`` groups it with others (a problem in several languages)."""
 
@@ -122,14 +123,19 @@ class TextTask(TaskBase):
 
     def documents(self) -> Iterator[Document]:
         index = 0
-        taken: Counter[str] = Counter()
+        met: Counter[str] = Counter()
+        chosen: dict[str, Container[int]] = {}
+        if self.options.sample is not None:  # a sample needs the counts, which need all files
+            chosen = {domain: set(self.options.positions(count)) for domain, count in self.counts.items()}
+        limit = math.inf if self.options.limit is None else self.options.limit
         for file in self.source.files:
             for item in read_texts(file, FileScan(file)):
                 domain = self.domain_of(item.domain)
                 if not self.includes(domain):
                     continue
-                if self.options.limit is None or taken[domain] < self.options.limit:
-                    taken[domain] += 1
+                position = met[domain]
+                met[domain] += 1
+                if position in chosen.get(domain, ()) if self.options.sample is not None else position < limit:
                     fields: dict[str, Any] = {"source": self.source.name, "domain": domain, "text": item.text}
                     if self.has_clusters and item.cluster is not None:
                         fields["cluster"] = item.cluster
@@ -149,11 +155,10 @@ class TextTask(TaskBase):
 
     @property
     def limited(self) -> bool:
-        limit = self.options.limit
         return (
             any(scan.damage or scan.invalid for scan in self.scans)
             or bool(self.missing or self.unexpected)
-            or (limit is not None and any(count > limit for count in self.counts.values()))
+            or any(len(self.options.positions(count)) < count for count in self.counts.values())
         )
 
     def prompts(self, document: Document) -> list[Prompt]:
@@ -163,7 +168,7 @@ class TextTask(TaskBase):
         return text_row(document, scores)
 
     def protocol(self) -> dict[str, Any]:
-        limit = self.options.limit
+        limit = self.options.limit if self.options.sample is None else self.options.sample
         return {
             "task": self.name.base,
             "version": self.version,
@@ -171,6 +176,7 @@ class TextTask(TaskBase):
             "documents": sum(min(count, limit or count) for count in self.counts.values()),
             "domains": len(self.counts),
             "limit": limit if self.limited else None,
+            **sample_protocol(self.options, is_limited=self.limited),
             "encoding": "rolling",
             "max_length": self.max_length,
             "primary": "bits_per_byte",

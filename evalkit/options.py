@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from evalkit.errors import UsageError
 from evalkit.records import PrefixPolicy, Window
@@ -25,6 +25,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 WHICH, WHAT, HOW, RESULTS = "What is scored", "On what", "How", "Results"
 ROWS, WRITTEN = "Which rows and columns", "How it is written"
+DEFAULT_SEED = TaskOptions.__dataclass_fields__["seed"].default
 SHORT_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -187,6 +188,15 @@ class ScoringOptions(Options):
         "N",
         ge=1,
     )
+    sample: int | None = option_field(
+        None,
+        WHAT,
+        "Ask N documents of a task, of texts N of a domain, drawn at random, in place of --limit. The result is marked as "
+        "limited.",
+        "N",
+        ge=1,
+    )
+    seed: int = option_field(DEFAULT_SEED, WHAT, "Which documents --sample draws.", "S", ge=0)
     data: Path | None = option_field(None, WHAT, "The folder of a data set that you hold yourself.", "DIR")
     data_source: Text = option_field(
         None,
@@ -252,6 +262,14 @@ class ScoringOptions(Options):
         "FILE",
     )
 
+    @model_validator(mode="after")
+    def _takes_one_choice(self) -> Self:
+        if self.sample is not None and self.limit is not None:
+            raise ValueError("--sample and --limit both say how many documents are asked: give one of them")
+        if self.sample is None and self.seed != DEFAULT_SEED:
+            raise ValueError("--seed says which documents --sample N draws, and goes with it")
+        return self
+
     @property
     def task_options(self) -> TaskOptions:
         """The options passed to each task."""
@@ -259,6 +277,8 @@ class ScoringOptions(Options):
             split=self.split,
             shots=self.shots,
             limit=self.limit,
+            sample=self.sample,
+            seed=self.seed,
             data_source=self.data_source,
             data=self.data,
             bundle=self.bundle,
@@ -317,6 +337,8 @@ class RunOptions(ScoringOptions, ModelSelection):
         """The non-default options as they appear in a run folder's name: ``limit10``, ``shots0``, ``vllm``, ``bf16``."""
         parts = [
             (f"limit{self.limit}", self.limit is not None),
+            (f"sample{self.sample}", self.sample is not None),
+            (f"seed{self.seed}", self.seed != DEFAULT_SEED),
             (f"shots{self.shots}", self.shots is not None),
             (str(self.split), self.split is not None),
             (self.window, self.window != "strict"),

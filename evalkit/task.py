@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +48,18 @@ class TaskOptions:
     """The user's own copy of the bundle file (``--bundle``)."""
     max_length: int | None = None
     """Positions to use (``--max-length``), for tasks whose own `TaskBase.max_length` is no published one."""
+
+    def positions(self, count: int) -> Sequence[int]:
+        """Which of `count` documents are scored, ascending: a seeded sample, the first `limit`, or all."""
+        if self.sample is not None:
+            drawn = random.Random(self.seed).sample(range(count), min(self.sample, count))  # noqa: S311
+            return sorted(drawn)
+        return range(count if self.limit is None else min(self.limit, count))
+
+
+def sample_protocol(options: TaskOptions, *, is_limited: bool) -> dict[str, str]:
+    """The protocol's part on `TaskOptions.sample`: how documents were drawn; nothing if all were taken, or none drawn."""
+    return {"sample": f"Random({options.seed}).sample"} if is_limited and options.sample is not None else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,8 @@ class TaskBase(ABC):
     """Whether prompts already contain a chat template, so that ``--apply-chat-template`` leaves them unchanged."""
     may_be_empty: bool = False
     """Whether having no documents is a warning rather than an error."""
+    can_sample: bool = False
+    """Whether the task follows `TaskOptions.sample`; `evalkit.registry.make_task` refuses ``--sample`` for one that does not."""
     gated: bool = False
     """Whether the data set's text must not be redistributed: results and reports contain none of it, nor token ids, unless
     ``--samples`` asks for it."""

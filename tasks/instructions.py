@@ -23,7 +23,7 @@ from evalkit.registry import task
 from evalkit.system.documents import parse_json
 from evalkit.system.files import replacing
 from evalkit.system.home import home
-from evalkit.task import Row, TaskBase, TaskName, TaskOptions
+from evalkit.task import Row, TaskBase, TaskName, TaskOptions, sample_protocol
 from evalkit.tasks.stored import choice_row
 
 INSTRUCTIONS, PREFERENCES = "instructions", "preferences"
@@ -57,6 +57,7 @@ class _HeldOutTask(TaskBase):
     """Common to both kinds: documents read from a file."""
 
     max_length: int | None = None
+    can_sample = True
     chat_formatted = True
     """The prompts contain a chat template already, so ``--apply-chat-template`` does not change them."""
     family = ""
@@ -111,7 +112,7 @@ class _HeldOutTask(TaskBase):
         return documents
 
     def documents(self) -> list[Document]:
-        return self._all[: self.options.limit]
+        return [self._all[position] for position in self.options.positions(len(self._all))]
 
     @property
     def limited(self) -> bool:
@@ -126,6 +127,7 @@ class _HeldOutTask(TaskBase):
             "split": "held_out",
             "documents": len(documents),
             "limit": len(documents) if self.limited else None,
+            **sample_protocol(self.options, is_limited=self.limited),
             "encoding": "whole",
             "primary": self.primary,
             "data": {"source": "training", "name": self.part, "sha256": sha256},

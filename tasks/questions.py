@@ -42,6 +42,7 @@ class QuestionTask(TaskBase):
     A kind says what is asked of a row (`ask`), and which metrics there are.
     """
 
+    can_sample = True
     metric_names: ClassVar[Sequence[str]] = ("acc", "acc_norm", "acc_bytes", "acc_per_token", "bits_per_byte")
 
     def __init__(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from evalkit.errors import UnknownName, UsageError
 from evalkit.options import option_field
@@ -32,7 +32,7 @@ DATA_OPTION = re.compile(r"^(split|config|revision|count|weight)=(.+)$")
 
 FIELDS_OUTSIDE_HASH = {
     "description", "sources", "output", "folder", "log_every", "report_to", "eval_every", "eval_suite", "eval_limit",
-    "apply_chat_template", "limit", "data_source", "device", "threads", "keep", "processes", "accelerate_config",
+    "apply_chat_template", "limit", "sample", "data_source", "device", "threads", "keep", "processes", "accelerate_config",
     "micro_batch", "gradient_checkpointing", "save_dtype", "save_every",
 }  # fmt: skip
 """Fields that do not affect the weights, or only by the order in which sums are rounded: a run can be resumed when they differ."""
@@ -236,6 +236,9 @@ class Recipe(Written):
     limit: int | None = option_field(
         None, SCORE, "Ask at most N documents a task. The result is marked as limited.", ge=1
     )
+    sample: int | None = option_field(
+        None, SCORE, "Ask N documents of a task, drawn at random, in place of --limit; marked as limited.", ge=1
+    )
     data_source: str | None = option_field(None, SCORE, "Where the suites' data come from: bundle, hub or a folder.")
     eval_every: int | None = option_field(None, SCORE, "Score the model in training every N steps.", ge=1)
     eval_suite: str = option_field("quickstart", SCORE, "The suite that --eval-every scores.")
@@ -247,6 +250,13 @@ class Recipe(Written):
     def _is_name(cls, value: str) -> str:
         if value and not NAME.match(value):
             raise ValueError("letters, digits and . _ + - (no slash, no @) make a name")
+        return value
+
+    @field_validator("sample")
+    @classmethod
+    def _is_alone(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("limit") is not None:
+            raise ValueError("--limit is given too, and both say how many documents are asked: give one of them")
         return value
 
     @field_validator("schedule")

@@ -94,6 +94,7 @@ def score(
         task=tasks,
         tokenizer=tokenizer,
         limit=recipe.limit,
+        sample=recipe.sample,
         data_source=recipe.data_source,
         device=recipe.device,
         apply_chat_template=bool(recipe.apply_chat_template),
