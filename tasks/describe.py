@@ -49,7 +49,8 @@ def origin(task: QuestionTask) -> str:
         return f"{files} beside {task.definition.path}"
     found = []
     if data.repo:
-        config = f" ({data.config.replace('{part}', 'PART')})" if data.config else ""
+        named = ", ".join(data.config.values()) if isinstance(data.config, dict) else data.config or ""
+        config = f" ({named.replace('{part}', 'PART')})" if named else ""
         found.append(f"{data.repo}{config} on the hub, or in a folder of --data-source")
     splits = sorted(data.requests)
     if data.bundle:
@@ -70,6 +71,8 @@ def examples(task: QuestionTask) -> str:
         return f"curated: the rows {', '.join(chosen.ids[: task.shots])} of {chosen.split}"
     if chosen.bundle:
         return "curated: those of the offline bundle"
+    if chosen.seeded:
+        return f"{task.shots} of {chosen.split}, drawn at random once; a document that is among them has another"
     if chosen.first:
         return f"the first {task.shots} of {chosen.split}"
     return f"{task.shots} of {chosen.split}, drawn at random for each document as lm-eval draws them"
