@@ -25,6 +25,10 @@ CORE_SAMPLE = {"above": 1500, "size": 1000}
 OTHER_SHOTS = frozenset({"gsm8k", "minerva_math", "minerva_math_500"})
 """Sets whose labels tell another number of examples than their prompts have: ``gsm8k_gold_bpb_5shot`` has eight, and
 ``minerva_math_…_gold_bpb_0shot`` four. The set's own number holds."""
+UNLIKE = frozenset(
+    {"codex_humaneval_gold_bpb_0shot", "codex_mbpp_gold_bpb_0shot", "sciq_rc_0shot", "sciq_rc_0shot_bpb"}
+)
+"""Labels of other prompts than the rest of their set has, which the regime does not make. OLMo-core's groups have none."""
 SPLITS = {"val": "validation", "test": "test"}
 HINT = (
     "A label is SET[_val|_test]_rc|mc|bpb_Nshot, as in 'arc_easy_test_mc_5shot'; 'evalkit list tasks' shows the sets."
@@ -34,7 +38,7 @@ _LABEL = re.compile(
     r"(?P<set>[a-z0-9_]+?)(?:_(?P<split>val|test))?(?P<gold>_gold)?_(?P<form>rc|mc|bpb)_(?P<shots>[0-9]{1,2})shot"
     r"(?:_(?P<last>test))?(?:_fast)?(?P<bpb>_bpb)?"
 )
-_COLORS = re.compile(r"copycolors(?P<long>_xl)?_10way(?:_fast)?")
+_COLORS = re.compile(r"(?P<set>copycolors(?:_xl)?)_10way(?:_fast)?")
 
 
 def labelled_task(label: str) -> registry.TaskEntry | None:
@@ -43,14 +47,14 @@ def labelled_task(label: str) -> registry.TaskEntry | None:
     Raises `UnknownName` for a label of a set, a form or a split that is not there. ``_fast`` says how OLMo-core scores letters,
     not what is asked, and changes nothing.
     """
-    if colors := _COLORS.fullmatch(label):
-        return _copy_colors(label, bool(colors["long"]))
-    found = _LABEL.fullmatch(label)
-    if found is None or (found["bpb"] and found["form"] == "mc"):  # bits of a letter: nobody's measure
+    colors, found = _COLORS.fullmatch(label), _LABEL.fullmatch(label)
+    if colors and (family := _family(colors["set"])) is not None:
+        return _entry(label, family, TaskName(family.name, family.variants[REGIME][0], REGIME), {})
+    if found is None or label in UNLIKE or (found["bpb"] and found["form"] == "mc"):  # bits of a letter say nothing
         return None
     base = registry.canonical_base(found["set"])
-    family = registry.tasks.get(base.partition("/")[0]) if base.partition("/")[0] in registry.tasks else None
-    if family is None or not isinstance(family.factory, QuestionFactory) or REGIME not in family.variants:
+    family = _family(base)
+    if family is None:
         rest = label.removeprefix(found["set"])
         raise UnknownName("task", label, [f"{name}{rest}" for name in _labelled_sets()], HINT)
     form = "bpb" if found["bpb"] else found["form"]
@@ -59,6 +63,13 @@ def labelled_task(label: str) -> registry.TaskEntry | None:
         known = [f"{found['set']}_{other}_{found['shots']}shot" for other in forms]
         raise UnknownName("task", label, known, f"'{base}::{REGIME}' has the forms {', '.join(forms)}.")
     return _entry(label, family, TaskName(base, form, REGIME), _overrides(family.name, form, found.groupdict()))
+
+
+def _family(base: str) -> registry.TaskEntry | None:
+    """The family of a set that has labels."""
+    name = base.partition("/")[0]
+    entry = registry.tasks.get(name) if name in registry.tasks else None
+    return entry if entry and isinstance(entry.factory, QuestionFactory) and REGIME in entry.variants else None
 
 
 def _overrides(family: str, form: str, found: dict[str, str | None]) -> dict[str, Any]:
@@ -76,16 +87,6 @@ def _overrides(family: str, form: str, found: dict[str, str | None]) -> dict[str
     return overrides
 
 
-def _copy_colors(label: str, long: bool) -> registry.TaskEntry | None:
-    base = registry.canonical_base("copycolors_xl_10way" if long else "copycolors_10way")
-    if "/" not in base and not long:
-        base = "copycolors"
-    family = registry.tasks.get(base.partition("/")[0]) if base.partition("/")[0] in registry.tasks else None
-    if family is None or not isinstance(family.factory, QuestionFactory) or REGIME not in family.variants:
-        return None
-    return _entry(label, family, TaskName(base, family.variants[REGIME][0], REGIME), {})
-
-
 def _entry(label: str, family: registry.TaskEntry, variant: TaskName, overrides: dict[str, Any]) -> registry.TaskEntry:
     assert isinstance(family.factory, QuestionFactory)  # noqa: S101
     definition = dataclasses.replace(family.factory.definition, overrides=overrides)
@@ -97,7 +98,7 @@ def _labelled_sets() -> list[str]:
     """Every spelling of a set that has labels."""
     found = []
     for entry in registry.tasks:
-        if isinstance(entry.factory, QuestionFactory) and REGIME in entry.variants:
+        if _family(entry.name) is not None:
             for name in (entry.name, *entry.aliases):
                 found += [name, *(f"{name}_{part}" for part in (*entry.groups, *entry.part_names))]
     return found

@@ -45,7 +45,7 @@ def list_tasks(
 ) -> None:
     """List the tasks with their forms by regime, or all of one: parts, groups, splits, examples, where its data are from.
 
-    A task is asked for as TASK[/PART][:FORM][::REGIME]: arc_easy, arc_easy::olmes, arc_easy:mc::olmes, mmlu/anatomy.
+    A task is asked for as NAME[:FORM][::REGIME], and a part of it as NAME/PART: arc_easy, arc_easy:mc::olmes, mmlu/anatomy.
 
     Examples:
 

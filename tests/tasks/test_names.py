@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,7 @@ def test_a_glob_takes_what_has_the_form(monkeypatch: pytest.MonkeyPatch) -> None
         ("arc_chalenge_test_mc_5shot", "Did you mean 'arc_challenge_test_mc_5shot'"),
         ("naturalqs_rc_5shot", "Did you mean 'naturalqs_bpb_5shot'"),
         ("arc_easy_mc_5shot_bpb", "Did you mean 'arc_easy'"),
+        ("sciq_rc_0shot", "no task 'sciq_rc_0shot'"),
     ],
 )
 def test_what_is_not_there(typed: str, told: str) -> None:
@@ -93,6 +96,15 @@ def test_lists_of_suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("hellaswag_rc_5shot", "hellaswag/rc_5shot"),
         ("csqa_val_mc_5shot_fast", "csqa/val_mc_5shot"),
         ("winogrande_val_rc_5shot", "winogrande/val_rc_5shot"),
+        ("naturalqs_bpb_5shot", "naturalqs_open/bpb_5shot"),
+        ("gsm8k_gold_bpb_5shot", "gsm8k/gold_bpb_5shot"),
+        ("minerva_math_500_gold_bpb_0shot", "minerva_math_500/gold_bpb_0shot"),
+        ("codex_humaneval_gold_bpb_3shot", "codex_humaneval/gold_bpb_3shot"),
+        ("mt_mbpp_rust_gold_bpb_3shot", "mt_mbpp_rust/gold_bpb_3shot"),
+        ("basic_skills_arithmetic_rc_5shot", "basic_skills_arithmetic/rc_5shot"),
+        ("medqa_en_rc_5shot", "medqa_en/rc_5shot"),
+        ("copycolors_10way_fast", "copycolors/10way"),
+        ("copycolors_xl_10way", "copycolors/xl_10way"),
     ],
 )
 def test_a_label_asks_what_its_file_has(bundle: Bundle, label: str, file: str) -> None:
@@ -106,6 +118,40 @@ def test_a_label_asks_what_its_file_has(bundle: Bundle, label: str, file: str) -
     ours = [(p["doc_id"], p["context"], p["continuation"], p["label"]) for p in show_prompts(task)]
     assert str(task.name) == label
     assert ours == theirs
+
+
+GROUPS = """
+arc_challenge_test_{rc_5shot,mc_5shot_fast,bpb_5shot} arc_easy_test_{rc_5shot,mc_5shot_fast,bpb_5shot}
+hellaswag_{rc_5shot,bpb_5shot} winogrande_val_rc_5shot {csqa,piqa,socialiqa}_val_{rc_5shot,mc_5shot_fast}
+mmlu_{stem,humanities,social_sciences,other}_val_{rc_5shot,mc_5shot_fast}
+mmlu_{stem,humanities,social_sciences,other}_test_{rc_5shot,mc_5shot_fast,bpb_5shot}
+gsm8k_gold_bpb_5shot minerva_math_{algebra,counting_and_probability,geometry}_gold_bpb_0shot
+minerva_math_{intermediate_algebra,number_theory,prealgebra,precalculus,500}_gold_bpb_0shot
+{codex_humaneval,codex_mbpp}_gold_bpb_3shot {coqa_bpb_0shot,drop_bpb_5shot,jeopardy_bpb_5shot,lambada_bpb_0shot}
+{naturalqs,squad}_bpb_5shot mt_mbpp_{bash,c,cpp,csharp,go,haskell,java,javascript,matlab,php,python}_gold_bpb_3shot
+mt_mbpp_{r,ruby,rust,scala,swift,typescript}_gold_bpb_3shot copycolors_10way_fast
+basic_skills_{arithmetic,coding,common_knowledge,logical_reasoning,pattern,string_operations}_rc_5shot
+{lab_bench_dbqa,lab_bench_protocolqa}_rc_3shot {medmcqa,medqa_en,qasper_yesno,sciriff_yesno}_rc_5shot
+"""
+"""The labels of OLMo-core's groups ``full__small_compute``, ``full__large_compute`` and ``fast``."""
+
+
+def test_every_label_of_the_groups_has_a_task() -> None:
+    """A task in the regime ``in-loop`` each, called as the label."""
+    labels = [label for word in GROUPS.split() for label in expanded(word)]
+    assert len(set(labels)) == 82
+    for label in labels:
+        task: Any = make_task(label)
+        assert str(task.name) == label
+        assert task.variant.regime == "in-loop"
+
+
+def expanded(word: str) -> list[str]:
+    """A word with its braces written out, as a shell does."""
+    found = re.match(r"(.*?)\{(.*?)\}(.*)", word)
+    if found is None:
+        return [word]
+    return [whole for choice in found[2].split(",") for whole in expanded(found[1] + choice + found[3])]
 
 
 def test_labels_that_differ_in_their_split(bundle: Bundle) -> None:
