@@ -17,7 +17,7 @@ SMOKE_FLAGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: help demo test smoke vllm-cpu browser lint format docs site data clean distclean
+.PHONY: help demo test smoke vllm-cpu browser latex lint format docs site data clean distclean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -69,6 +69,12 @@ browser: ## install Debian's Chromium, so that the tests of pages run too (as ro
 	@command -v chromium >/dev/null || { \
 		echo "== Installing Chromium"; \
 		$$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && apt-get install -y -qq chromium' >/dev/null; \
+	}
+
+latex: ## install Debian's LaTeX, so that the tests of tables for papers run too (as root, or with sudo)
+	@command -v pdflatex >/dev/null || { \
+		echo "== Installing LaTeX"; \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends texlive-latex-base texlive-latex-recommended texlive-fonts-recommended' >/dev/null; \
 	}
 
 lint: $(VENV)/.installed-dev ## ruff and mypy alone

@@ -13,7 +13,7 @@ from evalkit.errors import EvalkitError
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
-from evalkit.reports.words import MISSING, Unit, number, unit_of_name
+from evalkit.words import MISSING, Unit, number, unit_of_name
 
 if TYPE_CHECKING:
     from evalkit.comparison.compare import Comparison

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evalkit.reports import words
+from evalkit import words
 from evalkit.reports.runs import RunView
 from evalkit.reports.tables import Column
 from evalkit.scoring import cross_check

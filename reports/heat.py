@@ -17,7 +17,7 @@ from evalkit.reports.scores import column_title, wide_columns
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
 from evalkit.reports.view import MetricRow, Report
-from evalkit.reports.words import MISSING, visible
+from evalkit.words import MISSING, visible
 
 STEPS = (0.1, 0.3, 0.55, 0.8)
 """Ends of the shades, as shares of the full shade's difference; less than the first has no colour."""

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.reports import words
+from evalkit import words
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evalkit.records import Metric
-from evalkit.reports.words import UNIT_WORDS, Unit, interval, number
+from evalkit.words import UNIT_WORDS, Unit, interval, number
 
 WIDTH, HEIGHT, MARGIN = 140, 18, 6
 

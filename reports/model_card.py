@@ -15,10 +15,10 @@ from evalkit.encoding.losses import describe_losses, is_affected
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.reports.runs import full_name, metric_of
-from evalkit.reports.words import UNIT_WORDS, metric_title, unit_of, visible
 from evalkit.results.layout import PARTIAL_PREFIX
 from evalkit.results.reading import Run, load_run, read_metrics
 from evalkit.system.files import write_bytes
+from evalkit.words import UNIT_WORDS, metric_title, unit_of, visible
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalkit import words
 from evalkit.reports import changes as changed
-from evalkit.reports import facts, words
+from evalkit.reports import facts
 from evalkit.reports.changes import compare, sentences
 from evalkit.reports.charts.curves import curves
 from evalkit.reports.charts.pareto import paretos

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import Report
-from evalkit.reports.words import visible
+from evalkit.words import visible
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,9 +10,10 @@ from markupsafe import Markup
 from evalkit.reports.changes import Changes
 from evalkit.reports.inline_svg import Scale, scale_of, sparkline
 from evalkit.reports.story import Story
-from evalkit.reports.tables import Column, best_of
+from evalkit.reports.tables import Column
 from evalkit.reports.view import MetricRow, Report
-from evalkit.reports.words import Unit
+from evalkit.table import best_of
+from evalkit.words import Unit
 
 CAPTIONS = {
     "percent": "Questions: accuracy in percent, higher is better",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.records import Metric
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import MetricRow, Report, load_report
-from evalkit.reports.words import MISSING, NO_INTERVAL, UNIT_WORDS, interval, metric_title, number, score, visible
+from evalkit.words import MISSING, NO_INTERVAL, UNIT_WORDS, interval, metric_title, number, score, visible
 
 if TYPE_CHECKING:
     from rich.table import Table

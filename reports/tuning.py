@@ -22,7 +22,7 @@ from evalkit.reports.inline_svg import HEIGHT, MARGIN, WIDTH, Scale, sparkline_o
 from evalkit.reports.story import Story, training_info
 from evalkit.reports.tables import Column
 from evalkit.reports.view import MetricRow, Report
-from evalkit.reports.words import Unit, amount, duration, number, plainly, score
+from evalkit.words import Unit, amount, duration, number, plainly, score
 
 DATA_COLUMNS = ("rows", "used", "held_out", "dropped", "tokens", "learned_tokens")
 DUMBBELL_COLUMNS = (

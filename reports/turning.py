@@ -12,7 +12,7 @@ from evalkit.reports.scores import WIDEST, evenly
 from evalkit.reports.story import is_sweep, training_info
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
-from evalkit.reports.words import MISSING, Unit, unit_of_name
+from evalkit.words import MISSING, Unit, unit_of_name
 
 COURSE_COLUMNS = (
     Column("Task"),

@@ -13,8 +13,8 @@ from typing import Any
 from evalkit.records import Metric
 from evalkit.reports.runs import RunView, full_name, read_all
 from evalkit.reports.story import in_training_order
-from evalkit.reports.words import Unit, unit_of
 from evalkit.statistics.metric_names import DERIVED
+from evalkit.words import Unit, unit_of
 
 
 @dataclass(frozen=True, slots=True)

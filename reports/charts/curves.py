@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
+from evalkit import words
 from evalkit.records import Metric
-from evalkit.reports import words
 from evalkit.reports.charts import theme
 from evalkit.reports.runs import RunView
 from evalkit.reports.story import base_of, training_info

@@ -13,7 +13,7 @@ from evalkit.reports.changes import Change
 from evalkit.reports.charts import theme
 from evalkit.reports.scores import column_title, wide_columns
 from evalkit.reports.view import MetricRow, Report
-from evalkit.reports.words import visible
+from evalkit.words import visible
 
 ROW = 18
 """Height of a row, in points."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evalkit.reports import words
+from evalkit import words
 from evalkit.reports.charts import theme
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import Report

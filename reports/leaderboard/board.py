@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.reports.tables import best_of
-from evalkit.reports.words import Unit
+from evalkit.table import best_of
+from evalkit.words import Unit
 
 LEVEL = 0.95
 

@@ -16,8 +16,8 @@ from evalkit.reports.leaderboard import protocols
 from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.runs import full_name
-from evalkit.reports.words import unit_of
 from evalkit.results.layout import PARTIAL_PREFIX
+from evalkit.words import unit_of
 
 
 @dataclass(slots=True)

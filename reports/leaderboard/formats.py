@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit import __version__
-from evalkit.reports import words
+from evalkit import __version__, words
 from evalkit.reports.leaderboard.board import LEVEL, Board, Cell, Column, Row, Score, Standing
 
 SCHEMA_VERSION = 1

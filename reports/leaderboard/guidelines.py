@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.reports.leaderboard.entries import Entry
-from evalkit.reports.words import plainly
+from evalkit.words import plainly
 
 YES, NO, UNKNOWN = "✓", "✗", "?"
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from evalkit.reports import words
+from evalkit import words
 from evalkit.reports.html import assemble, data_block
 from evalkit.reports.leaderboard import formats, pareto
 from evalkit.reports.leaderboard.board import Board, Cell, Column, Row, Score

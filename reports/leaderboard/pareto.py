@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evalkit.reports import words
+from evalkit import words
 from evalkit.reports.leaderboard.board import Board, Cell, Column, Row, Score
 from evalkit.reports.leaderboard.formats import guideline_text
 

@@ -13,8 +13,8 @@ from evalkit.reports.charts.pareto import front
 from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing, with_best
 from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
-from evalkit.reports.words import unit_of
 from evalkit.results.layout import PARTIAL_PREFIX, TEXTS
+from evalkit.words import unit_of
 
 BETTER_FORM = "mc_or_rc"
 """The aggregation of OLMES: of each task the better of its two forms (arXiv 2406.08446)."""

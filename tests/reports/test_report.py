@@ -12,7 +12,7 @@ import pytest
 
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.reports import terminal_table, write_report
-from evalkit.reports.words import NO_INTERVAL
+from evalkit.words import NO_INTERVAL
 from tests.made import report_runs as runs
 from tests.made.pages import Page
 
@@ -296,7 +296,7 @@ def test_docstring_examples() -> None:
     """The examples in the docstrings hold."""
     import doctest
 
-    from evalkit.reports import words
+    from evalkit import words
     from evalkit.system import characters
 
     assert doctest.testmod(words).failed == doctest.testmod(characters).failed == 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evalkit.reports import write_report
-from evalkit.reports.tables import best_of
+from evalkit.table import best_of
 from tests.made import report_runs as runs
 from tests.made.browser import Reader
 

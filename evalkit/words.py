@@ -46,17 +46,19 @@ UNIT_WORDS: Mapping[Unit, str] = {
 }
 
 
-def number(value: float | None, unit: Unit, like: float | None = None) -> str:
+def number(value: float | None, unit: Unit, like: float | None = None, *, precision: int | None = None) -> str:
     """A value in its unit: accuracies in percent with one decimal, bits per byte with three.
 
     Perplexities have as many decimals as `like` (or the value itself) calls for, so that a small error stands in the
-    same places as its value.
+    same places as its value. `precision`: decimals in place of the unit's own.
 
     >>> number(0.5809, "percent"), number(1.04312, "bits"), number(16.1432, "perplexity"), number(391171.2, "perplexity")
     ('58.1', '1.043', '16.14', '391,171')
     """
     if value is None or not math.isfinite(value):
         return "∞" if value == math.inf else MISSING
+    if precision is not None and unit != "count":
+        return f"{100 * value if unit == 'percent' else value:,.{precision}f}"
     if unit == "percent":
         return f"{100 * value:.1f}"
     if unit == "bits":
@@ -67,6 +69,18 @@ def number(value: float | None, unit: Unit, like: float | None = None) -> str:
     if unit == "count":
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def with_sign(text: str, value: float) -> str:
+    """A number with its sign, a minus as long as a plus; none before what rounds to nothing.
+
+    >>> with_sign("1.2", 1.2), with_sign("-1.2", -1.2), with_sign("0.0", 0.01), with_sign("-0.0", -0.01)
+    ('+1.2', '−1.2', '0.0', '0.0')
+    """
+    bare = text.lstrip("-")
+    if not any(sign in "123456789∞" for sign in bare):
+        return bare
+    return f"{'−' if value < 0 else '+'}{bare}"
 
 
 def score(metric: Metric | None) -> str:
