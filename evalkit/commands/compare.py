@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalkit.commands.options import Debug, Json, Output
-from evalkit.commands.terminal import clean, print_json, print_table, stdout
+from evalkit.commands.options import Debug, Format, Json, Output
+from evalkit.commands.terminal import clean, print_as, print_json, print_table, stdout
+from evalkit.table import Cell, Column, Row, Table
+from evalkit.words import metric_title, number, unit_of_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +65,7 @@ def compare(
     most: Most = 10,
     output: Output = Path("results"),
     as_json: Json = False,
+    how: Format = None,
     debug: Debug = False,
 ) -> None:
     """Compare runs document by document: what changed, where, and whether it is real.
@@ -102,14 +107,19 @@ def compare(
         fired_rules = [{"rule": gate.rule, "run": gate.run, "because": list(gate.reasons)} for gate in fired]
         print_json({**comparison.to_json(), "rules": fail_if or [], "fired": fired_rules})
     else:
-        _print(comparison, most)
+        _print(comparison, most, how)
     if unjudged is not None:
         raise unjudged
     if fired:
         raise GateFailed(" ".join(f"{gate}." for gate in fired))
 
 
-def _print(comparison: Comparison, most: int) -> None:
+def _print(comparison: Comparison, most: int, how: str | None) -> None:
+    """Sentences and tables for a terminal; in any other format one table of all comparable lines."""
+    if how not in (None, "table"):
+        lines = comparison.table[comparison.table["comparable"]]
+        print_as(changes_table(lines, comparison.labels[comparison.baseline], "compared", comparison.verdict()), how)
+        return
     console = stdout()
     for sentence in comparison.verdict():
         console.print(clean(sentence), soft_wrap=True)
@@ -122,47 +132,61 @@ def _print(comparison: Comparison, most: int) -> None:
         shown_rows = lines[(lines["primary"] & (lines["level"] != "domain")) | (lines["level"] == "suite")]
         if len(shown_rows):
             console.print()
-            _table(shown_rows, base, label)
+            print_as(changes_table(shown_rows, base, label))
         changed = comparison.changes(label, most)
         if len(changed):
             total = int((lines["level"] == "domain").sum())
             title = f"\nDomains in bits per byte, the surest and largest changes first ({len(changed)} of {total:,}):"
             console.print(title, soft_wrap=True)
-            _table(changed, base, label, metric=False)
+            print_as(changes_table(changed, base, label))
 
 
-def _table(lines: pd.DataFrame, base: str, other: str, *, metric: bool = True) -> None:
-    """Print one row per difference, with or without a metric column."""
-    from evalkit.comparison.verdict import format_difference, line_name
+def changes_table(lines: pd.DataFrame, base: str, other: str, legend: Sequence[str] = ()) -> Table:
+    """A table with a row per difference: both values, their difference with its interval, p, n and the outcome."""
+    from evalkit.comparison.verdict import line_name
 
+    several = lines["run"].nunique() > 1
     rows = []
     for _, line in lines.iterrows():
+        metric = str(line["metric"])
+        unit = unit_of_name(metric)
         outcome = {1: "better", -1: "worse"}.get(int(line["better"]), "") if line["resolved"] else "unresolved"
-        a, b = (_value(line[side], str(line["metric"])) for side in ("value_a", "value_b"))
-        p = "" if line["p_adjusted"] != line["p_adjusted"] else f"{line['p_adjusted']:.2g}"
+        p = float(line["p_adjusted"])
+        difference = Cell(value=line["difference"], unit=unit, low=line["ci_low"], high=line["ci_high"], signed=True)
         rows.append(
-            (
-                line_name(line),
-                *([line["metric"]] if metric else []),
-                a,
-                b,
-                format_difference(line, unit=False),
-                p,
-                f"{line['n']:,}",
-                outcome,
+            Row(
+                (
+                    *([Cell(str(line["run"]))] if several else []),
+                    Cell(line_name(line)),
+                    Cell(metric_title(metric) + (" %" if unit == "percent" else "")),
+                    Cell(value=line["value_a"], unit=unit),
+                    Cell(value=line["value_b"], unit=unit),
+                    difference,
+                    Cell(difference.interval),
+                    Cell("", value=p) if math.isnan(p) else Cell(f"{p:.2g}", value=p),
+                    Cell(f"{line['n']:,}", value=float(line["n"])),
+                    Cell(outcome),
+                )
             )
         )
-    columns = ["", *(["metric"] if metric else []), base, other, "difference", "p", "n", " "]
-    print_table(columns, rows, right=[base, other, "difference", "p", "n"])
+    corrected = "Benjamini-Hochberg" if len(lines) and (lines["level"] == "domain").all() else "Holm"
+    columns = (
+        *([Column("run")] if several else []),
+        Column("what"),
+        Column("metric"),
+        Column(base, "a", "number"),
+        Column(other, "b", "number"),
+        Column("difference", kind="number"),
+        Column("95 % interval", "interval", "number"),
+        Column(f"p ({corrected})", "p", "number"),
+        Column("n", kind="number"),
+        Column("outcome"),
+    )
+    return Table(columns, tuple(rows), legend=tuple(legend))
 
 
 def _value(value: float, metric: str) -> str:
-    """Format a value; accuracies are in percent."""
-    from evalkit.statistics.metric_names import is_rate
-
-    if is_rate(metric) or metric == "mean_of_primary":
-        return f"{100 * value:.1f}"
-    return f"{value:.3f}"
+    return number(value, unit_of_name(metric))
 
 
 def trend(
@@ -180,6 +204,7 @@ def trend(
     most: Most = 10,
     output: Output = Path("results"),
     as_json: Json = False,
+    how: Format = None,
     debug: Debug = False,
 ) -> None:
     """Look at the checkpoints of one model as a curve: which is best, what only got better or did not, and how sure that is.
@@ -210,30 +235,40 @@ def trend(
             }
         )
         return
-    _print_trends(found, most)
+    _print_trends(found, most, how)
 
 
-def _print_trends(found: Trends, most: int) -> None:
+BEST_COLUMNS = ("what", "metric", "first", "last", "best", "at", "tied with the best", "only got better")
+
+
+def _print_trends(found: Trends, most: int, how: str | None) -> None:
     from evalkit.comparison.verdict import format_signed, line_name
 
     console = stdout()
+    table = found.table
+    if how not in (None, "table"):
+        lines = table[(table["level"].isin(("task", "suite"))) & table["primary"]]
+        rows = [
+            (f"stage {line['stage']}" if line["stage"] else "", *_best(line, line_name(line)))
+            for _, line in lines.iterrows()
+        ]
+        print_table(["stage", *BEST_COLUMNS], rows, right=["first", "last", "best"], how=how)
+        return
     for sentence in found.sentences():
         console.print(clean(sentence), soft_wrap=True)
-    table = found.table
     for stage in dict.fromkeys(table["stage"]):
         lines = table[table["stage"] == stage]
         best = lines[(lines["level"].isin(("task", "suite"))) & lines["primary"]]
         if len(best):
             console.print(f"\nBest checkpoint{f', stage {stage}' if stage else ''}:", soft_wrap=True)
             rows = [_best(line, line_name(line)) for _, line in best.iterrows()]
-            columns = ["", "metric", "first", "last", "best", "at", "not distinguishable from it", "only got better"]
-            print_table(columns, rows, right=["first", "last", "best"])
+            print_table(BEST_COLUMNS, rows, right=["first", "last", "best"], wraps=["tied with the best"])
         reversed_domains = lines[(lines["level"] == "domain") & lines["monotone"].eq(False).fillna(False)]
         reversed_domains = reversed_domains.loc[reversed_domains["fall"].abs().sort_values(ascending=False).index].head(
             most
         )
         if len(reversed_domains):
-            console.print("\nDomains that did not only get better, the largest fall first:", soft_wrap=True)
+            console.print("\nDomains that got worse at some point, the largest fall first:", soft_wrap=True)
             rows = [
                 (
                     line_name(line),
@@ -244,7 +279,7 @@ def _print_trends(found: Trends, most: int) -> None:
                 )
                 for _, line in reversed_domains.iterrows()
             ]
-            print_table(["", "fall", "from", "to", "turned at"], rows, right=["fall"])
+            print_table(["what", "fall", "from", "to", "turned at"], rows, right=["fall"], wraps=["turned at"])
 
 
 def _best(line: Any, name: str) -> tuple[str, ...]:

@@ -13,11 +13,12 @@ import typer
 
 from evalkit import registry
 from evalkit.checkpoints.revisions import Gap, Revision
-from evalkit.commands.options import Bundle, Data, Debug, Every, Json, MaxPoints, Output, Split, Stage, TasksDir
+from evalkit.commands.options import Bundle, Data, Debug, Every, Format, Json, MaxPoints, Output, Split, Stage, TasksDir
 from evalkit.commands.task_listing import print_tasks
-from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
+from evalkit.commands.terminal import clean, print_json, print_table, say
 from evalkit.errors import EvalkitError, UnknownName, UsageError
 from evalkit.task import DomainInfo, TaskOptions
+from evalkit.words import duration
 
 app = typer.Typer(
     help="List what there is: tasks, suites, domains, models, checkpoints, engines, runs.", no_args_is_help=True
@@ -41,6 +42,7 @@ def list_tasks(
     ] = None,
     tasks_dir: TasksDir = None,
     as_json: Json = False,
+    how: Format = None,
     debug: Debug = False,
 ) -> None:
     """List the tasks with their forms by regime, or all of one: parts, groups, splits, examples, where its data are from.
@@ -53,11 +55,11 @@ def list_tasks(
 
       evalkit list tasks mmlu
     """
-    print_tasks(_registered(registry.tasks, tasks_dir), name, as_json=as_json)
+    print_tasks(_registered(registry.tasks, tasks_dir), name, as_json=as_json, how=how)
 
 
 @app.command("suites")
-def list_suites(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
+def list_suites(tasks_dir: TasksDir = None, as_json: Json = False, how: Format = None, debug: Debug = False) -> None:
     """List every suite with its tasks."""
     entries = _registered(registry.suites, tasks_dir)
     if as_json:
@@ -79,6 +81,8 @@ def list_suites(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug 
     print_table(
         ["suite", "tasks", "description"],
         [(entry.name, ", ".join(entry.tasks), entry.description) for entry in entries],
+        wraps=["tasks", "description"],
+        how=how,
     )
 
 
@@ -97,6 +101,7 @@ def list_domains(
     bundle: Bundle = None,
     split: Split = None,
     as_json: Json = False,
+    how: Format = None,
     debug: Debug = False,
 ) -> None:
     """List the domains of texts, the units of perplexity.
@@ -126,6 +131,7 @@ def list_domains(
             ["task", "domains", "a domain is", "in ordinary perplexity"],
             [(task, len(own), own[0].unit, _ordinary_share(own)) for task, own in sources.items()],
             right=["domains"],
+            how=how,
         )
         say("'evalkit list domains SOURCE' shows a source's domains, 'evalkit list domains paloma' those of a suite.")
         return
@@ -137,6 +143,7 @@ def list_domains(
             for task, line in lines
         ],
         right=["documents"],
+        how=how,
     )
     domains, source_count = len(lines), len({task for task, _ in lines})
     say(f"{domains:,} domain{'s' * (domains != 1)} in {source_count:,} source{'s' * (source_count != 1)}.")
@@ -176,17 +183,22 @@ def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
 
 
 @app.command("engines")
-def list_engines(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
+def list_engines(tasks_dir: TasksDir = None, as_json: Json = False, how: Format = None, debug: Debug = False) -> None:
     """List every engine. 'evalkit doctor' says which of them this machine can run."""
     entries = _registered(registry.engines, tasks_dir)
     if as_json:
         print_json([{"name": e.name, "description": e.description, "where": e.where} for e in entries])
         return
-    print_table(["engine", "description"], [(entry.name, entry.description) for entry in entries])
+    print_table(
+        ["engine", "description"],
+        [(entry.name, entry.description) for entry in entries],
+        wraps=["description"],
+        how=how,
+    )
 
 
 @app.command("recipes")
-def list_recipes(as_json: Json = False, debug: Debug = False) -> None:
+def list_recipes(as_json: Json = False, how: Format = None, debug: Debug = False) -> None:
     """List every recipe for fine-tuning that ships: 'evalkit train NAME' runs one, with options over its fields."""
     from evalkit.train.shipped import shipped_recipes
 
@@ -211,6 +223,8 @@ def list_recipes(as_json: Json = False, debug: Debug = False) -> None:
             )
             for recipe in found
         ],
+        wraps=["data", "description"],
+        how=how,
     )
 
 
@@ -219,7 +233,7 @@ def _data(items: list[dict[str, Any]]) -> str:
 
 
 @app.command("models")
-def list_models(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug = False) -> None:
+def list_models(tasks_dir: TasksDir = None, as_json: Json = False, how: Format = None, debug: Debug = False) -> None:
     """List every registered model: those that ship with evalkit and those of 'evalkit models add'."""
     entries = _registered(registry.models, tasks_dir)
     if as_json:
@@ -238,11 +252,12 @@ def list_models(tasks_dir: TasksDir = None, as_json: Json = False, debug: Debug 
         )
         return
     print_table(
-        ["model", "source", "description"], [(entry.name, entry.source, entry.description) for entry in entries]
+        ["model", "source", "description"],
+        [(entry.name, entry.source, entry.description) for entry in entries],
+        wraps=["description"],
+        how=how,
     )
-    stdout().print(
-        "\nAny folder with a checkpoint, or a Hugging Face repository (org/name), is a model too.", soft_wrap=True
-    )
+    say("Any folder with a checkpoint, or a Hugging Face repository (org/name), is a model too.")
 
 
 @app.command("checkpoints")
@@ -256,6 +271,7 @@ def list_checkpoints(
     max_points: MaxPoints = None,
     stage: Stage = None,
     as_json: Json = False,
+    how: Format = None,
     debug: Debug = False,
 ) -> None:
     """List the checkpoints of a model, oldest first, with the steps and tokens that their names tell, and gaps.
@@ -297,7 +313,7 @@ def list_checkpoints(
             ]
         )
         return
-    _print_checkpoints(model, found, missing, chosen if selection.is_active else None)
+    _print_checkpoints(model, found, missing, chosen if selection.is_active else None, how)
     if selection.is_active:
         say(f"{len(chosen):,} of {len(found):,} checkpoints would be scored.")
     for gap in missing.values():
@@ -308,7 +324,11 @@ def list_checkpoints(
 
 
 def _print_checkpoints(
-    model: str, revisions: Sequence[Revision], gaps: Mapping[str, Gap], chosen: Collection[str] | None
+    model: str,
+    revisions: Sequence[Revision],
+    gaps: Mapping[str, Gap],
+    chosen: Collection[str] | None,
+    how: str | None,
 ) -> None:
     """One row per revision; `gaps` by the revision after them; `chosen`: names to mark, None for no such column."""
     has_stages = any(revision.stage is not None for revision in revisions)
@@ -320,7 +340,8 @@ def _print_checkpoints(
         mark = [] if chosen is None else ["yes" if revision.name in chosen else ""]
         rows.append((f"{model}@{revision.name}", *stage, _count(revision.step), tokens, gap_note, *mark))
     stage_column, mark_column = ["stage"] if has_stages else [], [] if chosen is None else ["chosen"]
-    print_table(["checkpoint", *stage_column, "step", "tokens", "", *mark_column], rows, right=["step", "tokens"])
+    columns = ["checkpoint", *stage_column, "step", "tokens", "gap", *mark_column]
+    print_table(columns, rows, right=["step", "tokens"], wraps=["gap"], how=how)
 
 
 def _stage(revision: Revision) -> str:
@@ -347,6 +368,7 @@ def list_runs(
         str | None, typer.Option("--status", metavar="NAME", help="Only runs that are done, running, failed …")
     ] = None,
     as_json: Json = False,
+    how: Format = None,
     debug: Debug = False,
 ) -> None:
     """List the runs of a folder of results, newest first.
@@ -373,6 +395,8 @@ def list_runs(
             "revision": checkpoint.get("revision"),
             "suite": run.suite,
             "status": run.status,
+            "started": run.info.get("timings", {}).get("started"),
+            "seconds": run.info.get("timings", {}).get("seconds"),
             "modified": (folder / "run.json").stat().st_mtime,
         }
         if (
@@ -390,8 +414,17 @@ def list_runs(
         say(f"There are no runs{chosen} in {clean(output)}. 'evalkit run' makes one; --output names another folder.")
         return
     print_table(
-        ["run", "model", "revision", "suite", "status"],
-        [(row["run"], row["model"], row["revision"], row["suite"], row["status"]) for row in rows],
+        ["run", "model", "revision", "suite", "status", "started", "took"],
+        [
+            (
+                *(row[name] for name in ("run", "model", "revision", "suite", "status")),
+                str(row["started"] or "")[:16].replace("T", " "),
+                duration(row["seconds"]),
+            )
+            for row in rows
+        ],
+        right=["took"],
+        how=how,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,16 @@ from evalkit.commands.model_options import option
 from evalkit.options import RunOptions
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+
+Format = Annotated[
+    Literal["table", "plain", "md", "latex", "csv", "json", "html"] | None,
+    typer.Option(
+        "--format",
+        metavar="table|plain|md|latex|csv|json|html",
+        help="How to write the table; plain is tab-separated.",
+        show_default="table",
+    ),
+]
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the warnings of the libraries underneath.")]
 """Read by `evalkit.cli.main` before anything is imported; commands only declare it."""

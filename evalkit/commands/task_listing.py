@@ -35,17 +35,22 @@ def task_json(entry: TaskEntry) -> dict[str, Any]:
     }
 
 
-def print_tasks(entries: Sequence[TaskEntry], name: str | None, *, as_json: bool) -> None:
+def print_tasks(entries: Sequence[TaskEntry], name: str | None, *, as_json: bool, how: str | None = None) -> None:
     """Print all tasks, or those that `name` means. Raises `UnknownName`."""
     chosen = list(entries) if name is None else _chosen(entries, name)
     if as_json:
         print_json([task_json(entry) for entry in chosen])
+    elif how not in (None, "table"):
+        names = [(str(variant), entry.description) for entry in chosen for variant in entry.names()]
+        print_table(["task", "description"], names, how=how)
     elif name is None:
         _print_families(entries)
     elif len(chosen) == 1:
         _print_family(chosen[0])
     else:
-        print_table(["task", "description"], [(entry.name, entry.description) for entry in chosen])
+        print_table(
+            ["task", "description"], [(entry.name, entry.description) for entry in chosen], wraps=["description"]
+        )
 
 
 def _chosen(entries: Sequence[TaskEntry], name: str) -> list[TaskEntry]:

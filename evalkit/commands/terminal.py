@@ -13,10 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from evalkit.formats import written
+from evalkit.formats.terminal import terminal
 from evalkit.system.characters import escape_json
+from evalkit.table import Table, text_table
 
 _BIDIRECTIONAL = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 """Control characters that reorder the text around them."""
@@ -92,14 +94,27 @@ def _json_value(value: Any) -> Any:
     return str(value)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """A plain table on stdout; the columns in `right` are right-aligned."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(clean(value)) for value in row))
-    stdout().print(table)
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Sequence[str] = (),
+    wraps: Sequence[str] = (),
+    how: str | None = None,
+) -> None:
+    """A table of words on stdout, as `print_as` writes it. `right`: columns of numbers; `wraps`: those of long texts."""
+    print_as(text_table(columns, rows, right=right, wraps=wraps), how)
+
+
+def print_as(table: Table, how: str | None = None) -> None:
+    """Print a table in a format of `evalkit.formats`, by default as a table that fits the terminal; piped, of its own width."""
+    if how not in (None, "table"):
+        print(written(table, how), end="")
+        return
+    console = stdout()
+    lines = terminal(table, console.width if console.is_terminal else None).splitlines()
+    for number, line in enumerate(lines):
+        console.print(Text(line, style="bold" if number == 0 else ""), soft_wrap=True)
 
 
 def size(count: float) -> str:
