@@ -52,6 +52,19 @@ def test_encoding_in_parts() -> None:
     assert found["ratio"] > 2
 
 
+def test_mmlu_against_lm_eval(tmp_path: Path) -> None:
+    """A question of each subject, three of them on lm-eval's side: equal ids, and what the ratios are made of."""
+    file = tmp_path / "found.json"
+    small = ("--limit", 1, "--sample", 0.05, "--peer-batch", 2, "--peer-python", sys.executable)
+    bench("bench.mmlu", *small, "--json", file)
+    found = json.loads(file.read_text())
+    assert (found["documents"], found["requests"], found["sample_documents"]) == (57, 228, 3)
+    assert found["largest_difference"] < 1e-4
+    assert found["tokens_fed"] < found["tokens_fed_by_lm_eval"] < found["tokens_asked"] / 3.9
+    for name in ("scoring", "process"):
+        assert found[f"{name}_ratio"] == pytest.approx(found[name]["lm-eval"] / found[name]["evalkit"])
+
+
 def test_files_for_readers() -> None:
     """A line a reader, and exit code 0 where every file was read or refused; an unknown reader is said."""
     done = bench("bench.fuzz", "--inputs", 40, "marker", "arc.arrow")

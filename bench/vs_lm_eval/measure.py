@@ -70,6 +70,8 @@ class Common:
     dtype: str = "float32"
     threads: int | None = None
     seconds: int = 3600
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of both sides, beside those that are always set."""
 
 
 def run(side: Side, common: Common, requests: Path, *, host: bool = False) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def run(side: Side, common: Common, requests: Path, *, host: bool = False) -> di
             "out": str(folder / "out.json"),
         }
         (folder / "spec.json").write_text(json.dumps(spec))
-        environment = _environment(common, 1 if host else common.threads)
+        environment = environment_of(common, 1 if host else common.threads)
         if host:
             (folder / "meter").mkdir()
             environment["EVALKIT_BENCH_METER"] = str(folder / "meter")
@@ -117,7 +119,8 @@ def run(side: Side, common: Common, requests: Path, *, host: bool = False) -> di
         return found
 
 
-def _environment(common: Common, threads: int | None) -> dict[str, str]:
+def environment_of(common: Common, threads: int | None) -> dict[str, str]:
+    """The environment of a measured process."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "HF_HUB_OFFLINE": "1",
@@ -125,6 +128,7 @@ def _environment(common: Common, threads: int | None) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         # Threads that wait by spinning take the processor from each other on a machine with anything else to do.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+        **common.variables,
     }
     if common.device == "cpu":
         environment |= {"VLLM_CPU_KVCACHE_SPACE": KV_CACHE_GIB, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}

@@ -156,7 +156,7 @@ def peak_bytes() -> int:
 
 
 class Stretch:
-    """What a stretch of work took: ``with Stretch() as taken: …``, then `facts`."""
+    """What a stretch of work took: ``with Stretch() as taken: …``, then `facts` (``process``: processor time since the start)."""
 
     def __enter__(self) -> Stretch:
         self._arithmetic, self._processor = arithmetic_seconds(), processor_seconds()
@@ -165,9 +165,11 @@ class Stretch:
 
     def __exit__(self, *_: object) -> None:
         seconds = time.perf_counter() - self._begun
+        processor = processor_seconds()
         self.facts = {
             "seconds": seconds,
-            "processor": processor_seconds() - self._processor,
+            "processor": processor - self._processor,
+            "process": processor,
             "arithmetic": arithmetic_seconds() - self._arithmetic,
             "peak": peak_bytes(),
         }
