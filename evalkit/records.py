@@ -141,7 +141,7 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One record of ``metrics.json``. Aggregates have an empty domain and a name that starts with ``macro_``, ``median_``,
-    ``ordinary_`` or ``total_``, or are ``outliers``; those over a text suite have the suite's name as their task."""
+    ``ordinary_`` or ``total_``, or are ``outliers``; the scores of suites have the suite's name as their task."""
 
     task: str
     metric: str
@@ -162,6 +162,8 @@ class Metric:
     limited: bool = False
     chance: float | None = None
     """Accuracy of guessing uniformly, if the metric is an accuracy."""
+    note: str = ""
+    """Why there is no value, as a clause; of suite scores also what was chosen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,11 +57,27 @@ class TaskEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class SuiteEntry:
-    """A named list of tasks."""
+class SuiteMember:
+    """A task or another suite in a suite, with what the suite says of it."""
 
     name: str
-    tasks: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """`TaskOptions` of this member alone, before those of the suite; the user's options take precedence."""
+    weight: float | None = None
+    """Of the aggregation ``weighted``. With 0, in any, it is scored and shown, and is no part of the suite's score."""
+    baseline: float | None = None
+    """Of the aggregation ``centred``, between 0 and 1; None: chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteEntry:
+    """A named list of tasks and other suites, and how its score is made (`evalkit.statistics.suite_scores`).
+
+    `tasks` are names; `members`, where they say more, stand in their place.
+    """
+
+    name: str
+    tasks: tuple[str, ...] = ()
     description: str = ""
     data_source: str | None = None
     """Set if the suite always uses one source (``quickstart``: ``bundle``)."""
@@ -69,6 +85,14 @@ class SuiteEntry:
     """The suite's defaults for `TaskOptions`; the user's options take precedence."""
     aggregation: str = "macro"
     where: str = ""
+    metric: str = ""
+    """What the score is made of, in place of each task's primary metric."""
+    members: tuple[SuiteMember, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            object.__setattr__(self, "members", tuple(SuiteMember(name) for name in self.tasks))
+        object.__setattr__(self, "tasks", tuple(member.name for member in self.members))
 
 
 @dataclass(frozen=True, slots=True)

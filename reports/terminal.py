@@ -49,6 +49,13 @@ def terminal_table(
     if report.limited:
         told.append("limited: fewer documents than the regime asks for; not a result of the benchmark")
     told += [sentence for _, sentence in report.warnings if sentence.startswith("Left out")]
+    told += [
+        f"{line.task}: {cell.note}"
+        for lines in report.primary.values()
+        for line in lines
+        for cell in line.cells
+        if cell is not None and cell.note and math.isnan(cell.value)
+    ]
     shown = [line.known for lines in report.primary.values() for line in lines]
     if len(report.runs) == 1 and any(math.isfinite(metric.value) and not interval(metric) for metric in shown):
         told.append(NO_INTERVAL)

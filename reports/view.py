@@ -14,7 +14,7 @@ from evalkit.records import Metric
 from evalkit.reports.runs import RunView, full_name, read_all
 from evalkit.reports.story import in_training_order
 from evalkit.statistics.metric_names import DERIVED
-from evalkit.words import Unit, unit_of
+from evalkit.words import Unit, metric_title, unit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,12 @@ def _run_warnings(run: RunView) -> Iterable[tuple[str, str]]:
     missing = [task for task in run.tasks if task not in scored and task.partition(":")[0] not in scored]
     if missing:
         yield "partial", f"Without scores: {', '.join(missing)}."
-    unscored = dict.fromkeys(full_name(metric) for metric in run.metrics if math.isnan(metric.value))
+    for metric in run.metrics:
+        if math.isnan(metric.value) and metric.note:
+            yield "partial", f"{full_name(metric)}, {metric_title(metric.metric)}: {metric.note}."
+    unscored = dict.fromkeys(
+        full_name(metric) for metric in run.metrics if math.isnan(metric.value) and not metric.note
+    )
     if unscored:
         yield "partial", f"Some values could not be computed and are shown as a dash: {', '.join(unscored)}."
 

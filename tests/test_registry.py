@@ -15,7 +15,7 @@ from evalkit.doctor import plugin_problems
 from evalkit.engines.base import EngineSettings
 from evalkit.errors import UsageError
 from evalkit.registry import ModelEntry, Registry, SuiteEntry
-from evalkit.scoring.collect import suite_options
+from evalkit.scoring.collect import completed
 from evalkit.scoring.engine_choice import make_engine
 from evalkit.task import TaskBase, TaskOptions
 
@@ -175,7 +175,7 @@ def test_what_a_plugins_class_lacks_is_named() -> None:
 def test_a_suites_unknown_options_are_named() -> None:
     """An option that no task takes."""
     with pytest.raises(UsageError, match=r"The suite 's' .* sets 'limt', which no task takes"):
-        suite_options(SuiteEntry("s", ("t",), options={"limt": 3}, where="here"), TaskOptions())
+        completed(TaskOptions(), {"limt": 3}, SuiteEntry("s", ("t",), where="here"))
 
 
 def test_commands_tell_of_problems(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

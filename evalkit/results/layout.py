@@ -12,6 +12,7 @@ SCHEMA_VERSION = 1
 TEXTS = "texts"
 """The aggregation of text suites: metrics over all their domains."""
 PARTIAL_PREFIX = "part of "
+OTHER_SHOTS = " with other shots"
 
 
 def safe_name(name: str) -> str:
@@ -41,6 +42,20 @@ def display_suite_name(suite: str, aggregation: str, limited: bool) -> str:
         if limited and aggregation == TEXTS and not suite.startswith(PARTIAL_PREFIX)
         else suite
     )
+
+
+def display_score_name(suite: str, *, partial: bool, altered: Sequence[str] = ()) -> str:
+    """The name of a suite's score in ``metrics.json`` and leaderboards: never the suite's own where something else was asked.
+
+    `partial`: whether documents or tasks of it are missing; `altered`: options that were set otherwise than the suite does, of
+    which ``limit`` and ``sample`` count only if `partial`.
+
+    >>> display_score_name("olmes", partial=True), display_score_name("olmes", partial=False, altered=["shots"])
+    ('part of olmes', 'olmes with other shots')
+    """
+    if partial or "split" in altered:
+        return f"{PARTIAL_PREFIX}{suite}"
+    return f"{suite}{OTHER_SHOTS}" if "shots" in altered else suite
 
 
 def task_file(folder: Path, name: TaskName) -> Path:

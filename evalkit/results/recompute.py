@@ -14,6 +14,7 @@ from evalkit.records import Metric
 from evalkit.registry import make_task
 from evalkit.results.layout import TEXTS, display_suite_name
 from evalkit.results.reading import load_run
+from evalkit.results.suites import ScoredTask, score_metrics, shape_of
 from evalkit.results.writing import folder_lock, write_info, write_metrics
 from evalkit.statistics.domain_weights import Weights, normalized_weights
 from evalkit.task import Row, TaskOptions
@@ -46,14 +47,13 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
     ``--tasks-dir`` first).
     """
     run = load_run(path)
-    metrics: list[Metric] = []
-    tasks_and_rows: list[tuple[Any, list[Row], bool]] = []
+    scored: list[ScoredTask] = []
     for name, task_info in run.info["tasks"].items():
         task = make_task(name, options_from_json(task_info.get("options", {})))
-        tasks_and_rows.append((task, run.rows(name), bool(task_info.get("limited"))))
+        rows, limited = run.rows(name), bool(task_info.get("limited"))
+        protocol = (task_info.get("protocol") or {}).get("task") or {}
         try:
-            protocol = (task_info.get("protocol") or {}).get("task") or {}
-            metrics += task_metrics(*tasks_and_rows[-1], protocol)
+            scored.append(ScoredTask(task, rows, limited, protocol, task_metrics(task, rows, limited, protocol)))
         except EvalkitError:
             raise
         except Exception as error:  # a task's own code, on rows that may be anybody's
@@ -66,7 +66,11 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
     if weights is not None and aggregation != TEXTS:
         raise UsageError(f"{run.path} is no run of a suite of texts, and --domain-weights is for those alone.")
     weights = weights if weights is not None else run.info.get("domain_weights")
-    metrics += suite_metrics(run.suite, aggregation, tasks_and_rows, weights)
+    metrics = [metric for one in scored for metric in one.metrics]
+    metrics += suite_metrics(run.suite, aggregation, [(one.task, one.rows, one.limited) for one in scored], weights)
+    shape = shape_of(run.info)
+    if shape is not None:
+        metrics += score_metrics(shape, scored, (run.info.get("score") or {}).get("altered", ()))
     if write and (problem := store_metrics(run.path, metrics, weights)):
         warnings.warn(problem, stacklevel=2)
     return metrics

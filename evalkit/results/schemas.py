@@ -8,9 +8,9 @@ in ``training.json``, is left out where it has another type.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from evalkit.system.documents import first_fault
 
@@ -152,6 +152,36 @@ class _Guidelines(_Stored):
     G5: _Format = _Format()
 
 
+class _ShapeMember(_Stored):
+    task: str | None = None
+    suite: _Shape | None = None
+    weight: Annotated[Number, Field(ge=0)] | None = None
+    baseline: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    limited: bool = False
+
+    @model_validator(mode="after")
+    def _named(self) -> _ShapeMember:
+        if (self.task is None) == (self.suite is None):
+            raise ValueError("a member is a task or a suite")
+        return self
+
+
+class _Shape(_Stored):
+    """`evalkit.statistics.suite_scores.Shape`."""
+
+    name: str
+    aggregation: Literal["macro", "micro", "weighted", "centred", "mc_or_rc"]
+    metric: str | None = None
+    members: Annotated[list[_ShapeMember], Field(min_length=1)]
+
+
+class SuiteFile(_Stored):
+    """How a suite's score is made, and which options the user set otherwise than the suite."""
+
+    shape: _Shape
+    altered: list[str] = []
+
+
 class RunNotes(_Stored):
     """How a run was made, for people to read. All of it is optional."""
 
@@ -159,6 +189,7 @@ class RunNotes(_Stored):
     variation: list[str] = []
     data_source: str | None = None
     done_tasks: dict[str, TaskEntry] = {}
+    score: SuiteFile | None = None
     settings: Names = {}
     guidelines: _Guidelines = _Guidelines()
     versions: dict[str, str | None] = {}
@@ -192,6 +223,7 @@ class MetricRecord(_Stored):
     higher_is_better: bool = True
     limited: bool = False
     chance: Number | None = None
+    note: str | None = None
 
 
 _METRICS = TypeAdapter(list[MetricRecord])

@@ -19,7 +19,8 @@ def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
     """Write ``metrics.json``: a JSON list with one record per line; NaN becomes null."""
     from evalkit.results.tables import jsonable
 
-    lines = [json.dumps(jsonable(asdict(metric)), ensure_ascii=False, allow_nan=False) for metric in metrics]
+    records = [{key: value for key, value in asdict(metric).items() if key != "note" or value} for metric in metrics]
+    lines = [json.dumps(jsonable(record), ensure_ascii=False, allow_nan=False) for record in records]
     write_bytes(folder / "metrics.json", ("[\n" + ",\n".join(lines) + "\n]\n").encode())
 
 

@@ -12,8 +12,12 @@ from evalkit.registry import SuiteEntry
 from evalkit.results.layout import TEXTS
 from evalkit.scoring.settings import TASKS_SUITE, Group
 from evalkit.statistics.domain_weights import normalized_weights
+from evalkit.statistics.suite_scores import AGGREGATIONS, Member, Shape
 from evalkit.task import TaskBase, TaskOptions
-from evalkit.task_names import suite_list, task_list
+from evalkit.task_names import task_list
+
+LIMITS = ("limit", "sample")
+"""The options that say how many documents are asked."""
 
 
 def collect(
@@ -34,15 +38,18 @@ def collect(
         return indices[full, options]
 
     groups: list[Group] = []
-    for name in suite_list(suites):
+    for name in dict.fromkeys(suites):
         entry = registry.suite_entry(name)
         if any(group.suite == entry.name for group in groups):
             raise UsageError(
                 f"Two suites are called '{entry.name}', so their results would mix. Score one after the other."
             )
-        options = suite_options(entry, base)
-        task_indices = tuple(dict.fromkeys(index_of(task, options) for task in task_list(entry.tasks)))
-        groups.append(Group(entry.name, task_indices, aggregation=entry.aggregation))
+        shape, leaves = expand(entry)
+        options = {task: completed(base, own, entry) for task, own in leaves.items()}
+        task_indices = tuple(dict.fromkeys(index_of(task, own) for task, own in options.items()))
+        altered = _altered([distinct_tasks[index] for index in task_indices], list(leaves.values()), entry)
+        scored = None if entry.aggregation == TEXTS else shape
+        groups.append(Group(entry.name, task_indices, entry.aggregation, shape=scored, altered=altered))
     if tasks:
         groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(index_of(task, base) for task in task_list(tasks)))))
     if not groups:
@@ -63,16 +70,96 @@ def with_domain_weights(
     return [dataclasses.replace(group, weights=weights) if group in text_groups else group for group in groups]
 
 
-def suite_options(entry: SuiteEntry, base: TaskOptions) -> TaskOptions:
-    """The user's options, completed by the suite's defaults."""
-    defaults = dict(entry.options)
+def expand(entry: SuiteEntry) -> tuple[Shape, dict[str, dict[str, Any]]]:
+    """A suite's shape, with the suites in it, and the options that it gives to each of its tasks, by full name, in order.
+
+    Options of a member come before those of the suite around it, and what an outer suite says of a member before what that
+    says of its own. Raises `UsageError` for a suite in itself, and for a task that is asked twice in different ways.
+    """
+    leaves: dict[str, dict[str, Any]] = {}
+    return _expand(entry, {}, {}, (), leaves), leaves
+
+
+def _expand(
+    entry: SuiteEntry,
+    strong: Mapping[str, Any],
+    weak: Mapping[str, Any],
+    around: tuple[str, ...],
+    leaves: dict[str, dict[str, Any]],
+) -> Shape:
+    """`strong` and `weak`: options from the suites around, before and behind the suite's own."""
+    if entry.name in around:
+        raise UsageError(
+            f"The suite '{entry.name}' ({entry.where}) is a part of itself: {' > '.join((*around, entry.name))}."
+        )
+    if entry.aggregation not in (*AGGREGATIONS, TEXTS):
+        raise UsageError(
+            f"The suite '{entry.name}' ({entry.where}) has the aggregation '{entry.aggregation}'; there are "
+            f"{', '.join((*AGGREGATIONS, TEXTS))}."
+        )
+    own = {**weak, **entry.options}
     if entry.data_source is not None:
-        defaults["data_source"] = entry.data_source
-    unknown = sorted(set(defaults) - set(TaskOptions.__dataclass_fields__))
+        own["data_source"] = entry.data_source
+    members = []
+    for member in entry.members:
+        nested = _nested_suite(member.name)
+        if nested is not None and nested.aggregation == TEXTS:
+            raise UsageError(
+                f"The suite '{entry.name}' has the suite of texts '{nested.name}' in it, whose mean is one over domains. Name its "
+                "sources, with the weight 0, or score it beside."
+            )
+        if nested is not None:
+            inner = _expand(nested, {**member.options, **strong}, own, (*around, entry.name), leaves)
+            members.append(Member(nested.name, inner, member.weight, member.baseline))
+            continue
+        task, options = str(registry.parse_task_name(member.name)), {**own, **member.options, **strong}
+        if leaves.setdefault(task, options) != options:
+            raise UsageError(
+                f"The suite '{(*around, entry.name)[0]}' asks {task} twice with different options, and a run holds a task once. "
+                "Put one of them into a suite of its own and score that beside it."
+            )
+        limited = any(options.get(name) is not None for name in LIMITS)
+        members.append(Member(task, None, member.weight, member.baseline, limited))
+    return Shape(entry.name, tuple(members), entry.aggregation, entry.metric)
+
+
+def _nested_suite(name: str) -> SuiteEntry | None:
+    """The suite with that name, unless a task has it."""
+    if name not in registry.suites or ":" in name:
+        return None
+    try:
+        registry.parse_task_name(name)
+    except UsageError:
+        return registry.suites.get(name)
+    return None
+
+
+def completed(base: TaskOptions, own: Mapping[str, Any], entry: SuiteEntry) -> TaskOptions:
+    """The user's options, completed by those that a suite gives to a task."""
+    unknown = sorted(set(own) - set(TaskOptions.__dataclass_fields__))
     if unknown:
         raise UsageError(
             f"The suite '{entry.name}' ({entry.where}) sets '{unknown[0]}', which no task takes. Tasks take "
             f"{', '.join(TaskOptions.__dataclass_fields__)}."
         )
-    applicable = {name: value for name, value in defaults.items() if getattr(base, name, None) is None}
+    unset = TaskOptions()
+    applicable = {name: value for name, value in own.items() if getattr(base, name) == getattr(unset, name)}
     return dataclasses.replace(base, **applicable)
+
+
+def _altered(
+    tasks: Sequence[tuple[TaskBase, TaskOptions]], own: Sequence[Mapping[str, Any]], entry: SuiteEntry
+) -> tuple[str, ...]:
+    """Which options of the user set something else than the suite asks for, in any task: split, shots, and how many."""
+    changed: list[str] = []
+    for (task, options), given in zip(tasks, own, strict=True):
+        changed += [name for name in LIMITS if getattr(options, name) != given.get(name)]
+        for name in ("split", "shots"):
+            if getattr(options, name) == given.get(name):
+                continue
+            meant = registry.make_task(
+                str(task.name), completed(TaskOptions(data=options.data, bundle=options.bundle), given, entry)
+            )
+            if getattr(task, name, None) is None or getattr(task, name, None) != getattr(meant, name, None):
+                changed.append(name)
+    return tuple(dict.fromkeys(changed))

@@ -21,6 +21,7 @@ from evalkit.records import Batch, Checkpoint, Metric, Request, Scores
 from evalkit.results.layout import display_suite_name, task_file
 from evalkit.results.reading import Run, load_run
 from evalkit.results.recompute import suite_metrics, task_metrics
+from evalkit.results.suites import ScoredTask, score_metrics
 from evalkit.results.tables import write_rows
 from evalkit.results.writing import folder_lock, put_in_place, results_beside, write_info, write_metrics
 from evalkit.scoring import speed
@@ -153,6 +154,8 @@ class _CheckpointScorer:
         for group, info in zip(self.groups, self.infos, strict=True):
             if group.weights is not None:
                 info["domain_weights"] = dict(group.weights)
+            if group.shape is not None:
+                info["score"] = {"shape": group.shape.to_json(), "altered": list(group.altered)}
         self.progress.plan(self.checkpoint.name, {**self._counts_info(), "expected_seconds": self._estimate_seconds()})
         output = self.settings.options.output
         if self.settings.options.dry_run:
@@ -339,7 +342,7 @@ class _CheckpointScorer:
         self, group: Group, info: dict[str, Any], rows: dict[int, list[Row]], strings: TokenStrings, folder: Path
     ) -> None:
         """Write rows, metrics and ``run.json`` of a finished run into its folder."""
-        metrics: list[Metric] = []
+        scored: list[ScoredTask] = []
         previous = previous_info(folder)
         with results_beside(folder) as new:
             for index in group.task_indices:
@@ -348,11 +351,15 @@ class _CheckpointScorer:
                 hidden = planned.task.gated and not self.settings.options.stores_gated_texts
                 stored = [without_text(row) if hidden else strings.add(row) for row in task_rows]
                 write_rows(task_file(new, planned.task.name), stored)
-                metrics += task_metrics(planned.task, task_rows, planned.task.limited, planned.protocol["task"])
+                protocol, limited = planned.protocol["task"], planned.task.limited
+                own = task_metrics(planned.task, task_rows, limited, protocol)
+                scored.append(ScoredTask(planned.task, task_rows, limited, protocol, own))
                 warn_if_truncated(info, planned, task_rows)
-            tasks = [self.plan.tasks[index] for index in group.task_indices]
-            tasks_and_rows = [(planned.task, rows[id(planned)], planned.task.limited) for planned in tasks]
-            metrics += suite_metrics(group.suite, group.aggregation, tasks_and_rows, group.weights)
+            metrics: list[Metric] = [metric for one in scored for metric in one.metrics]
+            texts = [(one.task, one.rows, one.limited) for one in scored]
+            metrics += suite_metrics(group.suite, group.aggregation, texts, group.weights)
+            if group.shape is not None:
+                metrics += score_metrics(group.shape, scored, group.altered)
             if group.suite == TASKS_SUITE:
                 metrics = keep_earlier_tasks(folder, info) + metrics
             write_metrics(new, metrics)

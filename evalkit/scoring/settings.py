@@ -8,6 +8,7 @@ from evalkit.engines.choice import Choice
 from evalkit.options import RunOptions
 from evalkit.progress import Progress, Silent
 from evalkit.statistics.domain_weights import Weights
+from evalkit.statistics.suite_scores import Shape
 
 TASKS_SUITE = "tasks"
 
@@ -22,6 +23,10 @@ class Group:
     aggregation: str = "macro"
     weights: Weights | None = None
     """Domain weights, for a text suite."""
+    shape: Shape | None = None
+    """How the suite's score is made; None for a suite of texts, and for tasks that were named one by one."""
+    altered: tuple[str, ...] = ()
+    """Options of the user that change what the suite asks (``split``, ``shots``), so that the score is not the suite's."""
 
 
 @dataclass(frozen=True, slots=True)

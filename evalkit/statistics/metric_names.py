@@ -28,13 +28,17 @@ DERIVED = (GREEDY_ACC, *ANSWERS_BITS, *SMOOTH)
 one of them only where it is a task's primary metric, or was asked for by name."""
 
 
+SUITE_SCORE = "suite_score"
+"""The score of a suite of accuracies (`evalkit.statistics.suite_scores`); those of other metrics are ``mean_…`` after them."""
+
+
 def is_rate(name: str) -> bool:
-    """Whether a metric is a share of documents, shown in percent: `RATES`, and a task's own that is called ``acc…``.
+    """Whether a metric is shown in percent: `RATES`, a task's own that is called ``acc…``, and their mean over a suite.
 
     >>> is_rate("acc_norm"), is_rate("greedy_acc"), is_rate("bits_per_byte"), is_rate("mean_of_primary")
     (True, True, False, False)
     """
-    return name.startswith("acc") or name in RATES
+    return name.startswith("acc") or name in (*RATES, SUITE_SCORE)
 
 
 def known_direction(name: str) -> bool | None:
@@ -43,6 +47,6 @@ def known_direction(name: str) -> bool | None:
     >>> known_direction("acc"), known_direction("spaced_bits_per_byte"), known_direction("f1")
     (True, False, None)
     """
-    if name in RATES or name in SMOOTH:
+    if name in RATES or name in SMOOTH or name == SUITE_SCORE:
         return True
     return False if name.endswith(BITS) else None

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evalkit.records import Metric
-from evalkit.statistics import estimates, jackknife
+from evalkit.statistics import estimates, jackknife, smooth
 from evalkit.statistics.estimates import LEVEL, Estimate, Floats
-from evalkit.statistics.metric_names import ACCURACIES, BITS, GREEDY_ACC, LENGTHS
+from evalkit.statistics.metric_names import ACCURACIES, BITS, DERIVED, GREEDY_ACC, LENGTHS
 from evalkit.statistics.smooth import with_estimate
 from evalkit.statistics.text_pools import (
     DENOMINATORS,
@@ -119,6 +119,23 @@ def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], p
         metric = replace(base, metric=name, primary=name == primary, higher_is_better=name != BITS)
         metrics.append(with_estimate(replace(metric, chance=chance), estimate))
     return metrics
+
+
+def document_values(rows: Sequence[Row], name: str, counts_leading_space: bool | None = None) -> Floats | None:
+    """The values ``[n]`` of a metric of questions whose mean it is; NaN where a document is unscored.
+
+    None for a metric that evalkit does not compute, and for rows that do not tell it. `counts_leading_space`: see
+    `evalkit.statistics.smooth.document_values`.
+    """
+    try:
+        if name == BITS:
+            return np.array([gold_bits_per_byte(row) for row in rows], dtype=np.float64)
+        if name in ACCURACIES:
+            return np.array([_is_hit(row, name) for row in rows], dtype=np.float64)
+    except (KeyError, TypeError, ValueError):
+        return None
+    options = smooth.options_of(rows) if name in DERIVED else None
+    return None if options is None else smooth.document_values(options, name, counts_leading_space)
 
 
 # --------------------------------------------------------------------------------------------------------------- texts

@@ -1,17 +1,19 @@
-"""Suites: named lists of tasks, one YAML file each. Importing this package registers them.
+"""Suites: named lists of tasks and of other suites, one YAML file each. Importing this package registers them.
 
-Keys: ``description, tasks`` and optionally ``data_source, options`` (split, shots, limit), ``aggregation``. A suite is
-named after its file.
+Keys: ``description, tasks`` and optionally ``data_source, options`` (split, shots, limit, sample, seed), ``aggregation`` and
+``metric``. An entry of ``tasks`` is a name, or a mapping with ``task`` (or ``suite``) and what belongs to it alone: split,
+shots, limit, sample, seed, weight, baseline. A suite is named after its file.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from evalkit.errors import UsageError
-from evalkit.registry import SuiteEntry, suites
+from evalkit.registry import SuiteEntry, SuiteMember, suites
 from evalkit.system.documents import Written, checked, read_yaml
 
 
@@ -19,14 +21,35 @@ class _Options(Written):
     split: str | None = None
     shots: int | None = Field(None, ge=0)
     limit: int | None = Field(None, ge=1)
+    sample: int | None = Field(None, ge=1)
+    seed: int | None = None
+
+
+class _Member(_Options):
+    task: str | None = None
+    suite: str | None = None
+    weight: float | None = Field(None, ge=0, allow_inf_nan=False)
+    baseline: float | None = Field(None, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_name(self) -> _Member:
+        if (self.task is None) == (self.suite is None):
+            raise ValueError("each of its tasks has 'task' or 'suite', a name")
+        return self
 
 
 class _Suite(Written):
     description: str = ""
-    tasks: list[str]
+    tasks: list[_Member]
     data_source: str | None = None
     options: _Options | None = None
-    aggregation: str = "macro"
+    aggregation: Literal["macro", "micro", "weighted", "centred", "mc_or_rc", "texts"] = "macro"
+    metric: str = ""
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _names(cls, tasks: Any) -> Any:
+        return [{"task": one} if isinstance(one, str) else one for one in tasks] if isinstance(tasks, list) else tasks
 
 
 def read_suite(path: Path) -> SuiteEntry:
@@ -39,13 +62,27 @@ def read_suite(path: Path) -> SuiteEntry:
         known = ", ".join(sorted(_Suite.model_fields))
         raise UsageError(f"{path} has the unknown key '{unknown[0]}'; a suite has {known}.")
     suite = checked(_Suite, values, path, what="The suite")
+    members = tuple(
+        SuiteMember(
+            one.task or one.suite or "",
+            one.model_dump(exclude_none=True, include=set(_Options.model_fields)),
+            one.weight,
+            one.baseline,
+        )
+        for one in suite.tasks
+    )
+    if suite.aggregation == "weighted" and any(member.weight is None for member in members):
+        raise UsageError(f"{path} is weighted, so each of its tasks needs a 'weight'.")
+    if not any(member.weight != 0 for member in members):
+        raise UsageError(f"{path} gives each of its tasks the weight 0, so it has no score.")
     return SuiteEntry(
         name=path.stem,
-        tasks=tuple(suite.tasks),
+        members=members,
         description=" ".join(suite.description.split()),
         data_source=suite.data_source,
         options=suite.options.model_dump(exclude_none=True) if suite.options else {},
         aggregation=suite.aggregation,
+        metric=suite.metric,
         where=str(path),
     )
 

@@ -51,7 +51,7 @@ def test_the_suite_asks_both_tasks() -> None:
     words = "run --model olmo-tiny --suite school --tasks-dir examples --engine bigram --no-report"
     assert cli.main(words.split()) == 0
     found = metrics("school~bigram")
-    assert {task: n for task, (_, n) in found.items()} == {"capitals": 12, "arc_easy": 50}
+    assert {task: n for task, (_, n) in found.items()} == {"capitals": 12, "arc_easy": 50, "school": 62}
 
 
 def test_the_engine_is_fitted_on_the_text_that_is_named() -> None:

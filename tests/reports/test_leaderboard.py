@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -12,7 +13,7 @@ from scipy import stats
 from evalkit.errors import UsageError
 from evalkit.reports.charts.pareto import front
 from evalkit.reports.leaderboard import Options, build
-from evalkit.reports.leaderboard.board import Cell, Column
+from evalkit.reports.leaderboard.board import Board, Cell, Column
 from evalkit.reports.leaderboard.scores import ranks_from_errors
 from tests.made import board_runs as made
 from tests.made.boards import NO_BASELINES, cell, column, olmo1, score, value
@@ -111,7 +112,7 @@ def test_where_all_are_limited_alike_they_compare(tmp_path: Path) -> None:
     assert first is not None
     assert first.counts
     assert first.marks == ("limited to 200 documents",)
-    assert [one and one.rank for one in score(board, "s").standings] == [1, 2]
+    assert [one and one.rank for one in score(board, "part of s").standings] == [1, 2]
 
 
 def test_the_mean_and_its_error(tmp_path: Path) -> None:
@@ -179,6 +180,82 @@ def test_suites_of_texts_have_their_own_macro(tmp_path: Path) -> None:
     assert part is not None
     assert "a part of t" in part.reasons
     assert [one and one.rank for one in macro.standings] == [1, 2, None]
+
+
+def with_score(name: str, mean: float, **more: Any) -> list[dict[str, Any]]:
+    """What a run says of its whole suite."""
+    line = {
+        "task": name, "metric": "suite_score", "value": mean, "n": 200, "stderr": 0.011, "ci_low": mean - 0.02,
+        "ci_high": mean + 0.02, "primary": True, "higher_is_better": True, "limited": False, "chance": None,
+    }  # fmt: skip
+    return [line | more]
+
+
+def suite_of(*tasks: str, aggregation: str = "macro", altered: tuple[str, ...] = (), **more: float) -> dict[str, Any]:
+    """How a run says that its suite is averaged; `more` are weights."""
+    members = [{"task": f"{task}:rc::olmes"} | ({"weight": more[task]} if task in more else {}) for task in tasks]
+    return {"shape": {"name": "s", "aggregation": aggregation, "members": members}, "altered": list(altered)}
+
+
+def test_a_runs_own_score_stands(tmp_path: Path) -> None:
+    """Of one run the interval that its documents gave; of tasks out of two runs, that of independent tasks."""
+    parts = [made.question("a", 0.5, 100), made.question("b", 0.3, 100)]
+    made.write(tmp_path, "m", "s", parts, more=with_score("s", 0.4), score=suite_of("a", "b"))
+    made.write(tmp_path, "n", "s", parts, more=with_score("s", 0.7), score=suite_of("a", "b"))  # not of these numbers
+    made.write(tmp_path, "o", "s", parts[:1])
+    made.write(tmp_path, "o", "tasks", parts[1:])
+    board = build([tmp_path], NO_BASELINES)
+    found = {name: cell(board, name, score(board, "s").column) for name in "mno"}
+    assert all(one is not None and one.value == pytest.approx(0.4) for one in found.values())
+    assert found["m"] is not None
+    assert (found["m"].stderr, found["m"].low) == (0.011, pytest.approx(0.38))
+    independent = math.hypot(math.sqrt(0.25 / 99), math.sqrt(0.21 / 99)) / 2
+    for name in "no":
+        one = found[name]
+        assert one is not None
+        assert one.stderr == pytest.approx(independent)
+
+
+def test_a_suite_that_weighs_its_tasks(tmp_path: Path) -> None:
+    """As its runs say, for rows of published numbers too; a task of weight 0 is shown and not counted."""
+    parts = [made.question("a", 0.5, 100), made.question("b", 0.3, 100), made.question("c", 0.9, 100)]
+    shape = suite_of("a", "b", "c", aggregation="weighted", a=3, b=1, c=0)
+    made.write(tmp_path, "m", "s", parts, score=shape)
+    made.write(tmp_path, "n", "s", parts[:2])
+    board = build([tmp_path], NO_BASELINES)
+    mean = score(board, "s")
+    assert [value(board, name, mean.column) for name in "mn"] == [pytest.approx(0.45)] * 2
+    assert "weighted as the suite says" in mean.note
+    assert len(board.columns) == 3
+
+
+def test_a_score_that_is_not_available_says_why(tmp_path: Path) -> None:
+    """What the run itself could not compute is no number here, and is not ranked."""
+    parts = [made.question("a", 0.5, 100), made.question("b", 0.3, 100)]
+    none = with_score(
+        "s", 0.4, value=None, stderr=None, ci_low=None, ci_high=None, note="not available: c was not scored"
+    )
+    made.write(tmp_path, "m", "s", parts, more=none, score=suite_of("a", "b"))
+    board = build([tmp_path], NO_BASELINES)
+    one = cell(board, "m", score(board, "s").column)
+    assert one is not None
+    assert math.isnan(one.value)
+    assert one.reasons == ("not available: c was not scored",)
+
+
+def test_parts_of_suites_do_not_have_their_name(tmp_path: Path) -> None:
+    """Where all rows are limited, or were asked with other shots, the score is called so; beside a whole one a part counts
+    for nothing."""
+    for folder, limited, altered in (("limited", True, ()), ("shots", False, ("shots",)), ("whole", False, ())):
+        parts = [made.question(name, 0.5, 100, limited=limited) for name in "ab"]
+        made.write(tmp_path / folder, "m", "s", parts, score=suite_of("a", "b", altered=altered))
+    names = [score_names(build([tmp_path / name], NO_BASELINES)) for name in ("limited", "shots", "whole")]
+    assert names == [["part of s"], ["s with other shots"], ["s"]]
+
+
+def score_names(board: Board) -> list[str]:
+    assert [one.suite for one in board.scores] == [one.column.name for one in board.scores]
+    return [one.suite for one in board.scores]
 
 
 def test_metrics_can_be_chosen(tmp_path: Path) -> None:
