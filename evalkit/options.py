@@ -209,7 +209,10 @@ class ScoringOptions(Options):
         None, WHAT, "The offline bundle's file, for machines that cannot download it.", "FILE"
     )
     tasks_dir: Path | None = option_field(
-        None, WHAT, "A folder with Python files that register tasks of your own. The files are run.", "DIR"
+        None,
+        WHAT,
+        "A folder with question sets and suites of your own in YAML, and Python files, which are run.",
+        "DIR",
     )
     window: Window = option_field(
         "strict",

@@ -2,7 +2,7 @@
 
 Built-ins and third parties both use the entry-point groups ``evalkit.tasks``, ``evalkit.suites``, ``evalkit.models`` and
 ``evalkit.engines``: each entry point names a module (or a callable) that registers things when it is imported (or called).
-Files in ``--tasks-dir`` are imported the same way. A registering module must stay light: it must not import torch,
+Files in ``--tasks-dir`` are imported the same way, and its YAML files are read. A registering module must stay light: it must not import torch,
 transformers, pandas or datasets.
 
 A plugin that cannot be loaded, and a plugin's name that is taken, are warnings (`plugin_problems`): everything else stands.
@@ -429,14 +429,20 @@ def make_task(text: str, options: TaskOptions | None = None) -> TaskBase:
     return instance
 
 
+FolderReader = Callable[[Path], None]
+"""Registers what the YAML files of a folder describe; registered by `evalkit.tasks`."""
+
+folder_readers: list[FolderReader] = []
+
+
 def load_tasks_dir(folder: Path) -> list[str]:
-    """Import every ``*.py`` in the user's ``--tasks-dir`` (except those starting with ``_``), in name order.
+    """Import every ``*.py`` in the user's ``--tasks-dir`` (except those starting with ``_``), in name order, then read YAML.
 
     This runs the user's code. Returns the modules' names. Raises `UsageError` naming the file that fails.
     """
     if not folder.is_dir():
         raise UsageError(
-            f"The tasks folder {folder} does not exist. --tasks-dir takes a folder with Python files that register tasks."
+            f"The tasks folder {folder} does not exist. --tasks-dir takes a folder with question sets in YAML, or Python files."
         )
     load_all()
     names = []
@@ -457,4 +463,6 @@ def load_tasks_dir(folder: Path) -> list[str]:
                 raise
             raise UsageError(f"{file} cannot be imported: {_reason(error)}.") from error
         names.append(name)
+    for read in folder_readers:
+        read(folder)
     return names

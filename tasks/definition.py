@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -66,8 +67,8 @@ class Examples(Written):
 class Sample(Written):
     """Splits with more than `above` rows are sampled."""
 
-    above: int
-    size: int
+    above: int = Field(ge=0)
+    size: int = Field(ge=1)
 
 
 class Settings(Written):
@@ -126,6 +127,11 @@ class Settings(Written):
     primary: str | None = None
     gated: bool = False
     version: int = 1
+
+    @field_validator("gold", mode="before")
+    @classmethod
+    def _may_be_a_number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("rows")
     @classmethod
@@ -243,14 +249,34 @@ def read_definition(path: Path, check: Callable[[Definition], None] | None = Non
     return definition
 
 
+def _check_keys(path: Path, place: str, layer: Mapping[Any, Any], model: type[Settings]) -> None:
+    """Raise `UsageError` for a key that is no setting, with the nearest that is, also inside of data, examples and sample."""
+    inner: dict[str, type[Written]] = {"data": Data, "examples": Examples, "sample": Sample}
+    places: list[tuple[str, Mapping[Any, Any], type[Written]]] = [("", layer, model)]
+    places += [(f"{key}.", layer[key], inner[key]) for key in inner if isinstance(layer.get(key), Mapping)]
+    for prefix, values, known in places:
+        for key in values:
+            if key not in known.model_fields:
+                near = get_close_matches(str(key), known.model_fields, n=1, cutoff=0.5)
+                hint = f" Did you mean '{prefix}{near[0]}'?" if near else " docs/tasks.md has all."
+                raise UsageError(f"The question set {path}{place}: there is no setting '{prefix}{key}'.{hint}")
+
+
 def check_definition(definition: Definition) -> None:
     """Check every layer of a description. Raises `UsageError` naming the file and what is wrong."""
     path = definition.path
+    _check_keys(path, "", definition.values, _File)
     checked(_File, dict(definition.values), path, what="The question set")
     for regime, layer in (definition.values.get("regimes") or {}).items():
         if regime not in REGIMES:
             raise UnknownName("regime", regime, REGIMES, f"{path} names it.")
+        _check_keys(path, f", regime '{regime}'", layer or {}, _Regime)
         checked(_Regime, layer or {}, path, what="The question set", part=f"regime '{regime}'")
+    layers = [("", definition.values), *(definition.values.get("regimes") or {}).items()]
+    for regime, layer in layers:
+        for form, settings in ((layer or {}).get("forms") or {}).items():
+            place = f", regime '{regime}'" if regime else ""
+            _check_keys(path, f"{place}, form '{form}'", settings or {}, Settings)
     for regime, forms in definition.variants.items():
         for form in forms:
             definition.settings(TaskName(definition.name, form, regime))

@@ -106,6 +106,8 @@ class QuestionTask(TaskBase):
         data = self.settings.data
         if data is None:
             raise UsageError(f"{self.definition.path} does not say where its rows are: 'data' is missing.")
+        if data.files:
+            return DataSet(self.definition.name, part or None)
         unwrap: dict[str, Callable[[Bundle], list[dict[str, Any]]]] = {
             split: request_documents(variant.replace("{part}", part)) for split, variant in data.requests.items()
         }

@@ -1,8 +1,8 @@
 """Jinja templates of data-set descriptions, in a sandbox: they make strings, lists and numbers from a row, and nothing else.
 
 A text that is one ``{{ expression }}`` gives the expression's value (a list, a number); any other text is filled in as a
-string. A template cannot reach files, modules or attributes of Python's own, cannot define macros or nest loops, and cannot
-make a string or list of more than `MAX_PRODUCT` items by multiplication.
+string. A template cannot reach files, modules or attributes of Python's own, cannot define macros or nest loops, and makes no
+more than `sandbox.MAX_MADE` characters (`evalkit.tasks.sandbox`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from functools import cache
 from typing import Any
 
 from evalkit.errors import UsageError
-from evalkit.tasks.regimes import clean_glue, clean_lm_eval, clean_olmes, digest, shuffled
-from evalkit.tasks.rows import gsm8k_solution
+from evalkit.tasks import sandbox
 
-MAX_PRODUCT = 1_000_000
-MAX_INTEGER_BITS = 10_000
+MAX_LENGTH = 10_000
+"""Of a template, in characters."""
+MAX_NAMES = 200
+"""In a template: what they stand for may be long, and be joined."""
 
 Template = Callable[[Mapping[str, Any]], Any]
 """Makes a value from names. Raises `TemplateFault`."""
@@ -32,29 +33,50 @@ def template(text: str) -> Template:
     import jinja2
     from jinja2 import nodes
 
-    environment = _environment()
+    environment = sandbox.environment()
     try:
+        if len(text) > MAX_LENGTH:
+            raise UsageError(f"The template {_shown(text)} has more than {MAX_LENGTH:,} characters.")
         tree = environment.parse(text)
         _refuse(tree, nodes, text)
         expression = _single_expression(text)
         if expression is not None:
             compiled = environment.compile_expression(expression, undefined_to_none=False)
         else:
-            compiled = environment.from_string(text).render
+            compiled = _rendered(environment.from_string(text))
     except jinja2.TemplateError as error:
-        raise UsageError(f"The template {_shown(text)} is not valid: {error}.") from None
+        raise UsageError(f"The template {_shown(text)} is not valid: {_said(error)}.") from None
+    except (RecursionError, MemoryError, SyntaxError):
+        raise UsageError(f"The template {_shown(text)} is nested too deeply.") from None
 
     def evaluate(values: Mapping[str, Any]) -> Any:
+        sandbox.begin()
         try:
-            value = compiled(**values)
+            value = compiled(values)
             if isinstance(value, jinja2.Undefined):
                 str(value)  # raises with the name that is missing
-            return value
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            fault = TemplateFault(f"{' '.join(str(error).split()) or type(error).__name__} in {_shown(text)}")
-            raise fault from error
+            return sandbox.spend(value)
+        except (jinja2.TemplateError, *_FAULTS) as error:
+            raise TemplateFault(f"{_said(error)} in {_shown(text)}") from error
 
     return evaluate
+
+
+_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
+"""What an evaluation may raise besides Jinja's own errors."""
+
+
+def _rendered(compiled: Any) -> Template:
+    """A template's text, counted while it is made."""
+
+    def render(values: Mapping[str, Any]) -> str:
+        return "".join(map(sandbox.spend, compiled.generate(values)))
+
+    return render
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def text_of(text: str, values: Mapping[str, Any]) -> str:
@@ -83,46 +105,8 @@ def _single_expression(text: str) -> str | None:
     return None if "{{" in inner or "}}" in inner or "{%" in inner else inner
 
 
-@cache
-def _environment() -> Any:
-    import jinja2
-    from jinja2.exceptions import SecurityError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Environment(ImmutableSandboxedEnvironment):
-        """Also keeps products small, since one of them could take all memory."""
-
-        intercepted_binops = frozenset(["*", "**"])
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if operator == "**":
-                raise SecurityError("templates have no powers")
-            for some, times in ((left, right), (right, left)):
-                is_long = isinstance(some, (str, bytes, list, tuple)) and isinstance(times, int)
-                if is_long and len(some) * times > MAX_PRODUCT:
-                    raise SecurityError("a product is too long")
-            are_integers = isinstance(left, int) and isinstance(right, int)
-            if are_integers and left.bit_length() + right.bit_length() > MAX_INTEGER_BITS:
-                raise SecurityError("a product is too large")
-            return super().call_binop(context, operator, left, right)
-
-    environment = Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    for name in ("lipsum", "joiner", "cycler", "namespace", "range", "dict"):
-        environment.globals.pop(name, None)
-    environment.filters |= {
-        "clean_glue": clean_glue,
-        "clean_lm_eval": clean_lm_eval,
-        "clean_olmes": clean_olmes,
-        "digest": digest,
-        "gsm8k_solution": gsm8k_solution,
-        "python_string": repr,
-        "shuffled": shuffled,
-    }
-    return environment
-
-
 def _refuse(tree: Any, nodes: Any, text: str) -> None:
-    """Raise `UsageError` for macros, includes and loops inside loops."""
+    """Raise `UsageError` for macros, includes, loops inside loops, and very many names."""
     forbidden = (
         nodes.Macro,
         nodes.CallBlock,
@@ -136,6 +120,8 @@ def _refuse(tree: Any, nodes: Any, text: str) -> None:
         raise UsageError(
             f"The template {_shown(text)} has a macro, a block or an import, which templates here may not."
         )
+    if sum(1 for _ in tree.find_all(nodes.Name)) > MAX_NAMES:
+        raise UsageError(f"The template {_shown(text)} has more than {MAX_NAMES} names.")
     for loop in tree.find_all(nodes.For):
         if loop.recursive or any(inner is not loop for inner in loop.find_all(nodes.For)):
             raise UsageError(f"The template {_shown(text)} has a loop inside a loop, which templates here may not.")

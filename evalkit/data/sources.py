@@ -141,6 +141,8 @@ class FilesSource:
         return {"source": self.name, "name": file.name, "sha256": folder.sha256_of([file])}
 
     def place(self, data: DataSet, split: str, index: int) -> str:
+        if split not in self.files:  # rows that stand in the description itself
+            return _place_in_split(data, split, index)
         file = self._file(data, split)
         rows = folder.read_rows(file)
         return f"{file}, {rows[index][0]}," if index < len(rows) else _place_in_split(data, split, index)
@@ -148,7 +150,7 @@ class FilesSource:
     def _file(self, data: DataSet, split: str) -> Path:
         if split not in self.files:
             raise DataUnavailable(f"{data} has no split '{split}'; it has {', '.join(self.files)}.")
-        return self.folder_path / self.files[split]
+        return self.folder_path / self.files[split].replace("{part}", data.config or "")
 
 
 _HUB_SOURCE = HubSource()
