@@ -60,7 +60,7 @@ def test_mmlu_against_lm_eval(tmp_path: Path) -> None:
     found = json.loads(file.read_text())
     assert (found["documents"], found["requests"], found["sample_documents"]) == (57, 228, 3)
     assert found["largest_difference"] < 1e-4
-    assert found["tokens_fed"] < found["tokens_fed_by_lm_eval"] < found["tokens_asked"] / 3.9
+    assert max(found["tokens_fed"], found["tokens_fed_by_lm_eval"]) < found["tokens_asked"]
     for name in ("scoring", "process"):
         assert found[f"{name}_ratio"] == pytest.approx(found[name]["lm-eval"] / found[name]["evalkit"])
 
