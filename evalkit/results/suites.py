@@ -11,6 +11,7 @@ import numpy as np
 
 from evalkit.records import Metric
 from evalkit.results.layout import TEXTS, display_score_name
+from evalkit.statistics.degenerate import none_above_chance, one_position
 from evalkit.statistics.metric_names import SUITE_SCORE, is_rate
 from evalkit.statistics.metrics import document_values
 from evalkit.statistics.smooth import counts_leading_space, with_estimate
@@ -85,6 +86,28 @@ def _metric(
         note=f"not available: {score.reason}" if score.reason else chosen,
     )
     return with_estimate(metric, score.estimate)
+
+
+def degenerate_answers(scored: Sequence[ScoredTask]) -> list[str]:
+    """A sentence for each task of questions of which one option position is predicted for nearly all documents."""
+    sentences = []
+    for one in scored:
+        found = one_position(one.rows) if one.task.kind == "choice" else None
+        if found is not None:
+            sentences.append(
+                f"{one.task.name}: option {found.position + 1} is chosen for {found.predicted:.0%} of {found.n:,} documents, and is "
+                f"the right one of {found.right:.0%}. The answers do not depend on the questions."
+            )
+    return sentences
+
+
+def nothing_above_chance(shape: Shape, scored: Sequence[ScoredTask]) -> list[str]:
+    """A sentence if no task of a suite is above chance."""
+    by_name = {str(one.task.name): one.metrics for one in scored}
+    metrics = [_record(by_name.get(name, ()), metric) for name, metric in shape.scored_tasks()]
+    if not none_above_chance(metric for metric in metrics if metric is not None):
+        return []
+    return [f"No task of {shape.name} is above chance (95 %), so its score tells nothing of what the model knows."]
 
 
 def is_suite_score(metric: Metric, tasks: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from evalkit import load_run, recompute_metrics, registry, run
 from evalkit.errors import UsageError
 from evalkit.registry import SuiteEntry, SuiteMember, suites
+from evalkit.reports.page import write_report
 from evalkit.results.reading import read_metrics
 from evalkit.results.suites import shape_of
 from evalkit.scoring.collect import collect, completed, expand
@@ -264,6 +265,26 @@ def test_a_score_that_cannot_be_has_a_reason(made: Path, checkpoint: Path) -> No
     (score,) = [metric for metric in recompute_metrics(folder) if metric.metric == "suite_score"]
     assert (score.task, score.note) == ("part of outer", "not available: shades:rc::olmes was not scored")
     assert math.isnan(score.value)
+
+
+def test_a_run_warns_of_answers_that_say_nothing(made: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all documents the last option is the likeliest: nothing is above chance; said in run.json and on pages."""
+    monkeypatch.setattr("evalkit.statistics.degenerate.LEAST_DOCUMENTS", 30)
+    file = made / "my_tasks" / "colours.py"
+    file.write_text(COLOURS.replace("[score.sum for score in scores]", "[-3.0, -2.0, -1.0]"), encoding="utf-8")
+    add(made, "outer", "tasks: [colours::olmes, shades::olmes]\n")
+    folder = scored(checkpoint, "outer")
+    told = load_run(folder).info["warnings"]
+    assert told[-3:] == [
+        "No task of outer is above chance (95 %), so its score tells nothing of what the model knows.",
+        *(
+            f"{name}:rc::olmes: option 3 is chosen for 100% of 30 documents, and is the right one of 33%. The "
+            "answers do not depend on the questions."
+            for name in ("colours", "shades")
+        ),
+    ]
+    write_report([folder], made / "page.html")
+    assert "is chosen for 100% of 30 documents" in (made / "page.html").read_text(encoding="utf-8")
 
 
 def test_runs_that_do_not_say_how_have_a_mean(made: Path, checkpoint: Path) -> None:
