@@ -25,7 +25,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 WHICH, WHAT, HOW, RESULTS = "What is scored", "On what", "How", "Results"
 ROWS, WRITTEN = "Which rows and columns", "How it is written"
-DEFAULT_SEED = TaskOptions.__dataclass_fields__["seed"].default
+DEFAULT_SEED = TaskOptions().seed
 SHORT_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 

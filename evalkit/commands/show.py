@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalkit.commands.options import Bundle, Data, DataSource, Debug, Limit, Shots, Split, TasksDir
+from evalkit.commands.options import Bundle, Data, DataSource, Debug, Limit, Sample, Seed, Shots, Split, TasksDir
+from evalkit.commands.show_prompts import print_prompts
 from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import UsageError
+from evalkit.options import DEFAULT_SEED, RunOptions
 
 if TYPE_CHECKING:
     from evalkit.task import TaskBase
 
 DEFAULT_DOCUMENTS = 3
-"""Documents shown without --limit; --json prints all."""
+"""Documents whose requests are shown without --limit; --json prints all."""
 
 
 def show(
-    what: Annotated[str, typer.Argument(metavar="TASK|RUN", help="A task's name, or the folder of a run.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK|RUN", help="A task's name (or several with commas, or a glob), or the folder of a run."
+        ),
+    ],
     split: Split = None,
     shots: Shots = None,
     limit: Limit = None,
+    sample: Sample = None,
+    seed: Seed = DEFAULT_SEED,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print the examples before a question whole, as --limit does too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt, a line each.")] = False,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Show the requests: token ids and strings of --model's tokenizer.")
@@ -49,14 +60,16 @@ def show(
 
     Examples:
 
-      evalkit show arc_easy:mc::olmes --limit 2
+      evalkit show arc_easy:mc::olmes
+
+      evalkit show 'mmlu/*' --full
 
       evalkit show hellaswag --limit 1 --tokens --model olmo-tiny
 
       evalkit show results/olmo-tiny/quickstart/step1860-tokens16M --task arc_easy::olmes --doc 3
     """
     from evalkit import registry
-    from evalkit.task import TaskOptions
+    from evalkit.task_names import task_list
 
     if tasks_dir is not None:
         registry.load_tasks_dir(tasks_dir)
@@ -67,14 +80,20 @@ def show(
         return
     if tokens and model is None:
         raise UsageError("--tokens needs a tokenizer: name the model that brings it with --model.")
-    options = TaskOptions(split=split, shots=shots, limit=limit, data_source=data_source, data=data, bundle=bundle)
-    shown_task = registry.make_task(what, options)
-    if tokens:
-        _show_requests(shown_task, str(model), None if as_json or limit is not None else DEFAULT_DOCUMENTS, as_json)
-    elif as_json:
-        _print_lines(_prompts(shown_task, None))
-    else:
-        _show_prompts(shown_task, None if limit is not None else DEFAULT_DOCUMENTS)
+    given = {
+        "split": split, "shots": shots, "limit": limit, "sample": sample, "seed": seed, "data_source": data_source,
+        "data": data, "bundle": bundle,
+    }  # fmt: skip
+    options = RunOptions.make(given, command="evalkit show").task_options
+    is_counted = limit is not None or sample is not None
+    for name in task_list([what]):
+        shown_task = registry.make_task(name, options)
+        if tokens:
+            _show_requests(shown_task, str(model), None if as_json or is_counted else DEFAULT_DOCUMENTS, as_json)
+        elif as_json:
+            _print_lines(_prompts(shown_task, None))
+        else:
+            print_prompts(shown_task, None if is_counted else 1, is_full=full or is_counted)
 
 
 def _prompts(task: TaskBase, first: int | None) -> Iterator[dict[str, Any]]:
@@ -86,28 +105,6 @@ def _prompts(task: TaskBase, first: int | None) -> Iterator[dict[str, Any]]:
 def _print_lines(lines: Iterable[Mapping[str, Any]]) -> None:
     for line in lines:
         print_json(line, indent=None)
-
-
-def _show_prompts(task: TaskBase, first: int | None) -> None:
-    """Print prompts for reading: each document's context once, then its continuations with the right one marked."""
-    console = stdout()
-    for (doc_id, context), prompts in groupby(
-        _prompts(task, first), key=lambda prompt: (prompt["doc_id"], prompt.get("context"))
-    ):
-        group = list(prompts)
-        heading = f"document {doc_id}" + (f" ({group[0]['native_id']})" if group[0]["native_id"] is not None else "")
-        console.print(clean(heading), style="bold", soft_wrap=True)
-        if context is None:
-            console.print(clean(f"[{group[0]['source']} / {group[0]['domain']}]"), soft_wrap=True)
-            console.print(clean(group[0]["text"], lines=True), soft_wrap=True)
-        else:
-            console.print(clean(context, lines=True), soft_wrap=True)
-            for position, prompt in enumerate(group):
-                mark = "*" if position == prompt["label"] else " "
-                console.print(clean(f"  {mark} {prompt['continuation']!r}"), soft_wrap=True)
-        console.print()
-    if first is not None:
-        say(f"These are the first {first} documents of {task.name}; --json prints all, --limit N asks for N.")
 
 
 def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool) -> None:

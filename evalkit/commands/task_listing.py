@@ -13,7 +13,6 @@ from evalkit import registry
 from evalkit.commands.terminal import clean, print_json, print_table, stdout
 from evalkit.errors import UnknownName
 from evalkit.registry import TaskEntry
-from evalkit.tasks.regimes import REGIMES
 
 LABELS = "arc_easy_test_mc_5shot, mmlu_stem_val_rc_5shot"
 
@@ -69,6 +68,8 @@ def _chosen(entries: Sequence[TaskEntry], name: str) -> list[TaskEntry]:
 
 def _print_families(entries: Sequence[TaskEntry]) -> None:
     """A line a family; on a terminal a description ends where the line does."""
+    from evalkit.tasks.regimes import REGIMES  # reads every description, which no other list needs
+
     named = {regime for entry in entries for regime in entry.variants if regime}
     regimes = [*(regime for regime in REGIMES if regime in named), *sorted(named - set(REGIMES))]
     listed = [entry for entry in entries if "/" not in entry.name and not entry.parts]

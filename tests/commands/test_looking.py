@@ -130,6 +130,47 @@ def test_prompts_are_shown_one_a_line(evalkit: Command, my_tasks: Path) -> None:
     }
 
 
+def test_one_document_is_shown_at_once(evalkit: Command, alone: Path) -> None:
+    """How the task asks in a line, the first example, and the right answer marked; --full and --limit show examples whole."""
+    rows = [{"q": f"{name} is red?", "o": ["yes", "no"], "g": 0} for name in ("Mars", "Venus")]
+    (alone / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples = [{"q": f"Example {number}?", "o": ["yes", "no"], "g": 1} for number in range(3)]
+    mine = {
+        "data": "rows.jsonl",
+        "question": "{{ q }}",
+        "options": "{{ o }}",
+        "gold": "{{ g }}",
+        "preamble": "Answer.\n\n",
+        "examples": {"rows": examples},
+        "shots": 3,
+    }
+    (alone / "shown.yaml").write_text(json.dumps(mine))
+    words = ("show", "shown", "--tasks-dir", alone)
+    try:
+        done, full, two = evalkit(*words), evalkit(*words, "--full"), evalkit(*words, "--limit", 2)
+        drawn, both = evalkit(*words, "--sample", 1), evalkit(*words, "--sample", 1, "--limit", 1)
+        several = evalkit("show", "show*", "--tasks-dir", alone)
+        prompts = [json.loads(line) for line in evalkit(*words, "--json").out.splitlines()]
+    finally:
+        registry.tasks.remove("shown")
+    head, *lines = done.out.splitlines()
+    for fact in ("split test", "3 shots", "2 documents", "metric acc (also acc_norm", "data rows.jsonl (files)"):
+        assert fact in head
+    left = len("Example 1?\nAnswer: no\n\n") * 2
+    assert "\n".join(lines) == (
+        "document 0\nAnswer.\n\nExample 0?\nAnswer: no\n\n"
+        f"[{left} more characters of examples: --full shows them]\n\nMars is red?\nAnswer:\n  * ' yes'\n    ' no'\n"
+    )
+    assert several.out == done.out
+    assert "Example 2?" in full.out
+    assert "Venus" not in full.out
+    assert "Example 2?" in two.out
+    assert "Venus is red?" in two.out
+    assert drawn.out.count(" is red?") == 1
+    assert "give one of them" in both.fails(2)
+    assert [prompt["continuation"] for prompt in prompts] == [" yes", " no"] * 2
+
+
 def test_requests_are_shown_as_tokens(evalkit: Command, checkpoint: Path, my_tasks: Path) -> None:
     """--tokens shows ids and where scoring starts; the test's tokenizer has one token a byte."""
     words = ("show", "capitals", "--tasks-dir", my_tasks, "--limit", 1, "--tokens", "--model", checkpoint)
