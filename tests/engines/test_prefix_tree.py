@@ -131,6 +131,13 @@ def test_shared_tokens_are_counted_once() -> None:
     assert (batch.tree_tokens, batch.head_rows) == (7, 3)
 
 
+def test_letters_after_a_context_longer_than_a_row() -> None:
+    """Four answers of one token after the same 600 tokens: the context is fed once, though a row has 512."""
+    asked = [request([*range(600), letter], 600) for letter in (7, 8, 9, 10)]
+    (batch,) = trees.plan(asked, batch_tokens=4096, row_tokens=512)
+    assert (batch.tree_tokens, batch.head_rows) == (600, 1)
+
+
 def test_nan_is_an_error() -> None:
     """Damaged weights end in a sentence, never in a score."""
     model = random_model("olmo")

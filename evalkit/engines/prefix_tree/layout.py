@@ -174,7 +174,8 @@ def _rows(ordered: SortedRequests, ranges: list[tuple[int, int]], prefix: int, l
             size = int(ordered.fed[first]) - prefix
             last = first + 1
             sizes = [size]
-            while last < high and size + int(ordered.fed[last] - ordered.shared[last]) <= limit:
+            most = max(limit, size) if limit else 0  # of a longer request the options that add nothing to it come along
+            while last < high and size + int(ordered.fed[last] - ordered.shared[last]) <= most:
                 size += int(ordered.fed[last] - ordered.shared[last])
                 sizes.append(size)
                 last += 1
