@@ -14,6 +14,7 @@ import numpy as np
 from evalkit.results.tables import write_rows
 
 SPLITS = {"lm-eval": "test", "olmes": "test", "olmo1": "validation"}
+SHAPES = {"olmo1": [f"{task}:rc::olmo1" for task in ("arc_challenge", "arc_easy", "hellaswag")]}
 SHOTS = {"lm-eval": 0, "olmes": 5, "olmo1": 0}
 
 
@@ -125,6 +126,9 @@ def write(
         "timings": {"started": started, "seconds": 60.0},
         "warnings": [],
     }  # fmt: skip
+    if suite in SHAPES:  # of the tasks that such runs have here, not of all that the suite has
+        members = [{"task": name} for name in SHAPES[suite]]
+        run["score"] = {"shape": {"name": suite, "aggregation": "macro", "members": members}, "altered": []}
     lines = [line for _, _, own in parts for line in own] + (more or [])
     (folder / "run.json").write_text(json.dumps(run | info), encoding="utf-8")
     (folder / "metrics.json").write_text(json.dumps(lines), encoding="utf-8")

@@ -151,9 +151,10 @@ def test_olmes_takes_the_better_form(tmp_path: Path) -> None:
         for task, pair in values.items()
         for form, right in zip(("rc", "mc"), pair, strict=True)
     ]
-    made.write(tmp_path, "m", "olmes", parts)
-    made.write(tmp_path, "n", "olmes", [part for part in parts if ":rc:" in part[0]])
-    mean = score(build([tmp_path], NO_BASELINES), "olmes")
+    shape = {"name": "s", "aggregation": "mc_or_rc", "members": [{"task": name} for name, _, _ in parts]}
+    made.write(tmp_path, "m", "s", parts, score={"shape": shape})
+    made.write(tmp_path, "n", "s", [part for part in parts if ":rc:" in part[0]], score={"shape": shape})
+    mean = score(build([tmp_path], NO_BASELINES), "s")
     assert "the better of its forms" in mean.note
     found = dict(zip("mn", mean.column.cells, strict=True))
     assert found["n"] is None

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from evalkit.errors import UnknownName, UsageError
-from evalkit.reports.leaderboard import Options, build
+from evalkit.registry import make_task, suites
+from evalkit.reports.leaderboard import Options, build, published
+from evalkit.scoring.collect import expand
 from tests.made import board_runs as made
 from tests.made.boards import cell, column, olmo1, score, value
 
@@ -119,3 +121,15 @@ def test_baselines_of_ones_own(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(UsageError, match=message):
             build([tmp_path / "runs"], Options(baselines=(str(file),)))
+
+
+def test_the_suite_of_the_paper_has_its_numbers_beside_it() -> None:
+    """Every task of ``olmo1`` has a published number of each model, by the metric, split and shots that the task has."""
+    names = set(expand(suites.get("olmo1"))[0].tasks())
+    for model in ("OLMo-1B", "OLMo-7B", "Pythia-1B"):
+        (baseline,) = published.read_baselines([model])
+        assert {result.name for result in baseline.results} == names
+        for result in baseline.results:
+            task = make_task(result.name)
+            protocol = (task.primary_metric, task.split, task.shots)  # type: ignore[attr-defined]
+            assert protocol == (result.metric, result.split, result.shots)
