@@ -92,6 +92,7 @@ format: $(VENV)/.installed-dev ## put the code into ruff's format
 docs: $(VENV)/.installed ## write what pages show: help texts, examples, one question from name to metric
 	@$(BIN)/python docs/make_cli.py
 	@$(BIN)/python docs/make_examples.py
+	@$(BIN)/python docs/make_settings.py
 	@$(BIN)/python docs/make_follow.py
 
 $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python

@@ -47,11 +47,13 @@ class Examples(Written):
     """Where the examples before a question come from. Without any of these lm-eval's way: drawn at random from `split`."""
 
     split: str = "train"
+    """The split that they are rows of."""
     first: bool = False
     """The first rows of the split."""
     ids: list[str] = []  # noqa: RUF012
     """Rows of the split by the column `column`."""
     column: str = "id"
+    """The column of `ids`."""
     bundle: str | None = None
     """A file of requests in the bundle that begin with them. ``{form}`` stands for ``mc`` or ``rc``."""
     begin: str | None = None
@@ -68,7 +70,9 @@ class Sample(Written):
     """Splits with more than `above` rows are sampled."""
 
     above: int = Field(ge=0)
+    """Splits of more rows are sampled."""
     size: int = Field(ge=1)
+    """So many rows are drawn, by ``random.Random(1234).sample``."""
 
 
 class Settings(Written):
@@ -79,7 +83,10 @@ class Settings(Written):
     """
 
     kind: Kind = "choice"
+    """``choice``, ``schema`` (one answer after several contexts), ``continuation`` (one answer, in bits per byte), or ``greedy``
+    (one answer, right if each of its tokens is the likeliest)."""
     data: Data | None = None
+    """Where the rows are. A file's name alone is ``{files: {test: NAME}}``."""
     rows: dict[str, str] = {}  # noqa: RUF012
     """Source (``bundle``, ``hub``, ``folder``) to a function of `evalkit.tasks.rows` that brings its rows into one shape."""
     columns: dict[str, Any] = {}  # noqa: RUF012
@@ -87,7 +94,9 @@ class Settings(Written):
     where: str | None = None
     """Only rows for which this expression is true are documents."""
     split: str = "test"
+    """The split that is asked. No template."""
     id: str | None = None
+    """A document's own name."""
     cluster: str | None = None
     """Documents of one cluster share a passage or a problem."""
 
@@ -96,9 +105,11 @@ class Settings(Written):
     options: Templates = []  # noqa: RUF012
     """What can be chosen: a list of templates, or one whose value is a list."""
     gold: str = "0"
-    """The position of the right option, from 0."""
+    """The position of the right option, from 0: ``"{{ options.index(answer) }}"`` where a column has its text."""
     question: str = ""
+    """What is asked."""
     cue: str = "Answer:"
+    """What follows the question and the lettered options, on a line of its own. No template."""
     context: str | None = None
     """What stands before the answer; by default the question and the cue, in the ``mc`` form with lettered options between."""
     contexts: Templates = []  # noqa: RUF012
@@ -117,16 +128,22 @@ class Settings(Written):
     separator: str = "\n\n"
     """Follows an example. No template."""
     shots: int | None = Field(None, ge=0)
+    """How many examples; None for the regime's number (five in ``olmes`` and ``in-loop``, else none)."""
     examples: Examples = Examples()
+    """Where they come from."""
     sample: Sample | bool | None = None
     """In place of the regime's own rule; false for none."""
 
     unconditional: bool | None = None
     """Whether options are also scored after ``Answer:`` alone; None for the regime's rule."""
     metrics: list[str] = []  # noqa: RUF012
+    """More metrics than those of the kind and form."""
     primary: str | None = None
+    """The metric that tables show and suites average; by default the kind's first."""
     gated: bool = False
+    """Whether the rows' text must not be passed on: results hold none of it unless ``--samples`` asks for it."""
     version: int = 1
+    """Raised when a prompt changes, so that results before and after are never compared."""
 
     @field_validator("gold", mode="before")
     @classmethod
@@ -155,13 +172,18 @@ class _File(Settings):
     """A description's file."""
 
     description: str = ""
+    """One line for lists."""
     aliases: list[str] = []  # noqa: RUF012
     """Other names under which people know the family."""
     parts: list[str] = []  # noqa: RUF012
+    """Parts, each a task of its own as ``family/part``: the family alone pools them. ``{part}`` stands for one in `data`."""
     groups: dict[str, list[str]] = {}  # noqa: RUF012
     """Parts by a name of their own."""
     regimes: dict[str, dict[str, Any] | None] = {}  # noqa: RUF012
+    """Published conventions (``lm-eval``, ``olmes``, ``olmo1``, ``in-loop``), each with settings of its own, and `forms`."""
     forms: dict[str, dict[str, Any] | None] = {}  # noqa: RUF012
+    """Ways to ask, the default first, each with settings of its own: ``rc`` scores the texts of options, ``mc`` their letters,
+    ``bpb`` the right one alone; other names are free."""
 
 
 FAMILY_KEYS = ("description", "aliases", "parts", "groups", "regimes", "forms")

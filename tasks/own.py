@@ -30,7 +30,7 @@ NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "greedy": (("answer",), ("question", "context")),
 }
 """Kind to what it cannot be without: one key of each group."""
-TEMPLATES = ("where", "id", "cluster", "question", "context", "gold", "answer", "example", "preamble", "cue")
+TEMPLATES = ("where", "id", "cluster", "question", "context", "gold", "answer", "example", "preamble")
 LISTS = ("options", "contexts", "answers")
 
 

@@ -14,7 +14,7 @@ from evalkit.scoring.settings import TASKS_SUITE, Group
 from evalkit.statistics.domain_weights import normalized_weights
 from evalkit.statistics.suite_scores import AGGREGATIONS, Member, Shape
 from evalkit.task import TaskBase, TaskOptions
-from evalkit.task_names import task_list
+from evalkit.task_names import suite_list, task_list
 
 LIMITS = ("limit", "sample")
 """The options that say how many documents are asked."""
@@ -25,7 +25,8 @@ def collect(
 ) -> tuple[list[tuple[TaskBase, TaskOptions]], list[Group]]:
     """The distinct tasks (with their options) of the named suites and tasks, and one group of tasks per run folder.
 
-    Commas and globs in names are resolved (`evalkit.task_names`). A task that several suites share with equal options appears once. Raises `UnknownName` and `UsageError`.
+    Commas and globs in names are resolved (`evalkit.task_names`), also in those of a suite's members. A task that several suites
+    share with equal options appears once. Raises `UnknownName` and `UsageError`.
     """
     indices: dict[tuple[str, TaskOptions], int] = {}
     distinct_tasks: list[tuple[TaskBase, TaskOptions]] = []
@@ -38,7 +39,7 @@ def collect(
         return indices[full, options]
 
     groups: list[Group] = []
-    for name in dict.fromkeys(suites):
+    for name in suite_list(suites):
         entry = registry.suite_entry(name)
         if any(group.suite == entry.name for group in groups):
             raise UsageError(
@@ -101,7 +102,8 @@ def _expand(
     if entry.data_source is not None:
         own["data_source"] = entry.data_source
     members = []
-    for member in entry.members:
+    listed = [dataclasses.replace(member, name=name) for member in entry.members for name in task_list([member.name])]
+    for member in listed:
         nested = _nested_suite(member.name)
         if nested is not None and nested.aggregation == TEXTS:
             raise UsageError(

@@ -51,7 +51,8 @@ def my_tasks(tmp_path: Path) -> Iterator[Path]:
     """A ``--tasks-dir`` with the task of docs/tasks.md."""
     folder = tmp_path / "my_tasks"
     folder.mkdir()
-    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "tasks.md").read_text(encoding="utf-8"), re.DOTALL)
+    page = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- examples/capitals.py -->\n```python\n(.*?)```", page, re.DOTALL)
     (folder / "capitals.py").write_text(block, encoding="utf-8")
     registry.tasks.remove("capitals")
     yield folder

@@ -10,7 +10,7 @@ import pytest
 
 from evalkit.data import Bundle
 from evalkit.errors import UnknownName
-from evalkit.registry import make_task, parse_task_name
+from evalkit.registry import SuiteEntry, make_task, parse_task_name, suites
 from evalkit.scoring.collect import collect
 from evalkit.task import TaskOptions
 from evalkit.task_names import suite_list, task_list
@@ -82,8 +82,22 @@ def test_lists_of_suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "a,b").mkdir()
     assert suite_list(["olmes,olmo1", "lm-*"]) == ["olmes", "olmo1", "lm-eval"]
     assert suite_list(["a,b"]) == ["a,b"]
+    _, groups = collect(["olmes,olmo1"], [], TaskOptions(data_source="bundle"))
+    assert [group.suite for group in groups] == ["olmes", "olmo1"]
     with pytest.raises(UnknownName, match=r"no suite that fits 'olmex\*'. Did you mean 'olmes'"):
         suite_list(["olmex*"])
+
+
+def test_members_of_suites_are_lists_too() -> None:
+    """A glob among a suite's tasks stands for each task that fits it."""
+    suites.add(SuiteEntry("of_parts", ("mmlu/*anatomy:mc::olmes", "arc_*::olmes"), where="here"))
+    try:
+        tasks, (group,) = collect(["of_parts"], [], TaskOptions(data_source="bundle"))
+    finally:
+        suites.remove("of_parts")
+    names = ["mmlu/anatomy:mc::olmes", "arc_challenge:rc::olmes", "arc_easy:rc::olmes"]
+    assert [str(task.name) for task, _ in tasks] == names
+    assert len(group.task_indices) == 3
 
 
 @pytest.mark.parametrize(
