@@ -94,6 +94,7 @@ docs: $(VENV)/.installed ## write what pages show: help texts, examples, one que
 	@$(BIN)/python docs/make_examples.py
 	@$(BIN)/python docs/make_settings.py
 	@$(BIN)/python docs/make_follow.py
+	@$(BIN)/python docs/make_variants.py
 
 $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "== Installing evalkit and what its documentation is built with"

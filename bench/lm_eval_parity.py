@@ -1,6 +1,6 @@
 """The same numbers as lm-evaluation-harness 0.4.13, option by option.
 
-    python -m bench.lm_eval_parity                      # the random 7M OLMo, ARC-Easy validation and 1,000 of HellaSwag
+    python -m bench.lm_eval_parity                      # the random 7M OLMo, up to 1,000 documents of eighteen tasks
     python -m bench.lm_eval_parity --model olmo-tiny --documents 100
 
 Both score the same local checkpoint in float32 on the CPU; lm-eval through its own ``--model hf`` and its own task
@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # rows come from local files; asking the hub first would only take time
 
 import evalkit
+from bench.lm_eval_sets import PEERS, PeerTask, lay_out
 from bench.models import random_olmo
 from bench.vs_lm_eval.ours import score
 from bench.vs_lm_eval.theirs import open_model
@@ -34,10 +35,12 @@ from evalkit.engines.base import EngineSettings
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.records import Checkpoint, Prompt, Scores, Window
 
-SETS = {
-    "arc_easy": ("ai2_arc/ARC-Easy", "allenai/ai2_arc", "ARC-Easy"),
-    "hellaswag": ("hellaswag/none", "Rowan/hellaswag", None),
+LONG = ("mmlu_high_school_us_history",)
+ASKED = {
+    0: tuple(name for name in PEERS if name not in LONG),
+    3: ("arc_easy", "hellaswag", "boolq", "winogrande", "copa"),
 }
+"""Shots, and lm-eval's names of the tasks that are asked with so many."""
 
 
 @dataclass
@@ -64,23 +67,6 @@ class Comparison:
         )
 
 
-def rows_of(task: str) -> list[dict[str, Any]]:
-    """The validation rows of a task's data set, from the offline bundle."""
-    return list(Bundle.open(None).arrow(SETS[task][0], "validation"))
-
-
-def lay_out(folder: Path, task: str, splits: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
-    """Write rows as JSON lines where evalkit looks for them (``<repository>/[<config>/]<split>.jsonl``)."""
-    _, repository, config = SETS[task]
-    target = folder / repository / (config or "")
-    target.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for split, rows in splits.items():
-        files[split] = str(target / f"{split}.jsonl")
-        Path(files[split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return files
-
-
 def load_lm_eval(model: Path) -> Any:
     """lm-eval's own transformers backend on a checkpoint folder, float32, CPU."""
     return open_model(
@@ -88,58 +74,64 @@ def load_lm_eval(model: Path) -> Any:
     )
 
 
-def run_lm_eval(lm: Any, task: str, files: dict[str, str], *, shots: int, limit: int | None) -> dict[str, Any]:
-    """lm-eval's own task definition, included by a YAML that puts local files in place of the hub's data set."""
+def run_lm_eval(
+    lm: Any, tasks: dict[PeerTask, dict[str, str]], *, shots: int, limit: int | None
+) -> dict[PeerTask, tuple[list[dict[str, Any]], dict[str, float]]]:
+    """Samples and results of tasks with their files: lm-eval's own definitions, with local files in place of the hub's data.
+
+    A YAML includes each of them.
+    """
     import lm_eval
     import yaml
     from lm_eval.tasks import TaskManager
 
-    (theirs,) = Path(lm_eval.__file__).parent.glob(f"tasks/*/{task}.yaml")
     with tempfile.TemporaryDirectory() as folder:
-        changes: dict[str, Any] = {
-            "include": str(theirs),
-            "task": f"local_{task}",
-            "dataset_path": "json",
-            "dataset_name": None,
-            "dataset_kwargs": {"data_files": files},
-            "training_split": "train" if "train" in files else None,
-        }
-        if task == "arc_easy":
-            changes["test_split"] = "validation"
-        (Path(folder) / f"local_{task}.yaml").write_text(yaml.safe_dump(changes))
-        return dict(
-            lm_eval.simple_evaluate(
-                model=lm,
-                tasks=[f"local_{task}"],
-                task_manager=TaskManager(include_path=folder, include_defaults=False),
-                num_fewshot=shots,
-                limit=limit,
-                log_samples=True,
-                bootstrap_iters=0,
-            )
+        for peer, files in tasks.items():
+            changes: dict[str, Any] = {
+                "include": str(peer.definition),
+                "task": f"local_{peer.task}",
+                "dataset_path": "json",
+                "dataset_name": None,
+                "dataset_kwargs": {"data_files": files},
+            }
+            (Path(folder) / f"local_{peer.task}.yaml").write_text(yaml.safe_dump(changes))
+        found = lm_eval.simple_evaluate(
+            model=lm,
+            tasks=[f"local_{peer.task}" for peer in tasks],
+            task_manager=TaskManager(include_path=folder, include_defaults=False),
+            num_fewshot=shots,
+            limit=limit,
+            log_samples=True,
+            bootstrap_iters=0,
         )
+    names = {peer: f"local_{peer.task}" for peer in tasks}
+    return {peer: (found["samples"][name], found["results"][name]) for peer, name in names.items()}
 
 
-def compare(model: Path, lm: Any, task: str, *, shots: int = 0, documents: int | None = None) -> Comparison:
-    """Score one task with both and line the options up.
-
-    With shots, the last 100 rows of the validation split play the train split that both draw their examples from.
-    """
-    rows = rows_of(task)
-    splits = {"validation": rows} if not shots else {"validation": rows[:-100], "train": rows[-100:]}
+def compare(
+    model: Path, lm: Any, peers: Sequence[PeerTask], *, shots: int = 0, documents: int | None = None
+) -> Iterator[Comparison]:
+    """Score tasks with both and line the options up."""
+    bundle = Bundle.open(None)
     with tempfile.TemporaryDirectory() as scratch:
-        files = lay_out(Path(scratch) / "data", task, splits)
-        theirs = run_lm_eval(lm, task, files, shots=shots, limit=documents)
-        options: dict[str, Any] = {"limit": documents, "shots": shots, "split": "validation", "report": False}
-        (run,) = evalkit.run(
-            model, task=task, data_source=str(Path(scratch) / "data"), output=Path(scratch) / "out", **options
-        )
-        table = run.documents(task)
-        metrics = run.metrics
-    samples = sorted(theirs["samples"][f"local_{task}"], key=lambda sample: int(sample["doc_id"]))
+        data = Path(scratch) / "data"
+        tasks = {peer: lay_out(data, peer, peer.splits(bundle)) for peer in peers}
+        theirs = run_lm_eval(lm, tasks, shots=shots, limit=documents)
+        options: dict[str, Any] = {"limit": documents, "shots": shots, "report": False, "data_source": str(data)}
+        (run,) = evalkit.run(model, task=[peer.ours for peer in peers], output=Path(scratch) / "out", **options)
+        for peer in peers:
+            metrics = run.metrics[run.metrics.task == peer.ours].set_index("metric").value
+            yield compare_task(peer.task, shots, theirs[peer], run.documents(peer.ours), metrics)
+
+
+def compare_task(
+    task: str, shots: int, theirs: tuple[list[dict[str, Any]], dict[str, float]], table: Any, metrics: Any
+) -> Comparison:
+    """lm-eval's samples and results of a task beside evalkit's documents and metrics (by name)."""
+    samples = sorted(theirs[0], key=lambda sample: int(sample["doc_id"]))
     result = Comparison(task, shots, documents=len(samples))
     if len(samples) != len(table):
-        raise SystemExit(f"lm-eval scored {len(samples)} documents, evalkit {len(table)}.")
+        raise SystemExit(f"lm-eval scored {len(samples)} documents of {task}, evalkit {len(table)}.")
     for sample, (_, row) in zip(samples, table.iterrows(), strict=True):
         wanted = [response[0] if isinstance(response[0], tuple | list) else response for response in sample["resps"]]
         result.requests += len(wanted)
@@ -150,8 +142,9 @@ def compare(model: Path, lm: Any, task: str, *, shots: int = 0, documents: int |
             result.greedy += flag
             result.greedy_differs += flag != bool(ours)
     for name in ("acc", "acc_norm"):
-        result.theirs[name] = float(theirs["results"][f"local_{task}"][f"{name},none"])
-        result.ours[name] = float(metrics[metrics.metric == name].value.iloc[0])
+        if f"{name},none" in theirs[1]:
+            result.theirs[name] = float(theirs[1][f"{name},none"])
+            result.ours[name] = float(metrics[name])
     return result
 
 
@@ -222,6 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random", help="'random' (7M, weights × 4), a registered name or a folder")
     parser.add_argument("--documents", type=int, default=1000, help="at most so many documents a task")
+    parser.add_argument("--tasks", nargs="+", choices=list(PEERS), help="lm-eval's names; all if none is given")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -233,10 +227,12 @@ def main() -> None:
             model = resolve(options.model)[0].path
         lm = load_lm_eval(model)
         found: list[Comparison] = []
-        for task, shots in (("arc_easy", 0), ("hellaswag", 0), ("arc_easy", 3), ("hellaswag", 3)):
+        for shots, names in ASKED.items():
             count = min(options.documents, 100) if shots else options.documents
-            found.append(compare(model, lm, task, shots=shots, documents=count))
-            print(found[-1], flush=True)
+            peers = [PEERS[name] for name in names if options.tasks is None or name in options.tasks]
+            for one in compare(model, lm, peers, shots=shots, documents=count):
+                found.append(one)
+                print(one, flush=True)
         found.append(compare_prompts(model, lm, "arc_easy:mc::olmes", documents=options.documents))
         print(found[-1], flush=True)
         texts = compare_texts(model, lm, sample_texts())

@@ -51,3 +51,11 @@ def test_the_sets_of_the_manual_run_as_printed(alone: Path, evalkit: Command) ->
                 registry.tasks.remove(Path(name).stem)
     (run,) = (alone / "results/olmo-tiny/tasks").iterdir()
     assert json.loads((run / "run.json").read_text())["tasks"]["fits"]["documents"] == 2
+
+
+def test_the_table_of_published_prompts_is_the_one_that_is_tested() -> None:
+    """docs/published-prompts.md has a line a variant of tests/made/published_variants.py; `make docs` writes it there."""
+    make_variants = runpy.run_path(str(DOCS / "make_variants.py"))
+    text = (DOCS / "published-prompts.md").read_text(encoding="utf-8")
+    assert text == make_variants["filled"](text)
+    assert sum(line.startswith("| `") for line in text.splitlines()) == 116

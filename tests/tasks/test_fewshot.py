@@ -96,3 +96,64 @@ def test_lm_eval_examples_need_a_train_split(bundle: Bundle, tmp_path: Path) -> 
     task = make("hellaswag", data_source=str(folder), shots=3)
     with pytest.raises(DataUnavailable, match="too few to draw 4"):
         task.prompts(next(iter(task.documents())))
+
+
+IN_BOTH_FORMS = [
+    "arc_challenge",
+    "arc_easy",
+    "boolq",
+    "csqa",
+    "hellaswag",
+    "lab_bench/dbqa",
+    "lab_bench/protocolqa",
+    "medmcqa",
+    "medqa",
+    "openbookqa",
+    "piqa",
+    "qasper_yesno",
+    "sciq",
+    "sciriff_yesno",
+    "socialiqa",
+    "winogrande",
+]
+
+
+def bundles_examples(name: str) -> list[str]:
+    task: Any = make(f"{name}::olmes", data_source="bundle")
+    return list(task._bundle_examples(task._sections[0][0]))
+
+
+def with_text(name: str, lettered: str) -> str:
+    """An example of the ``mc`` form without its options, the letter replaced by the text of the right one."""
+    body, _, letter = lettered.rpartition("\nAnswer: ")
+    question, *options = re.split(r"\n [A-Z]\. ", body)
+    right = options[ord(letter) - ord("A")]
+    if name == "hellaswag":
+        return f"{question.removesuffix('Choose the best continuation:')} {right}"
+    if name == "winogrande":
+        return question.removeprefix("Fill in the blank: ").replace("___", right)
+    if name in ("qasper_yesno", "sciriff_yesno"):
+        question = question.removeprefix("Context: ")
+    return f"{question}\nAnswer: {right}"
+
+
+@pytest.mark.parametrize("name", IN_BOTH_FORMS)
+def test_both_forms_have_the_same_examples(name: str) -> None:
+    """Examples are read from a file of requests a form: their questions and right answers are the same."""
+    rc, mc = bundles_examples(f"{name}:rc"), bundles_examples(f"{name}:mc")
+    shots: int = make(f"{name}:rc::olmes").shots
+    assert len(rc) == len(mc) == shots
+    rebuilt = [with_text(name, example) for example in mc]
+    if name == "hellaswag":  # only rc shows an ending's own leading space
+        rc, rebuilt = ([" ".join(text.split()) for text in some] for some in (rc, rebuilt))
+    assert rebuilt == rc
+
+
+def test_all_sets_with_examples_in_both_forms_are_compared() -> None:
+    """The list above is that of the descriptions."""
+    found = set()
+    for path in (PACKAGE / "tasks" / "sets").glob("*.yaml"):
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "{form}" in str((values.get("examples") or {}).get("bundle")):
+            found.add(path.stem)
+    assert {name.partition("/")[0] for name in IN_BOTH_FORMS} == found

@@ -1,8 +1,13 @@
-"""Multiple-choice tasks of lm-evaluation-harness, with evalkit's name and real rows of each, for tests and benchmarks."""
+"""Multiple-choice tasks of lm-evaluation-harness, with evalkit's name and real rows of each.
+
+python -m bench.lm_eval_sets FOLDER       # write the rows, where evalkit looks for them, and an index of the tasks
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +36,16 @@ class PeerTask:
     split: str = "validation"
     """The split that both ask."""
     examples: str = "train"
+
+    @property
+    def definition(self) -> Path:
+        """lm-eval's YAML."""
+        import lm_eval
+
+        folder = Path(lm_eval.__file__).parent / "tasks" / self.yaml
+        names = re.compile(rf'^"?task"?: "?{self.task}"?$', re.MULTILINE)
+        (path,) = (path for path in folder.glob("*.yaml") if names.search(path.read_text(encoding="utf-8")))
+        return path
 
     def splits(self, bundle: Bundle) -> dict[str, list[Row]]:
         """Real rows as the splits that lm-eval needs; the bundle has no train, so the last hundred stand in its place."""
@@ -74,6 +89,8 @@ def _mmlu(subject: str) -> Callable[[Bundle], list[Row]]:
 PEERS = {
     peer.task: peer
     for peer in (
+        PeerTask("arc_easy", "arc", "arc_easy", "allenai/ai2_arc", "ARC-Easy", _table("ai2_arc/ARC-Easy"), "test"),
+        PeerTask("hellaswag", "hellaswag", "hellaswag", "Rowan/hellaswag", None, _table("hellaswag/none")),
         PeerTask("boolq", "super_glue/boolq", "boolq", "aps/super_glue", "boolq", _boolq),
         PeerTask(
             "commonsense_qa", "commonsense_qa", "csqa", "tau/commonsense_qa", None, _table("tau/commonsense_qa/none")
@@ -126,3 +143,25 @@ def lay_out(folder: Path, peer: PeerTask, splits: dict[str, list[Row]]) -> dict[
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         files[split] = str(path)
     return files
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    bundle = Bundle.open(None)
+    index = {
+        name: {
+            "definition": str(peer.definition),
+            "ours": peer.ours,
+            "hub": [peer.repo, peer.config],
+            "split": peer.split,
+            "files": lay_out(folder, peer, peer.splits(bundle)),
+        }
+        for name, peer in PEERS.items()
+    }
+    (folder / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
