@@ -19,8 +19,9 @@ from evalkit.comparison.comparable import (
     pair_documents,
     unshared_tasks,
 )
+from evalkit.comparison.suites import PairedTask, common_shape, compare_scores
 from evalkit.errors import EvalkitError
-from evalkit.results.layout import TEXTS
+from evalkit.results.layout import TEXTS, display_score_name
 from evalkit.results.reading import Run
 from evalkit.statistics.estimates import Floats
 from evalkit.statistics.jackknife import Spread
@@ -31,7 +32,7 @@ from evalkit.statistics.macro import (
     macro_difference,
     pooled_difference,
 )
-from evalkit.statistics.metric_names import RATES, is_rate, known_direction
+from evalkit.statistics.metric_names import DERIVED, RATES, is_rate, known_direction
 from evalkit.statistics.paired import Difference, paired_mean, paired_rate
 
 COLUMNS = (
@@ -100,6 +101,9 @@ class Lines:
         self.parts: dict[int, list[tuple[DomainDifferences, int]]] = {i: [] for i in self.others}
         self.means: dict[int, list[_Primary]] = {i: [] for i in self.others}
         self.notes: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.shapes = {i: common_shape(self.base.info, runs[i].info) for i in self.others}
+        self.paired: dict[int, dict[tuple[str, str], PairedTask]] = {i: {} for i in self.others}
+        """What a suite's score is made of, by task and the metric that the suite asks for."""
 
     def all(self) -> list[dict[str, Any]]:
         """A dictionary a line with the keys of `COLUMNS`, p not corrected yet, and ``tested``: its `Difference`."""
@@ -132,7 +136,7 @@ class Lines:
                 for j in differences if i == self.baseline else [i]:
                     self._add_not_comparable(j, task, f"{self.labels[i]} has not scored it yet", kind, metric)
                 continue
-            columns[i] = read_columns(self.runs[i], task, kind, [metric])
+            columns[i] = read_columns(self.runs[i], task, kind, [metric, *self._asked(task)])
         pairs: dict[int, Pairing] = {}
         for i in differences:
             if i in columns and self.baseline in columns:
@@ -150,6 +154,8 @@ class Lines:
     def _compare_choices(self, i: int, task: str, primary: str, a: Columns, b: Columns, pairing: Pairing) -> None:
         clusters = select(a.clusters, pairing.rows_a)
         shared = [name for name in a.values if name in b.values]
+        shown = [name for name in shared if name == primary or name not in DERIVED]
+        self._pair_for_suite(i, task, primary, a, b, pairing)
         if primary not in shared:
             self._add_not_comparable(i, task, f"its documents do not tell {primary}", "choice", primary)
         for name in sorted(shared, key=lambda name: name != primary):
@@ -158,6 +164,8 @@ class Lines:
             rate = name in RATES or (
                 known_direction(name) is None and bool(np.isin([x[known], y[known]], (0.0, 1.0)).all())
             )
+            if name not in shown:
+                continue
             difference = (paired_rate if rate else paired_mean)(x, y, clusters, self.level)
             values = (_mean(x[known]), _mean(y[known]))
             self._add_row(
@@ -165,6 +173,28 @@ class Lines:
             )
             if name == primary and known.any():
                 self.means[i].append(_Primary(name, higher_is_better(self.base, task, name), values, difference))
+
+    def _asked(self, task: str) -> list[str]:
+        """The metrics of a task that the suites' scores are made of, beside its primary one."""
+        shapes = [shape for shape in self.shapes.values() if shape is not None]
+        return [metric for shape in shapes for name, metric in shape.scored_tasks() if name == task and metric]
+
+    def _pair_for_suite(self, i: int, task: str, primary: str, a: Columns, b: Columns, pairing: Pairing) -> None:
+        """Keep the values of a task that the suite's score is made of."""
+        shape = self.shapes[i]
+        labels = select(a.clusters, pairing.rows_a) or [None] * len(pairing.rows_a)
+        units = [
+            ("document", index) if label is None else ("cluster", label)
+            for index, label in zip(a.index[pairing.rows_a].tolist(), labels, strict=True)
+        ]
+        split = ((self.base.info["tasks"][task].get("protocol") or {}).get("task") or {}).get("split")
+        for name, metric in shape.scored_tasks() if shape is not None else ():
+            wanted = metric or primary
+            if name == task and wanted in a.values and wanted in b.values:
+                values = (a.values[wanted][pairing.rows_a], b.values[wanted][pairing.rows_b])
+                documents = (task.partition(":")[0], split)
+                better = higher_is_better(self.base, task, wanted)
+                self.paired[i][task, metric] = PairedTask(wanted, values, units, documents, better)
 
     def _compare_texts(self, task: str, columns: dict[int, Columns], pairs: dict[int, Pairing]) -> None:
         """Compare a text task; runs that share the same documents with the baseline are tested together."""
@@ -220,6 +250,16 @@ class Lines:
                 values = (float(sums[1] / sums[0]), float(sums[2] / sums[0]))
                 pooled = pooled_difference(parts, self.level)
                 self._add_row(i, pooled, values, kind="text", metric=POOLED, primary=False, **common)
+        shape = self.shapes[i]
+        score = compare_scores(shape, self.paired[i], self.level) if shape is not None else None
+        if score is not None:
+            limited = any(run.info.get("limited") for run in (self.base, self.runs[i]))
+            altered = self.base.info["score"].get("altered") or ()
+            as_meant = shape is not None and set(shape.tasks()) <= shape.limited_tasks() and not altered
+            common["task"] = display_score_name(name, partial=limited and not as_meant, altered=altered)
+            common |= {"kind": "choice", "metric": score.metric, "primary": False, "direction": score.higher_is_better}
+            self._add_row(i, score.difference, score.values, **common)
+            return
         means = self.means[i]
         metrics, directions = {one.metric for one in means}, {one.higher_is_better for one in means}
         if len(means) > 1 and len(directions) == 1 and (len(metrics) == 1 or metrics <= set(RATES)):

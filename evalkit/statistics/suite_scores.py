@@ -195,6 +195,41 @@ def score_suite(shape: Shape, parts: Parts, level: float = LEVEL) -> list[SuiteS
     return list(scores.values())
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreDifference:
+    """A suite's score in two runs that share documents."""
+
+    metric: str
+    values: tuple[float, float]
+    spread: Spread
+    """Of the second minus the first."""
+    n: int
+    units: int
+    higher_is_better: bool
+
+
+def score_difference(shape: Shape, a: Parts, b: Parts) -> ScoreDifference | None:
+    """The difference of a suite's score between two runs, documents paired by `Part.documents` and `Part.units`.
+
+    Each run's ``mc_or_rc`` makes its own choice. None where one of them has no score.
+    """
+    first, second = (_sum_of(shape, parts, shape.metric) for parts in (a, b))
+    if first.reason or second.reason:
+        return None
+    sides = (("a", a, first, -1.0), ("b", b, second, 1.0))
+    parts = {(side, "\0".join(key)): own[key] for side, own, found, _ in sides for key in found.weights}
+    weights = {(side, "\0".join(key)): sign * w for side, _, found, sign in sides for key, w in found.weights.items()}
+    units = len({(part.documents, unit) for part in parts.values() for unit in part.units})
+    name = _metric_of(second)
+    values = (first.value, second.value)
+    return ScoreDifference(name, values, _spread(weights, parts), second.n, units, second.higher_is_better)
+
+
+def _metric_of(found: _Sum) -> str:
+    """What a score is called."""
+    return SUITE_SCORE if found.is_rate or not found.metric else f"mean_{found.metric.removeprefix('macro_')}"
+
+
 def _collect(shape: Shape, parts: Parts, metric: str, level: float, scores: dict[str, SuiteScore]) -> None:
     metric = shape.metric or metric
     if shape.name in scores:
@@ -207,7 +242,7 @@ def _collect(shape: Shape, parts: Parts, metric: str, level: float, scores: dict
 
 def _score(shape: Shape, found: _Sum, parts: Parts, level: float) -> SuiteScore:
     tasks = tuple(shape.tasks())
-    name = SUITE_SCORE if found.is_rate or not found.metric else f"mean_{found.metric.removeprefix('macro_')}"
+    name = _metric_of(found)
     if found.reason:
         nothing = Estimate(math.nan, found.n)
         return SuiteScore(shape.name, name, nothing, found.higher_is_better, found.is_rate, found.reason, tasks=tasks)

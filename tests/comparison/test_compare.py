@@ -28,10 +28,7 @@ from evalkit.records import Metric
 from evalkit.results.reading import load_run
 from evalkit.results.tables import read_rows
 from evalkit.statistics import metrics
-from evalkit.statistics.metric_names import DERIVED
 from evalkit.statistics.paired import mcnemar
-from evalkit.statistics.smooth import derived_metrics
-from evalkit.task import Row
 from tests.made.document_runs import choice_rows, text_rows, write_run
 
 HITS = np.random.default_rng(0).integers(0, 2, 200).astype(float)
@@ -474,26 +471,3 @@ def test_comparisons_of_one_page_are_corrected_together(tmp_path: Path) -> None:
         line = one(page, metric="acc")
         assert (line["p_adjusted"], line["resolved"], line["tests"]) == (pytest.approx(4 / 2**6), False, 2)
         assert "over all 2 tests" in page.verdict()[0]
-
-
-def test_derived_metrics_are_compared_where_they_are_primary(tmp_path: Path) -> None:
-    """Four options, and ``greedy_acc`` or ``norm_correct_prob`` as the protocol's primary metric: the values are those of
-    `derived_metrics`, a rate is tested as one, and no other derived metric has a line."""
-    made: list[list[Row]] = []
-    for k in range(2):
-        rows = choice_rows(flipped(HITS, 9 * k, 2).tolist())
-        for row in rows:
-            row["is_greedy"][row["gold"]] = row["predicted"] == row["gold"] and row["index"] % (3 - k) == 0
-        made.append(rows)
-    for primary in ("greedy_acc", "norm_correct_prob"):
-        folders = [
-            write_run(tmp_path / f"{primary}{k}", {"a": ("choice", rows)}, protocols={"a": {"primary": primary}})
-            for k, rows in enumerate(made)
-        ]
-        table = compare_runs(folders).table
-        assert set(table["metric"]) & set(DERIVED) == {primary}
-        (line,) = table[table["primary"]].to_dict("records")
-        base = Metric("a", "", 0.0, 0)
-        expected = [next(m.value for m in derived_metrics(rows, base=base) if m.metric == primary) for rows in made]
-        assert (line["metric"], line["value_a"], line["value_b"]) == (primary, *map(pytest.approx, expected))
-        assert line["better"] == (1 if expected[1] > expected[0] else -1)
