@@ -49,7 +49,7 @@ def _kind(declared: Any) -> Any:
     names = [part.strip() for part in declared.split("|")] if isinstance(declared, str) else [declared]
     kinds: Any = None
     for name in names:
-        if name is not None and name not in _KINDS:
+        if name is not None and (not isinstance(name, str) or name not in _KINDS):
             raise UsageError(
                 f"'{name}' is no kind of column: there are {', '.join(_KINDS)}, a list of one, or a mapping."
             )

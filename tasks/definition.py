@@ -281,7 +281,9 @@ def _check_keys(path: Path, place: str, layer: Mapping[Any, Any], model: type[Se
             if key not in known.model_fields:
                 near = get_close_matches(str(key), known.model_fields, n=1, cutoff=0.5)
                 hint = f" Did you mean '{prefix}{near[0]}'?" if near else " docs/tasks.md has all."
-                raise UsageError(f"The question set {path}{place}: there is no setting '{prefix}{key}'.{hint}")
+                raise UsageError(
+                    f"The question set {path}{place}: there is no setting '{prefix}{str(key)[:60]}'.{hint}"
+                )
 
 
 def check_definition(definition: Definition) -> None:

@@ -22,6 +22,8 @@ from evalkit.tasks.suites import read_suite
 from evalkit.tasks.templates import template
 
 MAX_NAME = 80
+MAX_SHOWN = 60
+"""Characters of a wrong value that a sentence repeats."""
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_+.-]*[A-Za-z0-9_+-])?")
 NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "choice": (("options",), ("gold",), ("question", "context")),
@@ -103,7 +105,8 @@ def _names(definition: Definition) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _check_name(path: Path, key: str, name: Any) -> None:
     if not isinstance(name, str) or len(name) > MAX_NAME or not NAME.fullmatch(name) or ".." in name:
-        what = f"the file's name {name!r}" if key == "name" else f"{name!r} under {key}"
+        shown = repr(str(name)[:MAX_SHOWN])
+        what = f"the file's name {shown}" if key == "name" else f"{shown} under {key}"
         raise UsageError(
             f"The question set {path}: {what} cannot be a name. Letters, digits and _ - + . make one, at most {MAX_NAME}."
         )
@@ -140,19 +143,21 @@ def _check_settings(path: Path, name: str, settings: Settings, parts: tuple[str,
             named = " or ".join(f"'{key}'" for key in keys)
             raise UsageError(f"{where}: {name} is of the kind '{settings.kind}' and needs {named}.")
     if settings.kind in ("choice", "schema") and "{" not in settings.gold and not settings.gold.strip().isdecimal():
+        gold = settings.gold[:MAX_SHOWN]
         raise UsageError(
-            f"{where}: gold '{settings.gold}' is no position from 0. For a column write '{{{{ {settings.gold} }}}}', and for "
-            f"the text of an option '{{{{ options.index({settings.gold}) }}}}'."
+            f"{where}: gold '{gold}' is no position from 0. For a column write '{{{{ {gold} }}}}', and for the text of an option "
+            f"'{{{{ options.index({gold}) }}}}'."
         )
     if settings.where is not None and "{" not in settings.where:
-        raise UsageError(f"{where}: where '{settings.where}' is always true. Write '{{{{ {settings.where} }}}}'.")
+        given_where = settings.where[:MAX_SHOWN]
+        raise UsageError(f"{where}: where '{given_where}' is always true. Write '{{{{ {given_where} }}}}'.")
     for name_of_let in settings.let:
         if not name_of_let.isidentifier():
-            raise UsageError(f"{where}: let has the name {name_of_let!r}, which templates cannot use.")
+            raise UsageError(f"{where}: let has the name {name_of_let[:MAX_SHOWN]!r}, which templates cannot use.")
     for file in settings.data.files.values():
-        if PurePath(file).is_absolute() or ".." in PurePath(file).parts:
+        if not file.isprintable() or PurePath(file).is_absolute() or ".." in PurePath(file).parts:
             raise UsageError(
-                f"{where}: data names {file}, which is not beside the file. Use --data-source for other folders."
+                f"{where}: data names {file[:MAX_SHOWN]!r}, which is not beside the file. Use --data-source for other folders."
             )
     if isinstance(settings.data.config, dict) and (
         missing := [part for part in parts if part not in settings.data.config]

@@ -31,6 +31,14 @@ HELLASWAG = {
     "ind": 1, "activity_label": "Baking", "ctx_a": "A cook.", "ctx_b": "the cook", "endings": ["bakes.", "runs.", "[step] x", "y"],
     "source_id": "wikihow~1", "label": "0",
 }  # fmt: skip
+SET: dict[str, Any] = {
+    "description": "d", "aliases": ["other"], "parts": ["p", "q"], "groups": {"both": ["p", "q"]}, "data": "rows.jsonl",
+    "columns": {"q": "str | int", "o": ["str"], "a": "str"}, "let": {"asked": "{{ q }}?"}, "question": "Question: {{ asked }}",
+    "options": "{{ o }}", "gold": "{{ o.index(a) }}", "id": "{{ index }}", "where": "{{ q != 'x' }}", "preamble": "About {{ part }}.",
+    "examples": {"rows": [{"q": "E", "o": ["a", "b"], "a": "b"}]}, "sample": {"above": 5, "size": 3}, "metrics": ["acc"],
+    "regimes": {"olmes": {"forms": {"rc": {"primary": "acc_pmi"}, "mc": None}}, "lm-eval": {"context": "{% for c in o %}{{ c }}{% endfor %}"}},
+}  # fmt: skip
+SET_ROWS = [{"q": "Q", "o": ["a", "b"], "a": "a"}, {"q": 5, "o": ["c", "d"], "a": "d"}]
 CHAT = {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}], "id": "c1"}
 PAIR = {"prompt": "Hello", "chosen": "Good day", "rejected": "No"}
 TEXTS: list[dict[str, Any]] = [{"text": "A text.", "id": 1, "subdomain": "d"}, {"text": "Another.", "cluster": "x"}]
@@ -315,6 +323,29 @@ def _questions(task: str) -> Read:
     return read
 
 
+def _question_set(file: Path) -> None:
+    from evalkit.registry import make_task, tasks
+    from evalkit.task import TaskOptions
+    from evalkit.tasks.own import register_file
+
+    description = file.with_name("mine.yaml")
+    try:
+        register_file(description)
+        for name in tasks.get("mine").names():
+            for shots in (0, 1):
+                asked = make_task(str(name), TaskOptions(data_source=str(file.parent), shots=shots))
+                for document in asked.documents():
+                    asked.prompts(document)
+                asked.protocol()
+    finally:
+        tasks.remove("mine")
+
+
+def _beside_question_set(folder: Path) -> None:
+    (folder / "mine.yaml").write_bytes(_json(SET))
+    (folder / "rows.jsonl").write_bytes(_SET_ROWS)
+
+
 def _held_out(file: Path) -> None:
     from evalkit.registry import make_task
 
@@ -343,6 +374,7 @@ def _marker(file: Path) -> None:
 
 
 ARC_FILE, HELLASWAG_FILE = "data/ai2_arc/ARC-Easy/test", "data/hellaswag/validation"
+_SET_ROWS = _json(*SET_ROWS)
 _ARC, _CHATS, _TEXTS = _json(*ARC), _json(CHAT, CHAT), _json(*TEXTS)
 _HEADER = _json({"__metadata__": {"format": "pt"}, "lm_head.weight": TENSOR})
 STEP = {
@@ -391,6 +423,8 @@ READERS: dict[str, Reader] = {
     "arc.arrow": Reader(f"{ARC_FILE}.arrow", (_columns(ARC, "stream"), _columns(ARC, "file")), _questions("arc_easy")),
     "arc.parquet": Reader(f"{ARC_FILE}.parquet", (_columns(ARC, "parquet"),), _questions("arc_easy")),
     "hellaswag": Reader(f"{HELLASWAG_FILE}.jsonl", (_json(HELLASWAG, HELLASWAG),), _questions("hellaswag")),
+    "question-set": Reader("mine.yaml", (_json(SET),), _question_set, _beside_question_set),
+    "question-rows": Reader("rows.jsonl", (_SET_ROWS,), _question_set, _beside_question_set),
     "held-out": Reader("instructions/x.jsonl", (_json({"id": "1", "domain": "d", "turns": [["a", "b"]], "end": "."}),), _held_out),
     "log": Reader("log.jsonl", (_json(STEP, {**STEP, "step": 2}),), _log),
     "data-card": Reader("card.json", (_json(CARD),), _card),
