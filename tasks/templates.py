@@ -43,7 +43,8 @@ def template(text: str) -> Template:
         if expression is not None:
             compiled = environment.compile_expression(expression, undefined_to_none=False)
         else:
-            compiled = _rendered(environment.from_string(text))
+            made = environment.from_string(text)
+            compiled = _rendered(made) if any(tree.find_all(nodes.For)) else made.render
     except jinja2.TemplateError as error:
         raise UsageError(f"The template {_shown(text)} is not valid: {_said(error)}.") from None
     except (RecursionError, MemoryError, SyntaxError):
@@ -67,7 +68,7 @@ _FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, 
 
 
 def _rendered(compiled: Any) -> Template:
-    """A template's text, counted while it is made."""
+    """The text of a template with a loop, counted while it is made."""
 
     def render(values: Mapping[str, Any]) -> str:
         return "".join(map(sandbox.spend, compiled.generate(values)))
