@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from evalkit.records import Metric
-from evalkit.statistics.metric_names import is_rate
+from evalkit.statistics.metric_names import SUITE_SCORE, is_rate
 from evalkit.system import characters
 
 Unit = Literal["percent", "bits", "perplexity", "count", "number"]
@@ -109,7 +109,7 @@ def metric_title(name: str) -> str:
     >>> metric_title("macro_bits_per_byte"), metric_title("acc_norm")
     ('macro bits per byte', 'acc_norm')
     """
-    return name if is_rate(name) else name.replace("_", " ")
+    return name if is_rate(name) and name != SUITE_SCORE else name.replace("_", " ")
 
 
 def amount(count: Any) -> str:
