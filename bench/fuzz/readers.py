@@ -43,7 +43,7 @@ CHAT = {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant",
 PAIR = {"prompt": "Hello", "chosen": "Good day", "rejected": "No"}
 TEXTS: list[dict[str, Any]] = [{"text": "A text.", "id": 1, "subdomain": "d"}, {"text": "Another.", "cluster": "x"}]
 RUN = {
-    "schema_version": 1, "status": "done", "command": "evalkit run", "model": "m", "suite": "s", "aggregation": "texts", "limited": False,
+    "schema_version": 1, "status": "done", "command": "evalkit run", "model": "m", "suite": "s", "aggregation": "macro", "limited": False,
     "variation": [], "checkpoint": {"name": "m@s1", "model": "m", "revision": "s1", "fingerprint": "s64:a", "parameters": 5, "step": 1,
     "tokens": 100, "tokens_derived": False, "stage": None}, "tokenizer": {"name": "t", "hash": "ab"}, "identity": {"engine": "fake",
     "dtype": "float32"}, "identity_hash": "77", "tasks": {"arc_easy:rc::olmes": {"file_name": "arc_easy.rc.olmes", "kind": "choice",
@@ -52,7 +52,9 @@ RUN = {
     "protocol": {"task": {}, "encoder": {"window": "strict", "max_length": 64}}, "protocol_hash": "1f"}},
     "guidelines": {"G1": {"training_data_decontaminated": "yes"}, "G3": {"whole_evaluation_sample": True}, "G5": {"window": "strict"}},
     "timings": {"started": "2026-01-01T00:00:00+00:00", "seconds": 1.5}, "counts": {"tree_tokens": 5, "request_tokens": 9}, "warnings": ["x"],
-    "process": {"host": "h", "pid": 1, "began": None}, "hardware": {"cores": 2, "memory_gib": 7.8}, "versions": {"torch": "2"},
+    "process": {"host": "h", "pid": 1, "began": None}, "score": {"shape": {"name": "s", "aggregation": "centred", "members": [
+    {"task": "arc_easy:rc::olmes", "weight": 1.5, "baseline": 0.25}, {"suite": {"name": "i", "aggregation": "macro", "members": [
+    {"task": "b", "limited": True}]}}]}, "altered": ["shots"]}, "hardware": {"cores": 2, "memory_gib": 7.8}, "versions": {"torch": "2"},
 }  # fmt: skip
 METRIC = {
     "metric": "acc", "value": 0.5, "n": 9, "stderr": 0.1, "ci_low": 0.3, "ci_high": 0.7, "form": "rc", "regime": "olmes", "shots": 5,
@@ -396,7 +398,7 @@ READERS: dict[str, Reader] = {
     "recipe": Reader("r.yaml", (_json({"model": "m", "data": ["d"], "method": "lora", "epochs": 2.0, "seed": [1, 2], "grid": {"lora_rank": [8]}}),), _recipe),
     "domain-weights": Reader("w.yaml", (_json({"c4": 0.6, "mc4": {"x": 0.4}}), b"c4: 0.6\nmc4:\n  x: 0.4\n"), _weights),
     "baselines": Reader("b.yaml", (_json([BASELINE]),), _baselines),
-    "suite": Reader("s.yaml", (_json({"tasks": ["arc_easy"], "description": "d", "options": {"shots": 5}, "aggregation": "macro"}),), _suite),
+    "suite": Reader("s.yaml", (_json({"tasks": ["arc_easy", {"task": "b", "shots": 1, "weight": 2, "baseline": 0.25}], "description": "d", "options": {"shots": 5}, "aggregation": "macro", "metric": "acc"}),), _suite),
     "accelerate": Reader("a.yaml", (_json({"distributed_type": "FSDP", "num_machines": 1, "fsdp_config": {"a": 1}}),), _accelerate),
     "models.json": Reader("models.json", (_json({"schema_version": 1, "models": {"a": {"source": "x", "extra": {"tokens_per_step": 5}}}}),), _models),
     "config.json": Reader("config.json", (_json(CONFIG),), _model_config),
