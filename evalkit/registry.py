@@ -50,6 +50,8 @@ class TaskEntry:
     """Parts by a name of their own (``mmlu/stem``)."""
     aliases: tuple[str, ...] = ()
     """Other names of the family, as other tools spell it."""
+    short: str = ""
+    """For narrow tables: ``ARC-E``."""
 
     def names(self) -> list[TaskName]:
         """Every full name of the family."""
@@ -342,6 +344,20 @@ def canonical_base(base: str) -> str:
             if rest != base and (rest in entry.part_names or rest in entry.groups):
                 return f"{entry.name}/{rest}"
     return base
+
+
+def short_name(task: str) -> str:
+    """A task's name for narrow tables: ``ARC-E``, ``ARC-E mc``, ``MMLU anatomy``; that of an unknown task is its own."""
+    base, _, rest = task.partition(":")
+    form = rest.partition("::")[0]
+    try:
+        entry = task_family(base)
+    except UsageError:
+        return task
+    part = base.removeprefix(entry.name).removeprefix("/").replace("_", " ")
+    default = next((forms[0] for forms in entry.variants.values()), "")
+    words = (entry.short or entry.name, part, "" if form in ("", "rc", default) else form)
+    return " ".join(word for word in words if word)
 
 
 def task_family(base: str) -> TaskEntry:

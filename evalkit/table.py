@@ -30,6 +30,8 @@ class Cell:
     """Standard error."""
     low: float | None = None
     high: float | None = None
+    n: int | None = None
+    """Number of documents behind it."""
     signed: bool = False
     """Whether a sign stands before positive numbers: differences."""
     mark: Literal["", "best", "tie"] = ""
@@ -85,6 +87,8 @@ class Column:
     """Whether a terminal may break its words into several lines: descriptions."""
     hidden: bool = False
     """Left out unless asked for by name."""
+    legend: tuple[str, ...] = ()
+    """Sentences below the table wherever the column is shown."""
 
     @property
     def name(self) -> str:
@@ -111,6 +115,12 @@ class Table:
     """Sentences below the table."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What programs get beside the rows (JSON)."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What stands below: the table's own sentences and those of its shown columns, each once."""
+        own = [sentence for column in self.columns if not column.hidden for sentence in column.legend]
+        return tuple(dict.fromkeys([*self.legend, *own]))
 
     def select(self, names: Sequence[str]) -> Table:
         """The table with only these columns, by title or key, in this order. Raises `KeyError` with the first unknown name."""

@@ -173,6 +173,8 @@ class _File(Settings):
 
     description: str = ""
     """One line for lists."""
+    short: str = ""
+    """The name in narrow tables, such as those of papers."""
     aliases: list[str] = []  # noqa: RUF012
     """Other names under which people know the family."""
     parts: list[str] = []  # noqa: RUF012
@@ -186,7 +188,7 @@ class _File(Settings):
     ``bpb`` the right one alone; other names are free."""
 
 
-FAMILY_KEYS = ("description", "aliases", "parts", "groups", "regimes", "forms")
+FAMILY_KEYS = ("description", "short", "aliases", "parts", "groups", "regimes", "forms")
 
 
 @dataclass(frozen=True)

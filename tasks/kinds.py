@@ -154,4 +154,5 @@ def task_entry(definition: Definition, where: str) -> TaskEntry:
         part_names=definition.parts,
         groups=definition.groups,
         aliases=definition.aliases,
+        short=str(definition.values.get("short", "")),
     )

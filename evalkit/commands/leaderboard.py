@@ -10,6 +10,8 @@ import typer
 from evalkit.commands.model_options import add_options, given
 from evalkit.commands.options import Debug
 from evalkit.commands.terminal import clean, print_json_text, say, stdout
+from evalkit.errors import UsageError
+from evalkit.formats.look import Look
 from evalkit.options import WRITTEN, LeaderboardOptions
 
 
@@ -22,7 +24,7 @@ def leaderboard(
         str | None,
         typer.Option(
             "--format",
-            metavar="html|md|csv|latex|json",
+            metavar="html|md|latex|csv|json|table|plain",
             help="Without it: what the name after --out says, else html.",
             rich_help_panel=WRITTEN,
         ),
@@ -33,6 +35,50 @@ def leaderboard(
             "--out",
             metavar="FILE",
             help="Where to write it. Without it: leaderboard.html in the folder, other formats on stdout.",
+            rich_help_panel=WRITTEN,
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="A,B,…",
+            help="Only these columns, in this order, by their heads or short names. Not for html and json.",
+            rich_help_panel=WRITTEN,
+        ),
+    ] = None,
+    transpose: Annotated[
+        bool, typer.Option("--transpose", help="Models as columns. Not for html and json.", rich_help_panel=WRITTEN)
+    ] = False,
+    errors: Annotated[
+        bool,
+        typer.Option("--errors/--no-errors", help="latex: standard errors beside scores.", rich_help_panel=WRITTEN),
+    ] = True,
+    precision: Annotated[
+        int | None,
+        typer.Option(
+            "--precision",
+            metavar="N",
+            min=0,
+            max=6,
+            help="latex: decimals, in place of each unit's own.",
+            rich_help_panel=WRITTEN,
+        ),
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option("--caption", metavar="TEXT", help="latex: the caption.", rich_help_panel=WRITTEN)
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="NAME", help="latex: the label.", rich_help_panel=WRITTEN)
+    ] = None,
+    text_width: Annotated[
+        float | None,
+        typer.Option(
+            "--text-width",
+            metavar="PT",
+            min=100,
+            help="latex: width of the page's text in points; wider tables are split.",
+            show_default="453",
             rich_help_panel=WRITTEN,
         ),
     ] = None,
@@ -52,6 +98,8 @@ def leaderboard(
 
         evalkit leaderboard results --suite olmo1 --format latex --out table.tex
 
+        evalkit leaderboard results --format latex --columns model,rank,ARC-E,ARC-C --no-errors
+
         evalkit leaderboard results --metric bits_per_byte --baselines none --format csv
     """
     from evalkit.reports.leaderboard import build, rendered, write_leaderboard
@@ -59,17 +107,21 @@ def leaderboard(
 
     folders_read = folders or [Path("results")]
     output_format = format_of(out, how)
+    chosen = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    look = Look(chosen, transpose, errors, precision, caption, label, text_width)
+    if output_format in ("html", "json") and (chosen or transpose):
+        raise UsageError(f"--columns and --transpose are not for {output_format}, which has all columns.")
     board = build(folders_read, LeaderboardOptions.make(given(fields), command="evalkit leaderboard"))
     for sentence in board.warnings:
         say(f"Warning: {sentence}")
     if out is None and output_format != "html":
-        text = rendered(board, output_format)
+        text = rendered(board, output_format, look)
         if output_format == "json":
             print_json_text(text.rstrip("\n"))
         else:
             print(text, end="")
         return
-    target = write_leaderboard(board, out or folders_read[0] / "leaderboard.html", output_format)
+    target = write_leaderboard(board, out or folders_read[0] / "leaderboard.html", output_format, look)
     stdout().print(clean(f"Leaderboard: {target}"), soft_wrap=True)
 
 

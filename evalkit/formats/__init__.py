@@ -53,6 +53,6 @@ def format_of(out: Path | None, how: str | None, default: str, known: Mapping[st
         if said is None:
             raise UsageError(f"'{out.name}' ends in no format that is known; it is one of {', '.join(known)}.")
         return said
-    if said is not None and said != how:
+    if said is not None and said != how and out.suffix.lower() != ".txt":
         raise UsageError(f"--format {how} and the name '{out.name}' contradict each other. Change one of them.")
     return how

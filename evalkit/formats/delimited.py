@@ -15,8 +15,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def comma_separated(table: Table) -> str:
-    """A line a row, hidden columns too. Of numbers the value in full precision, and beside it those of standard error and
-    interval that any row has; ``notes`` where a cell has some."""
+    """A line a row, hidden columns too. Of numbers the value in full precision, and beside it the standard error,
+    interval and n that any row has; ``notes`` where a cell has some."""
     parts = [_parts(table, i) for i in range(len(table.columns))]
     grouped = any(row.group for row in table.rows)
     heads = [
@@ -49,6 +49,7 @@ def _parts(table: Table, i: int) -> list[str]:
         ("stderr", any(cell.error is not None for cell in cells)),
         ("low", any(cell.low is not None for cell in cells)),
         ("high", any(cell.high is not None for cell in cells)),
+        ("n", any(cell.n is not None for cell in cells)),
         ("notes", any(cell.notes for cell in cells)),
     ):
         if there:
@@ -59,10 +60,14 @@ def _parts(table: Table, i: int) -> list[str]:
 def _item(cell: Cell, part: str) -> Any:
     if part == "notes":
         return "; ".join(cell.notes)
+    if part == "n":
+        return cell.n
     if part == "" and cell.value is None:
         return cell.text
     value = {"": cell.value, "stderr": cell.error, "low": cell.low, "high": cell.high}[part]
-    return value if value is not None and math.isfinite(value) else None
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if cell.unit == "count" and value.is_integer() else value
 
 
 def _safe(value: Any) -> Any:

@@ -100,7 +100,7 @@ def _float(
         lines.append(" & ".join(texts[number][i] for i in places) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     told = [rf"$^{{{number}}}$\,{tex(note)}" for number, note in enumerate(made.notes, 1)]
-    told += [tex(sentence) for sentence in table.legend]
+    told += [tex(sentence) for sentence in table.sentences]
     if last and told:
         lines += ["", rf"\smallskip\parbox{{{width:g}pt}}{{\scriptsize {' '.join(told)}}}"]
     return [*lines, r"\end{table*}"]

@@ -29,7 +29,7 @@ def markdown(table: Table) -> str:
     lines.append("")
     lines += [f"{number}. {escaped(note)}" for number, note in enumerate(made.notes, 1)]
     lines += [""] if made.notes else []
-    for sentence in table.legend:
+    for sentence in table.sentences:
         lines += [escaped(sentence), ""]
     return "\n".join(lines)
 

@@ -39,7 +39,7 @@ def notebook(table: Table, rows: int | None = MAX_ROWS) -> str:
     left = len(table.rows) - len(lines)
     rest = f"<p>and {left:,} more</p>" if left else ""
     notes = "".join(f"<li>{escaped(note)}</li>" for note in made.notes)
-    legend = "".join(f"<p>{escaped(sentence)}</p>" for sentence in table.legend)
+    legend = "".join(f"<p>{escaped(sentence)}</p>" for sentence in table.sentences)
     return (
         f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>{rest}"
         f"{f'<ol>{notes}</ol>' if notes else ''}{legend}"

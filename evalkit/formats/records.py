@@ -20,7 +20,7 @@ def json_text(table: Table) -> str:
             | ({"group": row.group} if row.group else {})
             for row in table.rows
         ],
-        "legend": list(table.legend),
+        "legend": list(table.sentences),
         **table.extra,
     }
     return escape_json(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)) + "\n"
@@ -30,7 +30,7 @@ def _value(cell: Cell) -> Any:
     if cell.value is None:
         return cell.text
     found: dict[str, Any] = {"value": _finite(cell.value)}
-    for name, value in (("stderr", cell.error), ("low", cell.low), ("high", cell.high)):
+    for name, value in (("stderr", cell.error), ("low", cell.low), ("high", cell.high), ("n", cell.n)):
         if value is not None:
             found[name] = _finite(value)
     if cell.mark:

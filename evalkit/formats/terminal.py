@@ -39,9 +39,9 @@ def terminal(table: Table, width: int | None = None) -> str:
             group = row.group
             lines += ["", _flat(group)]
         lines += _wrapped(texts, widths, right)
-    lines += [""] if made.notes or table.legend else []
+    lines += [""] if made.notes or table.sentences else []
     lines += [f"({number}) {_flat(note)}" for number, note in enumerate(made.notes, 1)]
-    lines += [_flat(sentence) for sentence in table.legend]
+    lines += [_flat(sentence) for sentence in table.sentences]
     title = [_flat(table.title)] if table.title else []
     return "\n".join([*title, *lines]) + "\n"
 

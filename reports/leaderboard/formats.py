@@ -1,20 +1,21 @@
-"""A leaderboard as text: Markdown, LaTeX (booktabs), CSV and JSON. The same numbers as on the page."""
+"""A leaderboard as a table, for every format that tables have, and as JSON of its own. The same numbers as on the page."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
-from evalkit import __version__, words
+from evalkit import __version__, registry, words
+from evalkit import table as shown
 from evalkit.reports.leaderboard.board import LEVEL, Board, Cell, Column, Row, Score, Standing
+from evalkit.table import Table
 
 SCHEMA_VERSION = 1
+MARKS = "± is the standard error. Bold: the best of a column; ≈: statistically tied with it (95 %, unpaired)."
+PARETO = "Pareto front: no other row scores better with the same or fewer parameters × training tokens."
 RANKS = {
     "documents": "Rank intervals (95 %) count the rows that are certainly better and certainly worse, on the documents "
     "that all ranked rows share; all of a column hold at once.",
@@ -55,10 +56,10 @@ def shown_columns(board: Board) -> list[Column]:
 
 
 def rank_text(standing: Standing | None) -> str:
-    """``3 [1–6]``: never a rank without its interval."""
+    """``3 (1–6)``: never a rank without its interval."""
     if standing is None:
         return ""
-    return f"{standing.rank} [{standing.low}–{standing.high}]"
+    return f"{standing.rank} ({standing.low}–{standing.high})"
 
 
 def value_text(cell: Cell | None, column: Column) -> str:
@@ -86,254 +87,126 @@ def notes_of(cell: Cell) -> tuple[str, ...]:
     return (*(f"not compared: {reason}" for reason in cell.reasons), *cell.marks)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One place of the printed table."""
+def board_table(board: Board) -> Table:
+    """The board as a table: models, scores with their ranks, tasks; what else is known of a row stands in hidden columns."""
+    several = len(board.scores) > 1
+    columns = [shown.Column("model", "label")]
+    cells: list[list[shown.Cell]] = [
+        [_words(row.label, [f"published: {row.published}"] if row.published else []) for row in board.rows]
+    ]
 
-    text: str
-    best: bool = False
-    tied: bool = False
-    notes: tuple[str, ...] = ()
+    def add(column: shown.Column, own: Iterable[shown.Cell]) -> None:
+        columns.append(column)
+        cells.append(list(own))
+
+    for name in ("parameters", "tokens"):
+        if any(getattr(row, name) for row in board.rows):
+            add(shown.Column(name, kind="number"), [_amount(row, name) for row in board.rows])
+    for score in board.scores:
+        if any(score.standings):
+            head = shown.Column(
+                "rank",
+                f"{score.suite} rank",
+                "number",
+                group=score.suite if several else "",
+                legend=rank_legend(board, score),
+            )
+            add(head, map(_standing, score.standings))
+        for column in (score.column, score.centred):
+            if column is not None:
+                head = replace(_head(column, several), legend=score_legend(score))
+                add(head, [_number(cell, column) for cell in column.cells])
+        if any(score.front):
+            head = shown.Column("Pareto front", f"{score.suite} pareto", hidden=True, legend=(PARETO,))
+            add(head, [shown.Cell("yes" if front else "") for front in score.front])
+    for column in board.columns:
+        add(_head(column, several), [_number(cell, column) for cell in column.cells])
+    if any(row.guidelines for row in board.rows):
+        add(
+            shown.Column("guidelines", hidden=True, legend=guideline_legend(board)),
+            [shown.Cell(guideline_text(row)) for row in board.rows],
+        )
+    placed = tuple(f"Published, and in no column here: {sentence}." for sentence in board.unplaced)
+    for name in ("model", "revision", "published", "step", "stage", "engine", "dtype", "tokenizer", "fingerprint"):
+        add(
+            shown.Column(name, f"row {name}", hidden=True, legend=placed if name == "published" else ()),
+            [_fact(getattr(row, name)) for row in board.rows],
+        )
+    title = board.title + (" (limited)" if board.limited else "")
+    lines = zip(*cells, strict=True)
+    rows = tuple(shown.Row(line, row.group) for row, line in zip(board.rows, lines, strict=True))
+    return Table(tuple(columns), rows, title, (MARKS, *board.warnings))
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """The table that Markdown and LaTeX print."""
-
-    heads: tuple[tuple[str, str], ...]
-    """Title and what stands under it."""
-    right: tuple[bool, ...]
-    groups: tuple[tuple[str, tuple[tuple[Item, ...], ...]], ...]
-    """Name of the group (empty: none) to its rows."""
-    footnotes: tuple[str, ...]
-    """Numbered from 1, as the items' notes are."""
-    legend: tuple[str, ...]
+def _head(column: Column, several: bool) -> shown.Column:
+    suite = column.suites[0] if column.suites else ""
+    if column.kind == "task":
+        short = registry.short_name(column.name)
+        return shown.Column(title_of(column), column.id, "number", subtitle_of(column), suite, short)
+    return shown.Column(title_of(column), column.id, "number", subtitle_of(column), suite if several else "")
 
 
-def sheet(board: Board) -> Sheet:
-    """The board as a printed table; what must be said of cells as numbered notes."""
-    numbers: dict[str, int] = {}
-    scores = board.scores
-    ranked = [score for score in scores if any(score.standings)]
-    front = [score for score in scores if any(score.front)]
-    guided = any(row.guidelines for row in board.rows)
-    columns = shown_columns(board)
-    sized = any(row.parameters for row in board.rows)
-    trained = any(row.tokens for row in board.rows)
+def _number(cell: Cell | None, column: Column) -> shown.Cell:
+    if cell is None:
+        return shown.Cell(words.MISSING)
+    mark: Literal["", "best", "tie"] = "best" if cell.best else "tie" if cell.tied else ""
+    value = cell.value if math.isfinite(cell.value) else math.nan
+    notes = notes_of(cell)
+    return shown.Cell(None, value, column.unit, cell.stderr, cell.low, cell.high, cell.n, mark=mark, notes=notes)
 
-    def noted(text: str, notes: Sequence[str], *, best: bool = False, tied: bool = False) -> Item:
-        for note in notes:
-            numbers.setdefault(note, len(numbers) + 1)
-        return Item(text, best, tied, tuple(str(numbers[note]) for note in notes))
 
-    heads = [("model", "")]
-    right = [False]
-    for title, there in (("parameters", sized), ("tokens", trained)):
-        if there:
-            heads.append((title, ""))
-            right.append(True)
-    heads += [("rank", score.suite if len(scores) > 1 else "") for score in ranked]
-    heads += [("Pareto", score.suite if len(scores) > 1 else "") for score in front]
-    heads += [("guidelines", "")] if guided else []
-    right += [True] * len(ranked) + [False] * (len(front) + guided)
-    heads += [(title_of(column), subtitle_of(column)) for column in columns]
-    right += [True] * len(columns)
-    groups: dict[str, list[tuple[Item, ...]]] = {}
-    for i, row in enumerate(board.rows):
-        items = [noted(row.label, [f"published: {row.published}"] if row.published else [])]
-        if sized:
-            items.append(Item(words.amount(row.parameters)))
-        if trained:
-            derived = ["tokens are derived from the step"] if row.tokens and row.tokens_derived else []
-            items.append(noted(words.amount(row.tokens), derived))
-        items += [Item(rank_text(score.standings[i])) for score in ranked]
-        items += [Item("yes" if score.front[i] else "") for score in front]
-        items += [Item(guideline_text(row))] if guided else []
-        for column in columns:
-            cell = column.cells[i]
-            notes = () if cell is None else notes_of(cell)
-            best, tied = (False, False) if cell is None else (cell.best, cell.tied)
-            items.append(noted(value_text(cell, column), notes, best=best, tied=tied))
-        groups.setdefault(row.group, []).append(tuple(items))
-    return Sheet(
-        tuple(heads),
-        tuple(right),
-        tuple((name, tuple(rows)) for name, rows in groups.items()),
-        tuple(numbers),
-        tuple(legend(board)),
+def _words(text: str, notes: Sequence[str] = ()) -> shown.Cell:
+    return shown.Cell(text, notes=tuple(notes))
+
+
+def _amount(row: Row, name: str) -> shown.Cell:
+    count = getattr(row, name)
+    derived = name == "tokens" and bool(count) and row.tokens_derived
+    value = None if count is None else float(count)
+    return shown.Cell(
+        words.amount(count), value, "count", notes=("tokens are derived from the step",) if derived else ()
     )
 
 
+def _standing(standing: Standing | None) -> shown.Cell:
+    if standing is None:
+        return shown.Cell("")
+    return shown.Cell(
+        rank_text(standing), float(standing.rank), "count", low=float(standing.low), high=float(standing.high)
+    )
+
+
+def _fact(value: object) -> shown.Cell:
+    return shown.Cell("" if value is None else str(value))
+
+
 def legend(board: Board) -> list[str]:
-    """Sentences under the table."""
-    told = ["± is the standard error. Bold: the best of a column; ≈: within the noise of it (95 %, unpaired)."]
-    told += [f"{score.suite}: {score.note}" for score in board.scores]
-    for way, text in RANKS.items():
-        own = [score.suite for score in board.scores if score.ranked_by == way and any(score.standings)]
-        if own:
-            told.append(text if len(own) == len(board.scores) else f"{', '.join(own)}: {text}")
-    if any(any(score.front) for score in board.scores):
-        told.append("Pareto: no other row reaches as much with as few parameters × training tokens.")
-    if any(row.guidelines for row in board.rows):
-        told.append(
-            "Paloma's guidelines (arXiv 2312.10523): G1 training data decontaminated, G2 training order fixed, G3 whole "
-            "evaluation sample (✓ yes, ✗ no, ? not known), G4 vocabulary, G5 format; equal letters share it."
-        )
-        for name, meanings in board.controls.items():
-            told += [f"{name} {'abcdefghijklmnopqrstuvwxyz'[i]}: {what}." for i, what in enumerate(meanings[:26])]
-    told += [f"Published, and in no column here: {sentence}." for sentence in board.unplaced]
-    told += list(board.warnings)
-    return told
+    """Every sentence that stands below the page's table; other formats have those of their columns."""
+    columns = [sentence for column in board_table(board).columns for sentence in column.legend]
+    return list(dict.fromkeys([MARKS, *columns, *board.warnings]))
 
 
-# ------------------------------------------------------------------------------------------------------------- Markdown
+def score_legend(score: Score) -> tuple[str, ...]:
+    """How a suite's score is made."""
+    return (f"{score.suite}: {score.note}",)
 
 
-def markdown(board: Board) -> str:
-    """A Markdown table with numbered notes."""
-    made = sheet(board)
-    lines = [f"# {_md(board.title)}{' (limited)' if board.limited else ''}", ""]
-    lines.append(_md_line([_md(title) + (f"<br>{_md(under)}" if under else "") for title, under in made.heads]))
-    lines.append(_md_line(["---:" if right else "---" for right in made.right]))
-    for name, rows in made.groups:
-        if name:
-            lines.append(_md_line([f"**{_md(name)}**", *[""] * (len(made.heads) - 1)]))
-        lines += [_md_line([_md_item(item) for item in row]) for row in rows]
-    lines.append("")
-    lines += [f"{number}. {_md(note)}" for number, note in enumerate(made.footnotes, 1)]
-    lines += [""] if made.footnotes else []
-    for sentence in made.legend:
-        lines += [_md(sentence), ""]
-    return "\n".join(lines)
+def rank_legend(board: Board, score: Score) -> tuple[str, ...]:
+    """How the intervals of ranks are made."""
+    alike = len({other.ranked_by for other in board.scores if any(other.standings)}) == 1
+    text = RANKS.get(score.ranked_by, "")
+    return (text if alike else f"{score.suite}: {text}",) if text else ()
 
 
-def _md_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _md_item(item: Item) -> str:
-    text = _md(item.text)
-    text = f"**{text}**" if item.best and text else text
-    return text + (" ≈" if item.tied else "") + (f" <sup>{','.join(item.notes)}</sup>" if item.notes else "")
-
-
-def _md(text: str) -> str:
-    """Text that Markdown shows as it is: one line, its signs escaped, markup as entities."""
-    text = " ".join(words.visible(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]|~!#$])", r"\\\1", text)
-
-
-# ---------------------------------------------------------------------------------------------------------------- LaTeX
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    '"': r"\textquotedbl{}", "'": "'", "`": r"\textasciigrave{}", "±": r"$\pm$", "×": r"$\times$", "≈": r"$\approx$",
-    "—": "---", "–": "--", "−": "$-$", "✓": "y", "✗": "n", "…": r"\dots{}", "·": r"$\cdot$", "∞": r"$\infty$", "√": r"$\surd$",
-    "Σ": r"$\Sigma$",
-    "[": "{[}", "*": "{*}",  # at the start of a row they would be an argument of the row before
-}  # fmt: skip
-
-
-def latex(board: Board) -> str:
-    """A table in the manner of booktabs: ``\\usepackage{booktabs}``, ``[T1]{fontenc}``, and ``graphicx`` for its width."""
-    made = sheet(board)
-    columns = "".join("r" if right else "l" for right in made.right)
-    lines = [
-        "% Made by evalkit. Needs \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[T1]{fontenc}.",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{tex(board.title + (' (limited)' if board.limited else ''))}}}",
-        r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(tex(title) for title, _ in made.heads) + r" \\",
+def guideline_legend(board: Board) -> tuple[str, ...]:
+    """What the signs of Paloma's guidelines mean."""
+    told = [
+        "Paloma's guidelines (arXiv 2312.10523): G1 training data decontaminated, G2 training order fixed, G3 whole "
+        "evaluation sample (✓ yes, ✗ no, ? not known), G4 vocabulary, G5 format; equal letters share it."
     ]
-    if any(under for _, under in made.heads):
-        small = [rf"{{\footnotesize {tex(under)}}}" if under else "" for _, under in made.heads]
-        lines.append(" & ".join(small) + r" \\")
-    lines.append(r"\midrule")
-    for place, (name, rows) in enumerate(made.groups):
-        if name:
-            lines += [r"\midrule"] if place else []
-            lines.append(rf"\multicolumn{{{len(made.heads)}}}{{l}}{{\textit{{{tex(name)}}}}} \\")
-        lines += [" & ".join(_tex_item(item) for item in row) + r" \\" for row in rows]
-    lines += [r"\bottomrule", r"\end{tabular}}", "", r"\begin{flushleft}\footnotesize"]
-    lines += [rf"$^{{{number}}}$ {tex(note)}\\" for number, note in enumerate(made.footnotes, 1)]
-    lines += [rf"{tex(sentence)}\\" for sentence in made.legend]
-    return "\n".join([*lines, r"\end{flushleft}", r"\end{table}", ""])
-
-
-def _tex_item(item: Item) -> str:
-    text = tex(item.text)
-    text = rf"\textbf{{{text}}}" if item.best and text else text
-    return text + (r"$^\approx$" if item.tied else "") + (f"$^{{{','.join(item.notes)}}}$" if item.notes else "")
-
-
-def tex(text: str) -> str:
-    """Text for LaTeX: its signs escaped; letters that the common fonts lack by their number, ``[U+4E2D]``."""
-    flat = " ".join(words.visible(text).split())
-    return "".join(_LATEX.get(sign) or (sign if ord(sign) < 0x180 else f"[U+{ord(sign):04X}]") for sign in flat)
-
-
-# ------------------------------------------------------------------------------------------------------------------ CSV
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a text that starts so for a formula."""
-
-
-def comma_separated(board: Board) -> str:
-    """A line a row with full precision: of each column value, standard error, interval, n, and what must be said."""
-    columns = shown_columns(board)
-    heads = [
-        "model",
-        "revision",
-        "label",
-        "group",
-        "published",
-        "parameters",
-        "tokens",
-        "step",
-        "stage",
-        "engine",
-        "dtype",
-    ]
-    heads += ["tokenizer", "fingerprint", "G1", "G2", "G3", "G4", "G5"]
-    for score in board.scores:
-        heads += [f"{score.suite} {name}" for name in ("rank", "rank low", "rank high", "pareto")]
-    for column in columns:
-        heads += [f"{column.id} {part}" for part in ("value", "stderr", "low", "high", "n", "notes")]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_csv(head) for head in heads])
-    for i, row in enumerate(board.rows):
-        line: list[Any] = [row.model, row.revision, row.label, row.group, row.published, row.parameters, row.tokens]
-        line += [row.step, row.stage, row.engine, row.dtype, row.tokenizer, row.fingerprint]
-        line += [row.guidelines.get(name) for name in ("G1", "G2", "G3", "G4", "G5")]
-        for score in board.scores:
-            standing = score.standings[i]
-            line += [None] * 3 if standing is None else [standing.rank, standing.low, standing.high]
-            line.append("yes" if score.front[i] else "")
-        for column in columns:
-            cell = column.cells[i]
-            if cell is None:
-                line += [None] * 6
-            else:
-                numbers = [_finite(number) for number in (cell.value, cell.stderr, cell.low, cell.high)]
-                line += [*numbers, cell.n, "; ".join(notes_of(cell))]
-        writer.writerow([_csv(item) for item in line])
-    return out.getvalue()
-
-
-def _csv(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = words.visible(value)
-    return "'" + text if text.startswith(_FORMULA) else text
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    for name, meanings in board.controls.items():
+        told += [f"{name} {'abcdefghijklmnopqrstuvwxyz'[i]}: {what}." for i, what in enumerate(meanings[:26])]
+    return tuple(told)
 
 
 # ----------------------------------------------------------------------------------------------------------------- JSON
@@ -447,9 +320,5 @@ def json_text(board: Board) -> str:
     return json.dumps(jsonable(to_json(board)), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
-WRITERS: Mapping[str, Callable[[Board], str]] = {
-    "md": markdown,
-    "csv": comma_separated,
-    "latex": latex,
-    "json": json_text,
-}
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

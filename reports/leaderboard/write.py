@@ -4,34 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evalkit import formats
 from evalkit.errors import UsageError
+from evalkit.formats.look import Look
 from evalkit.reports.leaderboard.board import Board
-from evalkit.reports.leaderboard.formats import WRITERS
+from evalkit.reports.leaderboard.formats import board_table, json_text
 from evalkit.system.files import write_bytes
 
-FORMATS = ("html", *WRITERS)
-SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json"}
+FORMATS = ("html", "md", "latex", "csv", "json", "table", "plain")
+ENDINGS = {**formats.ENDINGS, ".htm": "html"}
 
 
 def format_of(path: Path | None, asked: str | None) -> str:
-    """The format: what was asked for, else what the file's name says, else HTML. Raises `UsageError` for another one."""
-    if asked is None:
-        return "html" if path is None else SUFFIXES.get(path.suffix.lower(), "html")
-    if asked not in FORMATS:
+    """The format: what was asked for, else what the file's name says, else HTML.
+
+    Raises `UsageError` for another one, and where the file's name contradicts ``--format``.
+    """
+    if asked is not None and asked not in FORMATS:
         raise UsageError(f"--format takes {', '.join(FORMATS)}, not '{asked}'.")
-    return asked
+    return formats.format_of(path, asked, "html", ENDINGS)
 
 
-def rendered(board: Board, how: str = "html") -> str:
-    """The leaderboard as text. The same runs give the same text."""
+def rendered(board: Board, how: str = "html", look: Look | None = None) -> str:
+    """The leaderboard as text. The same runs give the same text. `look`: columns and manner, of formats other than HTML."""
     if how == "html":
         from evalkit.reports.leaderboard.page import render
 
         return render(board)
-    return WRITERS[format_of(None, how)](board)
+    if format_of(None, how) == "json":
+        return json_text(board)
+    look = look or Look()
+    return formats.written(look.applied(board_table(board)), how, **look.options(how))
 
 
-def write_leaderboard(board: Board, out: Path | str, how: str | None = None) -> Path:
+def write_leaderboard(board: Board, out: Path | str, how: str | None = None, look: Look | None = None) -> Path:
     """Write it to a file, atomically, and return the path. Without `how` the file's name decides the format."""
     path = Path(out)
     chosen = format_of(path, how)
@@ -40,7 +46,7 @@ def write_leaderboard(board: Board, out: Path | str, how: str | None = None) -> 
 
         text = render(board, lambda run: report_of(board, path, run))
     else:
-        text = rendered(board, chosen)
+        text = rendered(board, chosen, look)
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
     return path
 
