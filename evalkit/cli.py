@@ -7,12 +7,14 @@ Exit codes: 0 success; 1 a requested operation failed; 2 the command line or a f
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -40,6 +42,8 @@ COMMAND_ORDER = (
     "doctor",
 )
 
+RENAMED_OPTIONS = {"--clip": "--max-grad-norm"}
+"""Old names of options, for the error message."""
 LARGE_COMMANDS = ("run", "train", "watch")
 """Commands that load models."""
 SMALL_ADDRESS_SPACE = 8 * 10**9
@@ -83,7 +87,7 @@ app.command("doctor")(doctor.doctor)
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Evaluate, compare and fine-tune OLMo checkpoints (and any causal language model that transformers loads)."""
     if version:
@@ -107,8 +111,8 @@ def _warn_of_a_small_address_space(command: str) -> None:
     limit = address_space_limit()
     if command in LARGE_COMMANDS and limit is not None and limit < SMALL_ADDRESS_SPACE:
         print(
-            f"Warning: The shell limits the address space to {size(limit)} (ulimit -v). Libraries for models need several GB of "
-            "it, and may end the program without a word, or never, where it runs out.",
+            f"Warning: The shell limits the address space to {size(limit)} (ulimit -v). PyTorch needs several GB, and may crash "
+            "or hang without a message when it runs out.",
             file=sys.stderr,
             flush=True,
         )
@@ -124,7 +128,8 @@ def _run_command(arguments: Sequence[str]) -> int:
     # times slower on a busy machine. The variable is read when torch is loaded and does not change any score.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        code = typer.main.get_command(app).main(args=arguments, prog_name="evalkit", standalone_mode=False)
+        command = _with_joined_lines(typer.main.get_command(app))
+        code = command.main(args=arguments, prog_name="evalkit", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # typer's answer to Ctrl-C
             return _report_interrupt()
@@ -146,6 +151,18 @@ def _run_command(arguments: Sequence[str]) -> int:
         return code
 
 
+def _with_joined_lines(command: Any) -> Any:
+    """Join the lines of each paragraph of the help texts, which the source breaks at its own width; commands stay lines."""
+    if command.help:
+        paragraphs = inspect.cleandoc(command.help).split("\n\n")
+        command.help = "\n\n".join(
+            text if re.search(r"^\s", text, re.MULTILINE) else " ".join(text.split("\n")) for text in paragraphs
+        )
+    for below in getattr(command, "commands", {}).values():
+        _with_joined_lines(below)
+    return command
+
+
 def describe_error(error: BaseException) -> tuple[str, int]:
     """The message for `error` (one or two sentences) and the exit code."""
     if isinstance(error, EvalkitError):
@@ -156,15 +173,17 @@ def describe_error(error: BaseException) -> tuple[str, int]:
         return _describe_os_error(error), 1
     limit = address_space_limit()
     cause = (
-        "" if limit is None else f" The shell limits its address space to {size(limit)} (ulimit -v), which may be why."
+        ""
+        if limit is None
+        else f" The shell limits its address space to {size(limit)} (ulimit -v), which may be the cause."
     )
     if isinstance(error, MemoryError):
-        return f"The machine's memory is full. A smaller --batch-tokens needs less.{cause}", 1
+        return f"Out of memory. Try a smaller --batch-tokens.{cause}", 1
     text = " ".join(str(error).split())
     kind = type(error).__name__
     detail = f"{kind}: {text[:300]}" if text else kind
     return (
-        f"Something went wrong that evalkit did not foresee ({detail}). Run the command again with --debug to see where.{cause}",
+        f"Unexpected error ({detail}). Run the command again with --debug for a traceback.{cause}",
         1,
     )
 
@@ -176,12 +195,14 @@ def _describe_usage_error(error: BaseException) -> str:
     if type(error).__name__ == "NoSuchOption":
         text = f"There is no option '{option}'."
         suggestions = get_close_matches(str(option), getattr(error, "possibilities", None) or [], n=2)
-        if suggestions:
+        if option in RENAMED_OPTIONS:
+            text = f"The option '{option}' is now called '{RENAMED_OPTIONS[option]}'."
+        elif suggestions:
             text += " Did you mean " + " or ".join(f"'{name}'" for name in suggestions) + "?"
     else:
         text = error.format_message()  # type: ignore[attr-defined]
         text = text.replace("No such command", "There is no command")
-    return f"{_with_full_stop(text)} '{path} --help' shows what there is."
+    return f"{_with_full_stop(text)} Run '{path} --help' for usage."
 
 
 def _with_full_stop(text: str) -> str:
@@ -192,10 +213,7 @@ def _with_full_stop(text: str) -> str:
 def _describe_os_error(error: OSError) -> str:
     location = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"The disk is full{location}. Nothing that was written before is lost: "
-            "free some space and run the same command again, and it goes on where it stopped."
-        )
+        return f"The disk is full{location}. No completed work is lost: free some space and run the same command again to resume."
     return f"{error.strerror or type(error).__name__}{location or ': ' + str(error)}."
 
 
@@ -205,7 +223,7 @@ def _print_error(message: str) -> None:
 
 
 def _report_interrupt() -> int:
-    print("\nInterrupted. Running the same command again goes on where it stopped.", file=sys.stderr, flush=True)
+    print("\nInterrupted. Run the same command again to resume.", file=sys.stderr, flush=True)
     return 130
 
 

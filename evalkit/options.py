@@ -23,8 +23,8 @@ from evalkit.task import TaskOptions
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
-WHICH, WHAT, HOW, RESULTS = "What is scored", "On what", "How", "Results"
-ROWS, WRITTEN = "Which rows and columns", "How it is written"
+WHICH, WHAT, HOW, RESULTS = "Model", "Tasks and data", "Scoring", "Results"
+ROWS, WRITTEN = "Rows and columns", "Output"
 DEFAULT_SEED = TaskOptions().seed
 SHORT_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -132,145 +132,145 @@ class ModelSelection(Options):
     model: Names = option_field(
         (),
         WHICH,
-        "A registered name, a Hugging Face repository, or a folder, with or without @REVISION. May be repeated.",
+        "Registered name, Hugging Face repository or folder, optionally with @REVISION. May be repeated.",
         "M[@REV]",
     )
     revisions: Names = option_field(
-        (), WHICH, "Score every revision whose name fits: 'step*', '*-tokens84B', '*'. May be repeated.", "GLOB"
+        (), WHICH, "Score every revision that matches: 'step*', '*-tokens84B', '*'. May be repeated.", "GLOB"
     )
     every: Text = option_field(
         None,
         WHICH,
-        "Of the revisions (all, without --revisions) those nearest to every so many tokens or steps of training, and the "
-        "first and last.",
+        "Pick the revisions closest to every N tokens or steps of training, plus the first and the last.",
         "100B|1000steps",
     )
     max_points: int | None = option_field(
         None,
         WHICH,
-        "At most N revisions, spread evenly by tokens, the first and last of each stage among them.",
+        "Pick at most N revisions, spread evenly over tokens, including the first and the last of each stage.",
         "N",
         ge=2,
     )
-    stage: int | None = option_field(None, WHICH, "Only revisions of this stage of training.", "N")
+    stage: int | None = option_field(None, WHICH, "Only revisions of this training stage.", "N")
     adapter: Path | None = option_field(
-        None, WHICH, "A LoRA adapter as PEFT writes it, merged into the model before scoring.", "DIR"
+        None, WHICH, "Folder with a LoRA adapter (PEFT format), merged into the model before scoring.", "DIR"
     )
     tokenizer: Text = option_field(
         None,
         WHICH,
-        "A folder, hub repository or tokenizer.json, where the checkpoint has no tokenizer of its own.",
+        "Folder, hub repository or tokenizer.json to use if the checkpoint has no tokenizer.",
         "T",
     )
     trust_remote_code: bool = option_field(
-        False, WHICH, "Run the Python code that a checkpoint brings. Only for checkpoints that you trust."
+        False, WHICH, "Run Python code that comes with the checkpoint. Only for checkpoints that you trust."
     )
     verify: bool = option_field(
-        False, HOW, "Read all weights again for the fingerprint, also those that were read before and did not change."
+        False, HOW, "Hash all weight files again, including those that have not changed since they were last hashed."
     )
     delete_downloads: bool = option_field(
         False,
         HOW,
-        "Delete each checkpoint that this run downloads from the hub's cache as soon as it is scored, so that a sweep needs "
-        "room for two.",
+        "Delete each checkpoint that this run downloads as soon as it is scored, so that a sweep needs disk space for two.",
     )
 
 
 class ScoringOptions(Options):
     """How checkpoints are scored: documents, encoding, engine."""
 
-    split: str | None = option_field(None, WHAT, "The split to ask, in place of the regime's own.", "NAME")
-    shots: int | None = option_field(None, WHAT, "How many solved examples stand before each question.", "N", ge=0)
+    split: str | None = option_field(None, WHAT, "Dataset split to use instead of the default.", "NAME")
+    shots: int | None = option_field(None, WHAT, "Number of few-shot examples.", "N", ge=0)
     limit: int | None = option_field(
         None,
         WHAT,
-        "Ask at most N documents a task, of texts N a domain. The result is marked as limited.",
+        "Score at most N documents per task (per domain for text tasks). The result is marked as limited.",
         "N",
         ge=1,
     )
     sample: int | None = option_field(
         None,
         WHAT,
-        "Ask N documents of a task, of texts N of a domain, drawn at random, in place of --limit. The result is marked as "
+        "Score N random documents per task (per domain for text tasks) instead of the first N. The result is marked as "
         "limited.",
         "N",
         ge=1,
     )
-    seed: int = option_field(DEFAULT_SEED, WHAT, "Which documents --sample draws.", "S", ge=0)
-    data: Path | None = option_field(None, WHAT, "The folder of a data set that you hold yourself.", "DIR")
+    seed: int = option_field(DEFAULT_SEED, WHAT, "Random seed for --sample.", "S", ge=0)
+    data: Path | None = option_field(None, WHAT, "Folder with your own copy of the dataset.", "DIR")
     data_source: Text = option_field(
         None,
         WHAT,
-        "Where data sets come from: the offline bundle, the Hugging Face hub, or a folder of files. Without it the hub is "
-        "tried, then the bundle.",
+        "Where datasets are read from: the offline bundle, the Hugging Face Hub, or a folder of files. Default: the Hub if it "
+        "can be reached, else the bundle.",
         "bundle|hub|DIR",
     )
     bundle: Path | None = option_field(
-        None, WHAT, "The offline bundle's file, for machines that cannot download it.", "FILE"
+        None, WHAT, "Path of the offline bundle, for machines that cannot download it.", "FILE"
     )
     tasks_dir: Path | None = option_field(
         None,
         WHAT,
-        "A folder with question sets and suites of your own in YAML, and Python files, which are run.",
+        "Folder with your own tasks and suites: YAML files, and Python files, which are executed.",
         "DIR",
     )
     window: Window = option_field(
         "strict",
         HOW,
-        "How long texts are cut into windows (docs/scoring.md tells the difference).",
+        "How texts longer than the context are split into windows; see docs/scoring.md.",
         "strict|catwalk",
     )
-    prefix_token: PrefixPolicy = option_field("eos", HOW, "The token that stands before a text.", "eos|bos")
-    max_length: int | None = option_field(None, HOW, "Positions to use, at most as many as the model has.", "N", ge=1)
+    prefix_token: PrefixPolicy = option_field("eos", HOW, "Token to put before each text.", "eos|bos")
+    max_length: int | None = option_field(
+        None, HOW, "Maximum context length in tokens. Default: the model's, which is also the upper limit.", "N", ge=1
+    )
     apply_chat_template: bool = option_field(
         False,
         HOW,
-        "Ask questions as a user's message in the checkpoint's chat template. Texts stay as they are.",
+        "Format questions as a user message with the checkpoint's chat template. Text tasks are not affected.",
     )
-    engine: str = option_field("auto", HOW, "What runs the model; 'evalkit list engines' shows all.", "NAME")
+    engine: str = option_field("auto", HOW, "Inference engine; 'evalkit list engines' lists them.", "NAME")
     engine_args: Pairs = option_field(
-        {}, HOW, "A setting in the engine's own words. May be repeated.", "K=V", option="--engine-arg"
+        {}, HOW, "Engine-specific option. May be repeated.", "KEY=VALUE", option="--engine-arg"
     )
-    device: str = option_field("auto", HOW, "cpu, cuda, cuda:1, or auto.", "D")
+    device: str = option_field("auto", HOW, "Device: cpu, cuda, cuda:1, or auto.", "D")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option_field(
         "auto",
         HOW,
-        "float32, bfloat16, float16, or auto: float32 on a CPU, the checkpoint's own on CUDA.",
+        "Data type of the weights: float32, bfloat16, float16, or auto (float32 on CPU, the checkpoint's on CUDA).",
         "T",
     )
     batch_tokens: int | None = option_field(
         None,
         HOW,
-        "Tokens in one batch. Without it the engine chooses; it is halved when memory runs out.",
+        "Tokens per batch. By default the engine chooses. Halved when memory runs out.",
         "N",
         ge=1,
     )
     cross_check: int | None = option_field(
         None,
         HOW,
-        "Score N requests again on the other engine (transformers or vllm), and report how far the two are apart.",
+        "Re-score N requests with the other engine (transformers or vllm) and report the differences.",
         "N",
         ge=1,
     )
     save_tokens: bool = option_field(
         False,
         RESULTS,
-        "Keep the log-probability of every token of every text, not of a sample of texts alone.",
+        "Store per-token log-probabilities for all texts rather than a sample.",
     )
     domain_weights: Path | dict[str, Any] | None = option_field(
         None,
         RESULTS,
-        "YAML or JSON with 'source: weight', or 'source:' with 'domain: weight' below it: suites of texts then have the "
-        "perplexity of that mixture too.",
+        "YAML or JSON file with 'source: weight', or 'source:' with 'domain: weight' nested under it. Adds the perplexity of "
+        "this mixture to text suites.",
         "FILE",
     )
 
     @model_validator(mode="after")
     def _takes_one_choice(self) -> Self:
         if self.sample is not None and self.limit is not None:
-            raise ValueError("--sample and --limit both say how many documents are asked: give one of them")
+            raise ValueError("--sample and --limit cannot be combined")
         if self.sample is None and self.seed != DEFAULT_SEED:
-            raise ValueError("--seed says which documents --sample N draws, and goes with it")
+            raise ValueError("--seed has an effect only together with --sample N")
         return self
 
     @property
@@ -304,26 +304,26 @@ class RunOptions(ScoringOptions, ModelSelection):
     """All options of ``evalkit run``."""
 
     suite: Names = option_field(
-        (), WHAT, "A suite, or a folder of texts: several with commas, or a glob. May be repeated.", "S"
+        (), WHAT, "Suite, or a folder of texts; a comma-separated list or a glob selects several. May be repeated.", "S"
     )
     task: Names = option_field(
         (),
         WHAT,
-        "A task, as NAME[:FORM][::REGIME]: several with commas, or a glob ('mmlu/*', 'arc_*'). May be repeated.",
+        "Task as NAME[:FORM][::REGIME]; a comma-separated list or a glob ('mmlu/*', 'arc_*') selects several. May be "
+        "repeated.",
         "T",
     )
-    output: Path = option_field(Path("results"), RESULTS, "The folder of results.", "DIR")
+    output: Path = option_field(Path("results"), RESULTS, "Results folder.", "DIR")
     samples: Text = option_field(
         None,
         RESULTS,
-        "How many documents a task the report shows, with prompts and tokens. Without it about 20, and no text of a gated "
-        "data set, which is then not stored either.",
+        "Documents per task to include in the report, with prompts and tokens (default: about 20). Texts of gated datasets are "
+        "stored and shown only if you set this.",
         "N|all|none",
-        shown="20",
     )
-    report: bool = option_field(True, RESULTS, "Write report.html, for each run and for each sweep of revisions.")
-    dry_run: bool = option_field(False, HOW, "Print what would be scored, without loading the model.")
-    force: bool = option_field(False, HOW, "Score again what is already there.")
+    report: bool = option_field(True, RESULTS, "Write report.html for each run and for each sweep over revisions.")
+    dry_run: bool = option_field(False, HOW, "Show what would be scored, without loading the model.")
+    force: bool = option_field(False, HOW, "Score again, even if results exist.")
 
     @property
     def stores_gated_texts(self) -> bool:
@@ -361,36 +361,36 @@ class LeaderboardOptions(Options):
 
     suites: Names = option_field((), ROWS, "Only runs of this suite. May be repeated.", "GLOB", option="--suite")
     tasks: Names = option_field(
-        (), ROWS, "Only tasks whose full name fits: 'arc_*'. May be repeated.", "GLOB", option="--task"
+        (), ROWS, "Only tasks whose full name matches: 'arc_*'. May be repeated.", "GLOB", option="--task"
     )
     models: Names = option_field(
-        (), ROWS, "Only models whose name fits: 'olmo-1b*'. May be repeated.", "GLOB", option="--model"
+        (), ROWS, "Only models whose name matches: 'olmo-1b*'. May be repeated.", "GLOB", option="--model"
     )
     metrics: Names = option_field(
         (),
         ROWS,
-        "Show this metric in place of each task's primary one: acc, bits_per_byte, token_perplexity. May be repeated.",
+        "Show this metric instead of each task's primary one: acc, bits_per_byte, token_perplexity. May be repeated.",
         "NAME",
         option="--metric",
     )
     baselines: Names = option_field(
         (),
         ROWS,
-        "Published rows: a name, a YAML file of your own, or none. May be repeated. Without it: all that ship and compare "
-        "with a column.",
+        "Published results to show: a name, a YAML file, or none. May be repeated. Default: all built-in ones that are "
+        "comparable with a column.",
         "NAME|FILE|none",
     )
     group_by: Literal["none", "model", "size", "stage", "engine", "tokenizer"] = option_field(
-        "none", WRITTEN, "Put rows together.", "model|size|stage|engine|tokenizer|none"
+        "none", WRITTEN, "Group rows by this property.", "model|size|stage|engine|tokenizer|none"
     )
     ranks: Literal["auto", "documents", "errors", "none"] = option_field(
         "auto",
         WRITTEN,
-        "Where the intervals of ranks come from: the documents that rows share (reads them), or standard errors (quick, wider). "
-        "auto: documents where they are few.",
+        "How rank intervals are computed: from shared documents (paired, slower) or from standard errors (faster, wider). "
+        "auto: documents unless there are many.",
         "auto|documents|errors|none",
     )
-    title: str = option_field("", WRITTEN, "The heading.", "TEXT")
+    title: str = option_field("", WRITTEN, "Heading.", "TEXT")
 
 
 def with_options(model: type[Options]) -> Callable[[FunctionT], FunctionT]:

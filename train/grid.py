@@ -74,7 +74,7 @@ def expand(fields: Mapping[str, Any], where: str = "") -> Grid:
     fields = dict(fields)
     grid_fields = fields.pop("grid", None) or {}
     if not isinstance(grid_fields, Mapping):
-        raise UsageError(f"{where}: grid holds fields with lists, as in 'grid: {{seed: [1, 2, 3]}}'.")
+        raise UsageError(f"{where}: 'grid' must contain fields with lists, as in 'grid: {{seed: [1, 2, 3]}}'.")
     axes: dict[str, list[tuple[str, Any]]] = {}
     grid_fields = {str(key).replace("-", "_"): value for key, value in grid_fields.items()}
     for key, value in {**fields, **grid_fields}.items():
@@ -100,7 +100,7 @@ def expand(fields: Mapping[str, Any], where: str = "") -> Grid:
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate is not None:
         raise UsageError(
-            f"Two runs of the grid are called '{duplicate}'. Give data sets distinct names: grid: {{data: {{NAME: ...}}}}."
+            f"Two runs of the grid are called '{duplicate}'. Give the datasets distinct names: grid: {{data: {{NAME: ...}}}}."
         )
     return Grid(
         str(fixed.get("name") or (names[0] if len(names) == 1 else "grid")),

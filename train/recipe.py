@@ -30,6 +30,8 @@ NAME = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
 DATA_OPTION = re.compile(r"^(split|config|revision|count|weight)=(.+)$")
 
+RENAMED_FIELDS = {"clip": "max_grad_norm"}
+"""Old names of fields, which recipe files may still use."""
 FIELDS_OUTSIDE_HASH = {
     "description", "sources", "output", "folder", "log_every", "report_to", "eval_every", "eval_suite", "eval_limit",
     "apply_chat_template", "limit", "sample", "data_source", "device", "threads", "keep", "processes", "accelerate_config",
@@ -37,7 +39,7 @@ FIELDS_OUTSIDE_HASH = {
 }  # fmt: skip
 """Fields that do not affect the weights, or only by the order in which sums are rounded: a run can be resumed when they differ."""
 FIELDS_OUTSIDE_DATA = {
-    "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "clip", "loss", "beta", "lora_rank",
+    "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm", "loss", "beta", "lora_rank",
     "lora_alpha", "lora_dropout", "lora_targets",
 }  # fmt: skip
 """Fields that affect the weights and not the rows."""
@@ -51,14 +53,14 @@ class DataItem(Written):
     model_config = ConfigDict(frozen=True)
 
     dataset: str = Field(
-        description="A hub repository, a .jsonl or .parquet file, a folder of them, a built-in set, or task:NAME."
+        description="Hub repository, .jsonl or .parquet file, a folder of such files, a built-in dataset, or task:NAME."
     )
-    split: str = Field("train", description="The split of a hub repository or a task.")
-    config: str | None = Field(None, description="The configuration of a hub repository.")
-    revision: str | None = Field(None, description="The commit or branch of a hub repository.")
-    count: int | None = Field(None, ge=1, description="So many rows, drawn by the seed. Default: all.")
+    split: str = Field("train", description="Split of a hub repository or a task.")
+    config: str | None = Field(None, description="Configuration of a hub repository.")
+    revision: str | None = Field(None, description="Commit or branch of a hub repository.")
+    count: int | None = Field(None, ge=1, description="Number of rows, sampled at random. Default: all.")
     weight: float | None = Field(
-        None, gt=0, description="Passes over the rows an epoch: 0.5 is half of them, 2 is each twice."
+        None, gt=0, description="Passes over the rows per epoch: 0.5 uses half of them, 2 each of them twice."
     )
 
     @model_validator(mode="before")
@@ -78,7 +80,7 @@ class DataItem(Written):
     @model_validator(mode="after")
     def _count_or_weight(self) -> DataItem:
         if self.count is not None and self.weight is not None:
-            raise ValueError(f"{self.dataset} has a count and a weight; give one of the two")
+            raise ValueError(f"{self.dataset} has both a count and a weight, which cannot be combined")
         return self
 
     @property
@@ -94,7 +96,7 @@ class DataItem(Written):
 
 
 WHAT, HOW, LORA, DPO, MACHINE, SCORE = (
-    "What is trained", "How it is trained", "Adapters", "Preferences", "Where it runs", "How it is scored",
+    "Model and data", "Training", "LoRA", "DPO", "Hardware and output", "Evaluation",
 )  # fmt: skip
 
 
@@ -107,163 +109,160 @@ class Recipe(Written):
     sources: list[str] = Field(default_factory=list)
     """Where the hyper-parameters were published."""
 
-    name: str = option_field("", WHAT, "The name under which the result is registered as a model.")
+    name: str = option_field("", WHAT, "Name under which the trained model is registered.")
     model: str = option_field(
         "",
         WHAT,
-        "What training starts from: a registered name, a hub repository or a folder, with or without @REVISION.",
+        "Base model: registered name, hub repository or folder, optionally with @REVISION.",
     )
     tokenizer: str | None = option_field(
-        None, WHAT, "A folder, hub repository or tokenizer.json, where the checkpoint has no tokenizer of its own."
+        None, WHAT, "Folder, hub repository or tokenizer.json to use if the checkpoint has no tokenizer."
     )
     data: list[DataItem] = Field(default_factory=list)
     """The mixture that is trained on."""
     template: str = option_field(
         "tulu",
         WHAT,
-        "How messages become text: tulu, chatml, plain, or tokenizer (the checkpoint's own chat template).",
+        "Chat template: tulu, chatml, plain, or tokenizer (the checkpoint's own).",
     )
     method: Method = option_field(
         "sft",
         WHAT,
-        "sft trains all weights, lora an adapter, qlora an adapter on 4-bit weights (CUDA); dpo and dpo-lora learn from preference pairs.",
+        "Training method: sft (all weights), lora, qlora (LoRA on 4-bit weights, CUDA only), dpo or dpo-lora (preference pairs).",
     )
-    deduplicate: bool = option_field(True, WHAT, "Leave out examples that were there before, white space aside.")
+    deduplicate: bool = option_field(True, WHAT, "Drop duplicate examples (ignoring whitespace).")
     decontaminate: bool = option_field(
         True,
         WHAT,
-        "Leave out examples that hold a paragraph (13 words or more) of the texts that the result is scored on.",
+        "Drop examples that contain a paragraph (13 words or more) of the evaluation texts.",
     )
     held_out: int = option_field(
         200,
         WHAT,
-        "Examples kept out of training, scored before and after as the task instructions/NAME; 0 for none.",
+        "Number of examples held out from training and scored before and after as the task instructions/NAME; 0 for none.",
         ge=0,
     )
-    max_examples: int | None = option_field(
-        None, WHAT, "Use at most so many examples of the mixture, drawn by the seed.", ge=1
-    )
+    max_examples: int | None = option_field(None, WHAT, "Maximum number of training examples, sampled at random.", ge=1)
 
-    epochs: float = option_field(2.0, HOW, "Passes over the data.", gt=0)
-    max_steps: int | None = option_field(None, HOW, "Stop after so many steps, whatever the epochs.", ge=1)
-    learning_rate: float = option_field(2e-5, HOW, "The highest learning rate.", gt=0)
-    schedule: str = option_field("linear", HOW, f"How the rate goes on after its warm-up: {', '.join(SCHEDULES)}.")
+    epochs: float = option_field(2.0, HOW, "Number of epochs.", gt=0)
+    max_steps: int | None = option_field(None, HOW, "Maximum number of steps; overrides --epochs.", ge=1)
+    learning_rate: float = option_field(2e-5, HOW, "Peak learning rate.", gt=0)
+    schedule: str = option_field("linear", HOW, f"Learning-rate schedule after warm-up: {', '.join(SCHEDULES)}.")
     warmup: float = option_field(
-        0.03, HOW, "The share of steps (below 1) or the number of steps over which the rate rises.", ge=0
+        0.03, HOW, "Warm-up, as a fraction of all steps (below 1) or as a number of steps.", ge=0
     )
-    weight_decay: float = option_field(0.0, HOW, "AdamW's weight decay.", ge=0)
-    clip: float = option_field(1.0, HOW, "The norm that gradients are clipped to; 0 for none.", ge=0)
-    batch: int = option_field(
-        128, HOW, "What a step holds over all devices, in the unit of --batch-of: the effective batch.", ge=1
-    )
+    weight_decay: float = option_field(0.0, HOW, "AdamW weight decay.", ge=0)
+    max_grad_norm: float = option_field(1.0, HOW, "Clip gradients to this norm; 0 disables clipping.", ge=0)
+    batch: int = option_field(128, HOW, "Effective batch size over all devices, in the unit of --batch-of.", ge=1)
     batch_of: BatchUnit = option_field(
         "rows",
         HOW,
-        "What the batch counts: rows (a packed row is one, a pair is one), or examples or tokens, of which packed rows hold many.",
+        "Unit of --batch: rows (a packed row counts as one, and so does a pair), examples, or tokens.",
     )
     micro_batch: int = option_field(
-        1, HOW, "Sequences that go through a device at once; the rest of the batch is accumulated.", ge=1
+        1, HOW, "Sequences per device and forward pass; gradients are accumulated up to --batch.", ge=1
     )
-    max_length: int = option_field(2048, HOW, "Tokens of a sequence; what is longer is cut at its end.", ge=8)
+    max_length: int = option_field(2048, HOW, "Maximum sequence length in tokens; longer ones are truncated.", ge=8)
     packing: bool = option_field(
         True,
         HOW,
-        "Put several examples into one row (best fit decreasing), each seeing itself alone. Not with preferences, and left "
-        "out for models that cannot keep examples apart.",
+        "Pack several examples into one row, without attention across examples. Not available for DPO, and disabled for "
+        "architectures that cannot separate packed examples.",
     )
-    seed: int = option_field(42, HOW, "Draws mixtures, order, held-out examples and adapters.")
+    seed: int = option_field(42, HOW, "Random seed (sampling, shuffling, held-out split, adapter initialisation).")
 
-    lora_rank: int = option_field(64, LORA, "Rank of an adapter.", ge=1)
-    lora_alpha: float = option_field(16, LORA, "Scale of an adapter, divided by its rank.", gt=0)
-    lora_dropout: float = option_field(0.1, LORA, "Dropout before an adapter.", ge=0, lt=1)
+    lora_rank: int = option_field(64, LORA, "LoRA rank.", ge=1)
+    lora_alpha: float = option_field(16, LORA, "LoRA alpha; updates are scaled by alpha / rank.", gt=0)
+    lora_dropout: float = option_field(0.1, LORA, "LoRA dropout.", ge=0, lt=1)
     lora_targets: str = option_field(
-        "all-linear", LORA, "Layers that get an adapter: all-linear, or names with commas between."
+        "all-linear", LORA, "Layers to adapt: all-linear, or a comma-separated list of module names."
     )
     loss: PairLoss = option_field(
         "sigmoid",
         DPO,
-        "sigmoid is DPO's own; sigmoid_norm divides log-ratios by an answer's tokens (TÜLU 3, OLMo 2: beta 5); ipo.",
+        "Preference loss: sigmoid (standard DPO), sigmoid_norm (length-normalised, as in TÜLU 3 and OLMo 2 with beta 5), or ipo.",
     )
-    beta: float = option_field(0.1, DPO, "How strongly DPO holds on to the model that it starts from.", gt=0)
+    beta: float = option_field(0.1, DPO, "DPO beta: strength of the pull towards the reference model.", gt=0)
 
     dtype: Literal["auto", "float32", "bfloat16"] = option_field(
         "auto",
         MACHINE,
-        "Of matrix products: auto is bfloat16 on CUDA devices that have it and float32 on a CPU. Weights that are trained stay in float32.",
+        "Compute dtype. auto: bfloat16 on CUDA where supported, float32 on CPU. Trained weights stay in float32.",
     )
     save_dtype: Literal["auto", "float32", "bfloat16"] = option_field(
         "auto",
         MACHINE,
-        "Of the weights that are written at the end: auto is the base's own on CUDA and float32 on a CPU.",
+        "Dtype of the saved weights. auto: the base model's on CUDA, float32 on CPU.",
     )
     gradient_checkpointing: bool = option_field(
-        False, MACHINE, "Compute activations twice and keep fewer of them: less memory, about a fifth slower."
+        False, MACHINE, "Recompute activations in the backward pass: less memory, about 20 % slower."
     )
     attention: str = option_field(
         "auto",
         MACHINE,
-        "auto (FlashAttention 2 where it is installed, else what the architecture has), sdpa, eager or flash_attention_2.",
+        "Attention implementation: auto (FlashAttention 2 if installed, else the architecture's default), sdpa, eager or "
+        "flash_attention_2.",
     )
-    device: str = option_field("auto", MACHINE, "cpu, cuda, cuda:N, or auto. One process trains on one device.")
-    threads: int | None = option_field(None, MACHINE, "Threads of torch on a CPU.", ge=1)
+    device: str = option_field("auto", MACHINE, "Device: cpu, cuda, cuda:N, or auto. Each process uses one device.")
+    threads: int | None = option_field(None, MACHINE, "Number of CPU threads.", ge=1)
     processes: int = option_field(
         1,
         MACHINE,
-        "Processes that train together, a device each, started by torchrun, or by accelerate with --accelerate-config.",
+        "Number of processes, one per device, launched with torchrun, or with accelerate if --accelerate-config is given.",
         ge=1,
     )
     accelerate_config: str | None = option_field(
         None,
         MACHINE,
-        "fsdp (ships with evalkit), or a configuration file of accelerate, which then starts the processes.",
+        "Launch with accelerate: fsdp (built in), or an accelerate configuration file.",
     )
-    save_every: int | None = option_field(None, MACHINE, "Steps between two checkpoints. Default: an epoch.", ge=1)
-    keep: int | None = option_field(None, MACHINE, "Keep only the last N checkpoints of the run. Default: all.", ge=1)
-    log_every: int = option_field(1, MACHINE, "Steps between two lines of the log.", ge=1)
+    save_every: int | None = option_field(None, MACHINE, "Save a checkpoint every N steps. Default: every epoch.", ge=1)
+    keep: int | None = option_field(None, MACHINE, "Keep only the last N checkpoints. Default: all.", ge=1)
+    log_every: int = option_field(1, MACHINE, "Log every N steps.", ge=1)
     report_to: list[str] = option_field(
-        [], MACHINE, "tensorboard, wandb or trackio, where they are installed. May be repeated."
+        [], MACHINE, "Experiment trackers to log to: tensorboard, wandb or trackio. May be repeated."
     )
-    folder: str = option_field("trained", MACHINE, "The folder of trained models; this one is in FOLDER/NAME.")
+    folder: str = option_field("trained", MACHINE, "Folder for trained models; this one is saved in FOLDER/NAME.")
     trust_remote_code: bool = option_field(
-        False, MACHINE, "Run the Python code that a checkpoint brings. Only for checkpoints that you trust."
+        False, MACHINE, "Run Python code that comes with the checkpoint. Only for checkpoints that you trust."
     )
 
-    suites: list[str] = option_field([], SCORE, "A suite to score before and after. May be repeated.", option="--suite")
-    tasks: list[str] = option_field([], SCORE, "A task to score before and after. May be repeated.", option="--task")
-    apply_chat_template: bool | None = option_field(
-        None, SCORE, "Whether questions are asked inside the chat template, before and after alike."
-    )
+    suites: list[str] = option_field([], SCORE, "Suite to score before and after. May be repeated.", option="--suite")
+    tasks: list[str] = option_field([], SCORE, "Task to score before and after. May be repeated.", option="--task")
+    apply_chat_template: bool | None = option_field(None, SCORE, "Score with the chat template, both before and after.")
     limit: int | None = option_field(
-        None, SCORE, "Ask at most N documents a task. The result is marked as limited.", ge=1
+        None, SCORE, "Score at most N documents per task. The result is marked as limited.", ge=1
     )
     sample: int | None = option_field(
-        None, SCORE, "Ask N documents of a task, drawn at random, in place of --limit; marked as limited.", ge=1
+        None, SCORE, "Score N random documents per task instead of the first N. The result is marked as limited.", ge=1
     )
-    data_source: str | None = option_field(None, SCORE, "Where the suites' data come from: bundle, hub or a folder.")
-    eval_every: int | None = option_field(None, SCORE, "Score the model in training every N steps.", ge=1)
-    eval_suite: str = option_field("quickstart", SCORE, "The suite that --eval-every scores.")
-    eval_limit: int | None = option_field(50, SCORE, "Documents a task that --eval-every asks.", ge=1)
-    output: str = option_field("results", SCORE, "The folder of results.")
+    data_source: str | None = option_field(
+        None, SCORE, "Where evaluation datasets are read from: bundle, hub or a folder."
+    )
+    eval_every: int | None = option_field(None, SCORE, "Score the model every N steps during training.", ge=1)
+    eval_suite: str = option_field("quickstart", SCORE, "Suite for --eval-every.")
+    eval_limit: int | None = option_field(50, SCORE, "Documents per task for --eval-every.", ge=1)
+    output: str = option_field("results", SCORE, "Results folder.")
 
     @field_validator("name")
     @classmethod
     def _is_name(cls, value: str) -> str:
         if value and not NAME.match(value):
-            raise ValueError("letters, digits and . _ + - (no slash, no @) make a name")
+            raise ValueError("a name consists of letters, digits and . _ + - (no slash, no @)")
         return value
 
     @field_validator("sample")
     @classmethod
     def _is_alone(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("limit") is not None:
-            raise ValueError("--limit is given too, and both say how many documents are asked: give one of them")
+            raise ValueError("--sample and --limit cannot be combined")
         return value
 
     @field_validator("schedule")
     @classmethod
     def _is_schedule(cls, value: str) -> str:
         if value not in SCHEDULES:
-            raise ValueError(f"it is one of {', '.join(SCHEDULES)}")
+            raise ValueError(f"must be one of {', '.join(SCHEDULES)}")
         return value
 
     @model_validator(mode="before")
@@ -308,8 +307,8 @@ class Recipe(Written):
         per_step = self.micro_batch * self.processes
         if self.batch % per_step:
             raise UsageError(
-                f"A batch of {self.batch} cannot be made of {self.processes} processes with {self.micro_batch} sequences each. "
-                "Choose a --batch that is a multiple."
+                f"--batch {self.batch} is not a multiple of {per_step} (processes × micro-batch: {self.processes} × "
+                f"{self.micro_batch})."
             )
         return self.batch // per_step
 
@@ -353,20 +352,18 @@ class Recipe(Written):
     def complete(self) -> Recipe:
         """The recipe with a name filled in. Raises `UsageError` if the model or the data are missing."""
         if not self.model:
-            raise UsageError("No model is named. --model, or the recipe's 'model', says what training starts from.")
+            raise UsageError("No base model given. Use --model, or 'model' in the recipe.")
         if not self.data:
             raise UsageError(
-                "No data are named. --dataset, or the recipe's 'data', says what is trained on; 'evalkit list recipes' shows recipes."
+                "No training data given. Use --dataset, or 'data' in the recipe; 'evalkit list recipes' lists built-in recipes."
             )
         if self.learns_from_pairs:
             if self.batch_of == "tokens":
-                raise UsageError(
-                    "Preferences are learned from whole pairs: --batch-of takes rows (or examples) with them."
-                )
+                raise UsageError("--batch-of tokens is not available for preference training. Use rows or examples.")
             if any(item.task is not None for item in self.data):
-                raise UsageError("A task's own split has no preference pairs. Choose --method sft or lora.")
+                raise UsageError("A task's train split has no preference pairs. Use --method sft or lora.")
         elif self.loss != "sigmoid":
-            raise UsageError("--loss is one of preference tuning. Choose --method dpo or dpo-lora, or leave it out.")
+            raise UsageError("--loss applies only to preference training (--method dpo or dpo-lora).")
         if self.counts_rows:
             _ = self.accumulation
         if self.name:
@@ -375,14 +372,25 @@ class Recipe(Written):
         return self.model_copy(update={"name": f"{base or 'model'}-{self.method}"})
 
 
+def current_names(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of a stored or written recipe under their current names. Raises `UsageError` if one is given under both."""
+    renamed = {str(key).replace("-", "_"): value for key, value in fields.items()}
+    for old, new in RENAMED_FIELDS.items():
+        if old in renamed and new in renamed:
+            raise UsageError(f"{where}: '{old}' is the old name of '{new}'. Keep only '{new}'.")
+        if old in renamed:
+            renamed[new] = renamed.pop(old)
+    return renamed
+
+
 def make_recipe(fields: Mapping[str, Any], where: str = "") -> Recipe:
     """Validate `fields` as a `Recipe`. Raises `UsageError` that names the file, the field and the problem."""
     prefix = f"{where}: " if where else ""
     for key in fields:
+        if key in RENAMED_FIELDS:
+            raise UsageError(f"{prefix}'{key}' is now called '{RENAMED_FIELDS[key]}'.")
         if key not in Recipe.model_fields:
-            raise UnknownName(
-                "field of a recipe", str(key), Recipe.model_fields, f"It stands in {where}." if where else ""
-            )
+            raise UnknownName("recipe field", str(key), Recipe.model_fields, f"(In {where}.)" if where else "")
     try:
         return Recipe.model_validate(dict(fields))
     except ValidationError as error:
@@ -390,7 +398,7 @@ def make_recipe(fields: Mapping[str, Any], where: str = "") -> Recipe:
         location = ".".join(str(part) for part in first["loc"]) or "the recipe"
         if first["type"] == "extra_forbidden":
             raise UnknownName(
-                "field of a data set", str(first["loc"][-1]), DataItem.model_fields, f"It stands in {prefix}{location}."
+                "dataset field", str(first["loc"][-1]), DataItem.model_fields, f"(In {prefix}{location}.)"
             ) from None
         message = str(first["msg"]).removeprefix("Value error, ")
         shown = repr(first.get("input"))

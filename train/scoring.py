@@ -33,7 +33,7 @@ class _Eval(BaseModel):
 
 _EVAL = TypeAdapter(_Eval)
 HYPERPARAMETERS = (
-    "method", "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "clip", "batch", "batch_of",
+    "method", "epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm", "batch", "batch_of",
     "micro_batch", "max_length", "packing", "seed",
 )  # fmt: skip
 ADAPTER_HYPERPARAMETERS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")

@@ -192,7 +192,7 @@ def training_arguments(recipe: Recipe, run_folder: Path, batches: Batches, devic
         "lr_scheduler_type": recipe.schedule,
         "warmup_steps": warmup_steps(recipe, steps),
         "weight_decay": recipe.weight_decay,
-        "max_grad_norm": recipe.clip,
+        "max_grad_norm": recipe.max_grad_norm,
         "optim": "adamw_torch_fused" if device.type == "cuda" else "adamw_torch",
         "seed": recipe.seed,
         "data_seed": recipe.seed,

@@ -9,6 +9,7 @@ from typing import Any
 
 from evalkit.errors import UnknownName, UsageError
 from evalkit.system.documents import read_yaml
+from evalkit.train.recipe import current_names
 
 RECIPES = Path(__file__).parent / "recipes"
 RECIPE_FILE = "recipe.yaml"
@@ -41,7 +42,9 @@ def find_recipe(name: str) -> tuple[dict[str, Any], str]:
         return _with_default_name(read_fields(path), path.stem), str(path)
     known = {recipe.stem: recipe for recipe in RECIPES.glob("*.yaml")}
     if name not in known:
-        raise UnknownName("recipe", name, known, "'evalkit list recipes' shows those that ship; a file ends in .yaml.")
+        raise UnknownName(
+            "recipe", name, known, "'evalkit list recipes' lists the built-in ones; a file ends in .yaml."
+        )
     return _with_default_name(read_fields(known[name]), name), f"recipe {name}"
 
 
@@ -57,18 +60,18 @@ def recipe_of_run(path: str | Path) -> tuple[dict[str, Any], str]:
     training = read_training(folder)
     if training is None:
         raise UsageError(
-            f"{path} is no run that was trained: it has neither {RECIPE_FILE} nor training.json. "
-            "Give the folder of a trained model, or of its results."
+            f"{path} is not a training run: it has neither {RECIPE_FILE} nor training.json. "
+            "Give the folder of a trained model or one of its run folders."
         )
-    return dict(training["recipe"]), str(folder / "training.json")
+    return current_names(training["recipe"], str(folder / "training.json")), str(folder / "training.json")
 
 
 def read_fields(path: Path) -> dict[str, Any]:
     """The fields of a recipe file. Raises `UsageError` with file and line if it is not valid YAML."""
     fields = read_yaml(path, what="The recipe")
     if not isinstance(fields, dict):
-        raise UsageError(f"{path} is no recipe: it holds fields, one a line, as in 'model: olmo-tiny'.")
-    return {str(key).replace("-", "_"): value for key, value in fields.items()}
+        raise UsageError(f"{path} is not a recipe: it must contain fields, one per line, as in 'model: olmo-tiny'.")
+    return current_names(fields, str(path))
 
 
 def _with_default_name(fields: dict[str, Any], name: str) -> dict[str, Any]:

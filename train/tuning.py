@@ -10,6 +10,7 @@ from evalkit.errors import UsageError
 from evalkit.train.finetune import FineTuned, fine_tune_one
 from evalkit.train.grid import Grid, GridResult, expand, run_grid
 from evalkit.train.progress import SilentTraining, TrainingProgress
+from evalkit.train.recipe import current_names
 from evalkit.train.shipped import find_recipe, recipe_of_run
 
 
@@ -23,7 +24,7 @@ def fine_tune(
 ) -> FineTuned | GridResult:
     """Fine-tune a checkpoint, score it before and after, and write one report; the same call again resumes.
 
-    `recipe`: the name of one that ships (``olmo-tiny-sft``), a file, or a mapping of fields; `from_run` repeats the
+    `recipe`: the name of a built-in one (``olmo-tiny-sft``), a file, or a mapping of fields; `from_run` repeats the
     recipe of a run instead. `fields` are those of `evalkit.train.recipe.Recipe`, and win: ``model, data, method,
     learning_rate, suites`` … A list in a field that is none makes a grid, and the answer a `GridResult`.
 
@@ -44,11 +45,11 @@ def fine_tune(
 def plan(recipe: str | Path | Mapping[str, Any] | None, from_run: str | Path | None, fields: Mapping[str, Any]) -> Grid:
     """The runs described by a recipe and the fields that override it."""
     if recipe is not None and from_run is not None:
-        raise UsageError("A recipe and --from are two recipes. Give one of the two.")
+        raise UsageError("A recipe and --from cannot be combined.")
     recipe_fields: dict[str, Any] = {}
     where = ""
     if isinstance(recipe, Mapping):
-        recipe_fields = {str(key).replace("-", "_"): value for key, value in recipe.items()}
+        recipe_fields = current_names(recipe, "The recipe")
     elif recipe is not None:
         recipe_fields, where = find_recipe(str(recipe))
     elif from_run is not None:

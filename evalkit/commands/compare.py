@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalkit.commands.options import Debug, Format, Json, Output
-from evalkit.commands.terminal import clean, print_as, print_json, print_table, stdout
+from evalkit.commands.options import Debug, Format, Json, LookupSuite, Output
+from evalkit.commands.terminal import clean, print_as, print_json, print_table, say, stdout
 from evalkit.table import Cell, Column, Row, Table
 from evalkit.words import metric_title, number, unit_of_name
 
@@ -19,37 +19,43 @@ if TYPE_CHECKING:
 
     from evalkit.comparison.compare import Comparison
     from evalkit.comparison.trends import Trends
+    from evalkit.results.reading import Run
 
 Runs = Annotated[
     list[str],
     typer.Argument(
         metavar="RUN...",
-        help="Folders of runs, or MODEL[@REVISION] scored on --suite; the others are compared with the first.",
+        help="Run folders, or MODEL[@REVISION] together with --suite. Checkpoints of one model are compared with the earliest "
+        "one, other runs with the first one given.",
         show_default=False,
     ),
 ]
-Suite = Annotated[
-    str | None,
-    typer.Option("--suite", metavar="S", help="The suite whose runs are meant where models are named."),
-]
+
 Level = Annotated[
     float,
     typer.Option(
-        "--level", metavar="P", min=0.5, max=0.9999, help="Level of intervals and tests.", show_default="0.95"
+        "--level",
+        metavar="P",
+        min=0.5,
+        max=0.9999,
+        help="Confidence level of intervals and tests.",
+        show_default="0.95",
     ),
 ]
 Most = Annotated[
-    int, typer.Option("--most", metavar="N", min=0, help="How many domains the tables show.", show_default="10")
+    int, typer.Option("--most", metavar="N", min=0, help="Maximum number of domains in a table.", show_default="10")
 ]
 
 
 def compare(
     runs: Runs,
-    suite: Suite = None,
+    suite: LookupSuite = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline", metavar="RUN", help="The run that the others are compared with, in place of the first."
+            "--baseline",
+            metavar="RUN",
+            help="Run to compare the others with. Default: the earliest checkpoint of one model, else the first run.",
         ),
     ] = None,
     fail_if: Annotated[
@@ -57,8 +63,8 @@ def compare(
         typer.Option(
             "--fail-if",
             metavar="RULE",
-            help="Leave with exit code 3 where this holds: 'any primary worse resolved', 'macro(bits_per_byte) > 0.01', "
-            "'arc_easy.acc_norm < -0.02'. May be repeated.",
+            help="Exit with code 3 if RULE holds: 'any primary worse resolved' (significantly worse), 'macro(bits_per_byte) > "
+            "0.01', 'arc_easy.acc_norm < -0.02'. May be repeated.",
         ),
     ] = None,
     level: Level = 0.95,
@@ -68,10 +74,10 @@ def compare(
     how: Format = None,
     debug: Debug = False,
 ) -> None:
-    """Compare runs document by document: what changed, where, and whether it is real.
+    """Compare runs document by document: what changed, where, and whether the change is significant.
 
-    Only what both runs were asked in the same way is compared; the rest is named with the reason. Differences are paired,
-    with intervals, and corrected for the number of tasks and domains. docs/comparing.md explains all of it.
+    Tasks are compared only if both runs used the same prompts and settings; the others are listed with the reason. Tests are
+    paired and corrected for the number of tasks and domains. docs/comparing.md explains the statistics.
 
     Examples:
 
@@ -81,22 +87,12 @@ def compare(
 
         evalkit compare base tuned --suite olmes --fail-if 'any primary worse resolved'
     """
-    from evalkit.commands.lookup import find_run
     from evalkit.comparison import gates
     from evalkit.comparison.compare import compare_runs
-    from evalkit.errors import EvalkitError, GateFailed, UsageError
+    from evalkit.errors import EvalkitError, GateFailed
 
     rules = [gates.parse_rule(rule) for rule in fail_if or []]
-    found = [find_run(name, output, suite) for name in runs]
-    first = 0
-    if baseline is not None:
-        base = find_run(baseline, output, suite)
-        paths = [run.path.resolve() for run in found]
-        first = paths.index(base.path.resolve()) if base.path.resolve() in paths else 0
-        if base.path.resolve() not in paths:
-            found.insert(0, base)
-    if len(found) < 2:
-        raise UsageError("A comparison needs two runs or more: evalkit compare A B.")
+    found, first = _runs_and_baseline(runs, baseline, output, suite)
     comparison = compare_runs(found, baseline=first, level=level)
     fired, unjudged = [], None
     try:
@@ -110,8 +106,40 @@ def compare(
         _print(comparison, most, how)
     if unjudged is not None:
         raise unjudged
+    if not comparison.table["comparable"].any():
+        raise EvalkitError("The runs have no results in common that can be compared.")
     if fired:
         raise GateFailed(" ".join(f"{gate}." for gate in fired))
+
+
+def _runs_and_baseline(
+    names: Sequence[str], baseline: str | None, output: Path, suite: str | None
+) -> tuple[list[Run], int]:
+    """The runs to compare and the position of the baseline.
+
+    Unless a baseline is named, checkpoints of one model are put in the order of training, since a glob gives them by name
+    (``step10`` before ``step9``), and the earliest is the baseline.
+    """
+    from evalkit.commands.lookup import find_run, reject_repeated
+    from evalkit.comparison.trends import training_order
+    from evalkit.errors import UsageError
+
+    found = [find_run(name, output, suite) for name in names]
+    reject_repeated(names, found)
+    ordered = sorted(found, key=training_order)
+    if ordered != found and baseline is None and len({str(run.info["checkpoint"].get("model")) for run in found}) == 1:
+        say(f"Baseline: {ordered[0].model}, the earliest checkpoint. Use --baseline to choose another one.")
+        found = ordered
+    first = 0
+    if baseline is not None:
+        base = find_run(baseline, output, suite)
+        paths = [run.path.resolve() for run in found]
+        first = paths.index(base.path.resolve()) if base.path.resolve() in paths else 0
+        if base.path.resolve() not in paths:
+            found.insert(0, base)
+    if len(found) < 2:
+        raise UsageError("A comparison needs at least two runs: evalkit compare A B.")
+    return found, first
 
 
 def _print(comparison: Comparison, most: int, how: str | None) -> None:
@@ -136,7 +164,7 @@ def _print(comparison: Comparison, most: int, how: str | None) -> None:
         changed = comparison.changes(label, most)
         if len(changed):
             total = int((lines["level"] == "domain").sum())
-            title = f"\nDomains in bits per byte, the surest and largest changes first ({len(changed)} of {total:,}):"
+            title = f"\nDomains in bits per byte, significant and largest changes first ({len(changed)} of {total:,}):"
             console.print(title, soft_wrap=True)
             print_as(changes_table(changed, base, label))
 
@@ -150,7 +178,7 @@ def changes_table(lines: pd.DataFrame, base: str, other: str, legend: Sequence[s
     for _, line in lines.iterrows():
         metric = str(line["metric"])
         unit = unit_of_name(metric)
-        outcome = {1: "better", -1: "worse"}.get(int(line["better"]), "") if line["resolved"] else "unresolved"
+        outcome = {1: "better", -1: "worse"}.get(int(line["better"]), "") if line["resolved"] else "not significant"
         p = float(line["p_adjusted"])
         difference = Cell(value=line["difference"], unit=unit, low=line["ci_low"], high=line["ci_high"], signed=True)
         rows.append(
@@ -194,12 +222,12 @@ def trend(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Runs of one model's checkpoints, in any order; or the model, whose runs on --suite are taken; or the folder "
-            "that holds them.",
+            help="Runs of one model's checkpoints in any order; or the model (all its runs on --suite); or the folder that "
+            "contains them.",
             show_default=False,
         ),
     ],
-    suite: Suite = None,
+    suite: LookupSuite = None,
     level: Level = 0.95,
     most: Most = 10,
     output: Output = Path("results"),
@@ -207,10 +235,10 @@ def trend(
     how: Format = None,
     debug: Debug = False,
 ) -> None:
-    """Look at the checkpoints of one model as a curve: which is best, what only got better or did not, and how sure that is.
+    """Analyse the checkpoints of one model over training: which is best, which tasks regressed, and how certain that is.
 
-    Every checkpoint is compared with every other, paired by document and corrected for all pairs; stages of training are
-    curves of their own. docs/comparing.md explains all of it.
+    Every checkpoint is compared with every other, paired by document and corrected for the number of pairs; each training
+    stage is a separate curve. docs/comparing.md explains the statistics.
 
     Examples:
 
@@ -238,7 +266,7 @@ def trend(
     _print_trends(found, most, how)
 
 
-BEST_COLUMNS = ("what", "metric", "first", "last", "best", "at", "tied with the best", "only got better")
+BEST_COLUMNS = ("what", "metric", "first", "last", "best", "at", "tied with the best", "monotonic")
 
 
 def _print_trends(found: Trends, most: int, how: str | None) -> None:
@@ -268,7 +296,7 @@ def _print_trends(found: Trends, most: int, how: str | None) -> None:
             most
         )
         if len(reversed_domains):
-            console.print("\nDomains that got worse at some point, the largest fall first:", soft_wrap=True)
+            console.print("\nDomains that got worse at some point, largest drop first:", soft_wrap=True)
             rows = [
                 (
                     line_name(line),
@@ -279,7 +307,7 @@ def _print_trends(found: Trends, most: int, how: str | None) -> None:
                 )
                 for _, line in reversed_domains.iterrows()
             ]
-            print_table(["what", "fall", "from", "to", "turned at"], rows, right=["fall"], wraps=["turned at"])
+            print_table(["what", "drop", "from", "to", "reversed at"], rows, right=["drop"], wraps=["reversed at"])
 
 
 def _best(line: Any, name: str) -> tuple[str, ...]:
@@ -293,5 +321,5 @@ def _best(line: Any, name: str) -> tuple[str, ...]:
         else ", ".join(others)
     )
     values = (_value(line[column], metric) for column in ("first", "last", "best_value"))
-    answer = {True: "yes", False: f"no: {', '.join(line['turns'])}"}.get(line["monotone"], "not known")
+    answer = {True: "yes", False: f"no: {', '.join(line['turns'])}"}.get(line["monotone"], "unclear")
     return (name, metric, *values, line["best"], tied, answer)

@@ -1,4 +1,4 @@
-"""``evalkit data``: the offline bundle of questions and texts, and what else lies in the cache."""
+"""``evalkit data``: the offline bundle of questions and texts, and the caches."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ app = typer.Typer(help="The offline bundle of questions and texts, and the cache
 def fetch(
     bundle: Annotated[
         Path | None,
-        typer.Option("--bundle", metavar="FILE", help="Take the bundle from this file instead of downloading it."),
+        typer.Option("--bundle", metavar="FILE", help="Copy the bundle from this file instead of downloading it."),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Download the offline bundle (86 MB) once and check it; safe to repeat, a broken download is repaired."""
+    """Download the offline bundle (86 MB) and verify it. Safe to repeat; a damaged file is replaced."""
     from evalkit.data import fetch_bundle
 
-    say(f"The offline bundle is in place: {clean(fetch_bundle(bundle))}")
+    say(f"Offline bundle: {clean(fetch_bundle(bundle))}")
 
 
 @app.command("list")
 def list_caches(as_json: Json = False, debug: Debug = False) -> None:
-    """List what lies in the caches, with sizes."""
+    """List the caches with their sizes."""
     from evalkit.data import caches
 
     rows = caches()
@@ -42,13 +42,13 @@ def list_caches(as_json: Json = False, debug: Debug = False) -> None:
 
 @app.command("rm")
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of 'evalkit data list'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Cache name from 'evalkit data list'.")],
     debug: Debug = False,
 ) -> None:
-    """Remove a cache; what is in it can be fetched again."""
+    """Delete a cache. Its contents can be downloaded again."""
     from evalkit.data import caches, remove_cache
 
     names = [known for known, _, _ in caches()]
     if name not in names:
-        raise UnknownName("cache", name, names, "'evalkit data list' shows all.")
-    say(f"Removed {clean(name)}: {size(remove_cache(name))} are free again.")
+        raise UnknownName("cache", name, names, "'evalkit data list' lists them.")
+    say(f"Removed {clean(name)}: {size(remove_cache(name))} freed.")

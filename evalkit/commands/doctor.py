@@ -1,4 +1,4 @@
-"""``evalkit doctor``: what this machine can run, and what is missing."""
+"""``evalkit doctor``: what this machine can run and what is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evalkit.commands.terminal import clean, print_json, size, stdout
 
 
 def doctor(as_json: Json = False, debug: Debug = False) -> None:
-    """Say what this machine can run, and what is missing."""
+    """Check what this machine can run and what is missing."""
     from evalkit.doctor import collect_facts
 
     facts = collect_facts()
@@ -45,7 +45,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("engines", ", ".join(f"{name}: {state}" for name, state in facts["engines"].items())),
         ("plugins", " ".join(facts["plugin_problems"]) or "no problems"),
-        ("hub", f"{hub['address']} " + ("answers" if hub["reachable"] else f"cannot be used ({hub['reason']})")),
+        ("hub", f"{hub['address']} " + ("is reachable" if hub["reachable"] else f"is not reachable ({hub['reason']})")),
         ("bundle", _bundle(bundle)),
         ("home", facts["home"]),
         ("cache", facts["cache"]),
@@ -56,8 +56,8 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _torch(torch: dict[str, Any]) -> str:
     if torch["version"] is None:
-        return "missing: 'pip install torch' brings it"
-    build = f"built for CUDA {torch['cuda']}" if torch["cuda"] else "built for CPUs"
+        return "missing: run 'pip install torch'"
+    build = f"CUDA {torch['cuda']} build" if torch["cuda"] else "CPU build"
     devices = f", {len(torch['devices'])} CUDA devices" if torch["cuda"] else ""
     problem = f" (problem: {torch['error']})" if torch["error"] else ""
     return f"{torch['version']}, {build}{devices}{problem}"
@@ -65,16 +65,16 @@ def _torch(torch: dict[str, Any]) -> str:
 
 def _vllm(vllm: dict[str, Any]) -> str:
     if vllm["installed"] is None:
-        return f"not installed: '{vllm['command']}' brings it"
+        return f"not installed: run '{vllm['command']}'"
     if not vllm["ready"]:
-        return f"{vllm['installed']} cannot run: {' '.join(vllm['problems'])} '{vllm['command']}' brings what fits"
-    return f"{vllm['installed']} on {vllm['device']}, scores by {vllm['path']}"
+        return f"{vllm['installed']} cannot run: {' '.join(vllm['problems'])} To fix this, run '{vllm['command']}'"
+    return f"{vllm['installed']} on {vllm['device']}, scoring path: {vllm['path']}"
 
 
 def _bundle(bundle: dict[str, Any]) -> str:
     if bundle["whole"]:
-        return f"in place: {bundle['path']}"
-    return ("damaged" if bundle["present"] else "missing") + ": 'evalkit data fetch' brings it"
+        return f"present: {bundle['path']}"
+    return ("damaged" if bundle["present"] else "missing") + ": run 'evalkit data fetch'"
 
 
 def _size(count: int | None) -> str:

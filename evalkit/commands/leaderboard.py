@@ -18,14 +18,14 @@ from evalkit.options import WRITTEN, LeaderboardOptions
 def leaderboard(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[DIR...]", help="Folders of results. Default: results.", show_default=False),
+        typer.Argument(metavar="[DIR...]", help="Results folders. Default: results.", show_default=False),
     ] = None,
     how: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="html|md|latex|csv|json|table|plain",
-            help="Without it: what the name after --out says, else html.",
+            help="Default: according to the file name given with --out, else html.",
             rich_help_panel=WRITTEN,
         ),
     ] = None,
@@ -34,7 +34,7 @@ def leaderboard(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Where to write it. Without it: leaderboard.html in the folder, other formats on stdout.",
+            help="Output file. Default: leaderboard.html in the results folder; other formats are printed on stdout.",
             rich_help_panel=WRITTEN,
         ),
     ] = None,
@@ -43,16 +43,19 @@ def leaderboard(
         typer.Option(
             "--columns",
             metavar="A,B,…",
-            help="Only these columns, in this order, by their heads or short names. Not for html and json.",
+            help="Show only these columns, in this order, given by heading or short name. Not for html and json.",
             rich_help_panel=WRITTEN,
         ),
     ] = None,
     transpose: Annotated[
-        bool, typer.Option("--transpose", help="Models as columns. Not for html and json.", rich_help_panel=WRITTEN)
+        bool,
+        typer.Option("--transpose", help="Show models as columns. Not for html and json.", rich_help_panel=WRITTEN),
     ] = False,
     errors: Annotated[
         bool,
-        typer.Option("--errors/--no-errors", help="latex: standard errors beside scores.", rich_help_panel=WRITTEN),
+        typer.Option(
+            "--errors/--no-errors", help="latex: show standard errors next to scores.", rich_help_panel=WRITTEN
+        ),
     ] = True,
     precision: Annotated[
         int | None,
@@ -61,15 +64,16 @@ def leaderboard(
             metavar="N",
             min=0,
             max=6,
-            help="latex: decimals, in place of each unit's own.",
+            help="latex: number of decimals. Default: depends on the metric.",
             rich_help_panel=WRITTEN,
         ),
     ] = None,
     caption: Annotated[
-        str | None, typer.Option("--caption", metavar="TEXT", help="latex: the caption.", rich_help_panel=WRITTEN)
+        str | None,
+        typer.Option("--caption", metavar="TEXT", help="latex: caption of the table.", rich_help_panel=WRITTEN),
     ] = None,
     label: Annotated[
-        str | None, typer.Option("--label", metavar="NAME", help="latex: the label.", rich_help_panel=WRITTEN)
+        str | None, typer.Option("--label", metavar="NAME", help="latex: label of the table.", rich_help_panel=WRITTEN)
     ] = None,
     text_width: Annotated[
         float | None,
@@ -77,7 +81,7 @@ def leaderboard(
             "--text-width",
             metavar="PT",
             min=100,
-            help="latex: width of the page's text in points; wider tables are split.",
+            help="latex: text width of the page in points; wider tables are split.",
             show_default="453",
             rich_help_panel=WRITTEN,
         ),
@@ -85,10 +89,10 @@ def leaderboard(
     debug: Debug = False,
     **fields: Any,
 ) -> None:
-    """Make one table of all runs of a folder: HTML, Markdown, LaTeX, CSV or JSON.
+    """Make a table of all runs in a folder: HTML, Markdown, LaTeX, CSV or JSON.
 
-    Runs are lined up by task and protocol, scores over suites have ranks with intervals, and published numbers stand
-    beside them where they compare. docs/leaderboards.md explains the columns.
+    Runs are matched by task and protocol, suite scores come with rank intervals, and published results are shown next to them
+    where they are comparable. docs/leaderboards.md explains the columns.
 
     Examples:
 

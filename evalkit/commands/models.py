@@ -1,4 +1,4 @@
-"""``evalkit models``: names of your own for folders and hub repositories."""
+"""``evalkit models``: registered names for folders and hub repositories."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ import typer
 from evalkit.commands.options import Debug
 from evalkit.commands.terminal import say
 
-app = typer.Typer(help="Names of your own for folders and hub repositories.", no_args_is_help=True)
+app = typer.Typer(help="Register names for folders and hub repositories.", no_args_is_help=True)
 
 
 @app.command("add")
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, or a hub repository (org/name).")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="New name.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Folder or hub repository (org/name).")],
     tokenizer: Annotated[
         str | None,
-        typer.Option("--tokenizer", metavar="T", help="A folder, hub repository or tokenizer.json to use with it."),
+        typer.Option("--tokenizer", metavar="T", help="Folder, hub repository or tokenizer.json to use with it."),
     ] = None,
     decontaminated: Annotated[
         Literal["yes", "no"] | None,
         typer.Option(
             "--decontaminated",
-            help="Whether its training data were cleared of the evaluation's texts (Paloma's guideline G1). Tables show it.",
+            help="Whether its training data were decontaminated against the evaluation data (Paloma guideline G1). Shown in tables.",
         ),
     ] = None,
     decontamination: Annotated[
         str | None,
-        typer.Option("--decontamination", metavar="TEXT", help="How: the method, and the share that was removed."),
+        typer.Option("--decontamination", metavar="TEXT", help="Decontamination method, and the fraction removed."),
     ] = None,
     fixed_order: Annotated[
         Literal["yes", "no"] | None,
-        typer.Option("--fixed-order", help="Whether the order of its training data was fixed (Paloma's guideline G2)."),
+        typer.Option("--fixed-order", help="Whether it was trained with a fixed data order (Paloma guideline G2)."),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Register a model under a name, for every later command.
+    """Register a model under a name.
 
     evalkit models add mine path/to/checkpoints --decontaminated yes --fixed-order yes
     """
@@ -55,11 +55,11 @@ def add(
 
 @app.command("rm")
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of 'evalkit models add'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Registered name.")],
     debug: Debug = False,
 ) -> None:
-    """Forget a name. The files stay."""
+    """Unregister a name. Its files are kept."""
     from evalkit.models import remove_model
 
     remove_model(name)
-    say(f"'{name}' is forgotten; its files are where they were.")
+    say(f"Removed the name '{name}'. Its files are unchanged.")

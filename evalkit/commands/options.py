@@ -17,15 +17,19 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="table|plain|md|latex|csv|json|html",
-        help="How to write the table; plain is tab-separated.",
+        help="Table format; plain is tab-separated.",
         show_default="table",
     ),
 ]
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and the warnings of the libraries underneath.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the warnings of underlying libraries.")]
 """Read by `evalkit.cli.main` before anything is imported; commands only declare it."""
 
 Output = Annotated[Path, option(RunOptions, "output")]
+LookupSuite = Annotated[
+    str | None,
+    typer.Option("--suite", metavar="S", help="Suite to look up when a run is given as MODEL[@REVISION]."),
+]
 TasksDir = Annotated[Path | None, option(RunOptions, "tasks_dir")]
 DataSource = Annotated[str | None, option(RunOptions, "data_source")]
 Data = Annotated[Path | None, option(RunOptions, "data")]

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from evalkit.commands.options import Debug, DomainWeights, Json, Samples, TasksDir
+from evalkit.commands.lookup import find_paths
+from evalkit.commands.options import Debug, DomainWeights, Json, LookupSuite, Output, Samples, TasksDir
 from evalkit.commands.terminal import clean, print_json, say, stdout
 
 Runs = Annotated[
-    list[Path],
-    typer.Argument(metavar="RUN...", help="Folders of runs (they hold a run.json).", show_default=False),
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="Run folders, or MODEL[@REVISION] together with --suite.", show_default=False
+    ),
 ]
 
 
@@ -21,15 +24,17 @@ def report(
     runs: Runs,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Where to write it. Without it: report.html in the run's folder."),
+        typer.Option("--out", metavar="FILE", help="Output file. Default: report.html in the run folder."),
     ] = None,
+    suite: LookupSuite = None,
+    output: Output = Path("results"),
     samples: Samples = None,
     figures: Annotated[
         str | None,
         typer.Option(
             "--figures",
             metavar="png,svg,pdf",
-            help="Write every figure as files for papers too, into a folder 'figures' beside the report.",
+            help="Also write every figure as a file, into a folder 'figures' next to the report.",
         ),
     ] = None,
     how: Annotated[
@@ -37,21 +42,23 @@ def report(
         typer.Option(
             "--format",
             metavar="html|model-card",
-            help="A page, or the results as a model card of the Hugging Face hub holds them (on stdout, or into the card "
-            "that --out names).",
+            help="html: a page. model-card: results in the Hugging Face model card format, on stdout or in the card given "
+            "with --out.",
             show_default="html",
         ),
     ] = "html",
     debug: Debug = False,
 ) -> None:
-    """Write the report of one or more runs again, from what is stored; needs no model.
+    """Regenerate the report of one or more runs from stored results, without a model.
 
-    Two runs are compared (the first is A), checkpoints of one model become curves, and several models a Pareto front.
-    --out says where the report of several runs goes.
+    Two runs are compared (the first is the baseline), checkpoints of one model are shown as curves, several models as a Pareto
+    front. A report of several runs needs --out.
 
     Examples:
 
       evalkit report results/olmo-tiny/quickstart/step1860-tokens16M --samples 100
+
+      evalkit report olmo-tiny --suite quickstart
 
       evalkit report results/olmo-tiny/quickstart/* --out curves.html --figures svg,pdf
 
@@ -64,13 +71,14 @@ def report(
 
     if how not in ("html", "model-card"):
         raise UsageError(f"--format takes html or model-card, not '{how}'.")
+    found = find_paths(runs, output, suite)
     if how == "model-card":
-        _model_card(runs, out)
+        _model_card(found, out)
         return
     formats = parse_formats(figures) if figures is not None else []
-    paths = _without_pages(runs)
+    paths = _without_pages(found)
     if out is None and len(paths) > 1:
-        raise UsageError("A report of several runs needs a place: name it with --out FILE.")
+        raise UsageError("A report of several runs needs --out FILE.")
     readable, left = read_all(paths)
     for sentence in left:
         say(f"Warning: {sentence}")
@@ -89,7 +97,7 @@ def _model_card(runs: list[Path], out: Path | None) -> None:
 
     block, skipped = write_model_card(runs, out)
     for task in skipped:
-        say(f"Warning: {task} is limited, unscored or lossy, and left out.")
+        say(f"Warning: {task} is left out: it is limited, has unscored documents, or its tokenizer loses text.")
     if out is None:
         print(clean(block, lines=True))
     else:
@@ -105,12 +113,14 @@ def _without_pages(given: list[Path]) -> list[Path]:
 
 def metrics(
     runs: Runs,
+    suite: LookupSuite = None,
+    output: Output = Path("results"),
     tasks_dir: TasksDir = None,
     domain_weights: DomainWeights = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compute the metrics of runs again from the stored scores; needs no model."""
+    """Recompute the metrics of runs from stored scores, without a model."""
     from evalkit import registry
     from evalkit.reports import terminal_table
     from evalkit.results.reading import load_run
@@ -121,7 +131,7 @@ def metrics(
         registry.load_tasks_dir(tasks_dir)
     weights = None if domain_weights is None else read_weights(domain_weights)
     results = []
-    for folder in runs:
+    for folder in find_paths(runs, output, suite):
         recomputed = recompute_metrics(folder, write=False, weights=weights)
         run = load_run(folder)
         problem = store_metrics(run.path, recomputed, weights)

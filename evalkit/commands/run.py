@@ -27,16 +27,16 @@ def run(
         typer.Option(
             "--config",
             metavar="RUN.yaml",
-            help="Take options from a file, one a line ('model: olmo-tiny'). The command line wins.",
+            help="YAML file of options, one per line ('model: olmo-tiny'). The command line takes precedence.",
         ),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
     **fields: Any,
 ) -> None:
-    """Score checkpoints on suites and tasks, and write a folder of results with a report.
+    """Score checkpoints on suites and tasks, and write a results folder with a report.
 
-    The same command again goes on where it stopped, and scores nothing twice.
+    Re-run the same command to resume; nothing is scored twice.
 
     Examples:
 
@@ -52,9 +52,9 @@ def run(
 
     options = read(config, given(fields))
     if not options.model:
-        raise UsageError("No model is named. --model takes a registered name, a hub repository or a folder.")
+        raise UsageError("No model given. --model takes a registered name, a hub repository or a folder.")
     if not options.suite and not options.task:
-        raise UsageError("Nothing to score is named. --suite or --task says what; 'evalkit list suites' shows all.")
+        raise UsageError("Nothing to score. Give --suite or --task; 'evalkit list suites' lists the suites.")
     if not debug:
         silence_bars()
     _score(options, as_json)
@@ -126,15 +126,15 @@ def _expected_time(runs: Sequence[Run]) -> str:
     unknown = sum(seconds is None for seconds in expected.values())
     known = duration(sum(seconds for seconds in expected.values() if seconds is not None))
     if not any(seconds != 0 for seconds in expected.values()):
-        return "Everything is scored already."
+        return "Everything is already scored."
     if not unknown:
-        return f"Scoring takes about {known}, as fast as this machine was before."
+        return f"Estimated time: {known}, at this machine's previous speed."
     if unknown == len(expected):
         return (
-            "How long scoring takes is not known: this machine has not timed such a model yet. A run says it within its "
-            "first seconds."
+            "No time estimate: this machine has not scored a model of this size yet. A run prints one within its first "
+            "seconds."
         )
-    return f"Scoring takes about {known}, and an unknown time for {unknown} of {len(expected)} checkpoints."
+    return f"Estimated time: {known}, plus {unknown} of {len(expected)} checkpoints without an estimate."
 
 
 def _next_path(run: Run, runs: int) -> str:

@@ -27,5 +27,5 @@ def _load(file: Path) -> dict[Any, Any]:
     if written is None:
         return {}
     if not isinstance(written, dict):
-        raise UsageError(f"{file} must hold options of 'evalkit run', one a line, as in 'model: olmo-tiny'.")
+        raise UsageError(f"{file} must contain options of 'evalkit run', one per line, as in 'model: olmo-tiny'.")
     return written

@@ -1,4 +1,4 @@
-"""``evalkit train``: a checkpoint fine-tuned, scored before and after. Every field of a recipe is an option."""
+"""``evalkit train``: fine-tune a checkpoint and score it before and after. Every field of a recipe is an option."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ LIST_FIELDS = ("suites", "tasks", "report_to")
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help="A recipe that ships ('evalkit list recipes'), or a .yaml file."),
+        typer.Argument(metavar="[RECIPE]", help="Built-in recipe ('evalkit list recipes') or a .yaml file."),
     ] = None,
     dataset: Annotated[
         list[str] | None,
         typer.Option(
             "--dataset",
             metavar="D[,count=N]",
-            help="A hub repository, a .jsonl or .parquet file, a folder of them, basics or trivia, or task:NAME (a task's own train split), with ,count=N ,weight=W "
-            ",split=S ,config=C behind it; ' + ' joins a mixture. Repeated, it makes a grid.",
-            rich_help_panel="What is trained",
+            help="Hub repository, .jsonl or .parquet file, a folder of such files, basics, trivia, or task:NAME (the train split of "
+            "a task). Append ,count=N ,weight=W ,split=S ,config=C to refine it; join datasets into a mixture with ' + '. Repeating "
+            "the option makes a grid.",
+            rich_help_panel="Model and data",
         ),
     ] = None,
     from_run: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="RUN", help="Repeat the recipe of a run: the folder of its weights or of its results."
+            "--from", metavar="RUN", help="Reuse the recipe of an earlier run, given its model folder or run folder."
         ),
     ] = None,
     inspect_examples: Annotated[
@@ -50,25 +51,25 @@ def train(
             "--inspect",
             metavar="N",
             min=1,
-            help="Show N examples of each data set as they are trained on, and train nothing.",
+            help="Show N examples of each dataset as they will be trained on, and exit.",
         ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Show the resolved recipe and what it will take, prepare the rows and keep them for the run, and train nothing.",
+            help="Show the resolved recipe and a resource estimate, prepare the data (reused by the run), and exit.",
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Start over where a run of this name is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start over if a run of this name exists.")] = False,
     as_json: Json = False,
     debug: Debug = False,
     **fields: Any,
 ) -> None:
     """Fine-tune a checkpoint, score it before and after, and write one report.
 
-    The base is scored, the model is trained, registered under its name, and scored in the same way. The same command
-    again goes on where it stopped. An option that is repeated (--seed 1 --seed 2) makes a grid of runs.
+    Scores the base model, trains, registers the result under its name, and scores it in the same way. Re-run the same command
+    to resume. Repeating an option (--seed 1 --seed 2) makes a grid of runs.
 
     Examples:
 
@@ -88,11 +89,11 @@ def train(
         _inspect(grid, inspect_examples, as_json)
         return
     grid = _ask_chat_template(grid)
+    if not debug:
+        silence_bars()
     if dry_run:
         _dry_run(grid)
         return
-    if not debug:
-        silence_bars()
     _run(grid, force, as_json)
 
 
@@ -117,7 +118,7 @@ def _ask_chat_template(grid: Grid) -> Grid:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return grid
     answer = typer.confirm(
-        "Ask the suites' questions inside the chat template, of the base too? (Published scores of base models are without)",
+        "Score with the chat template, the base model too? (Published scores of base models do not use it)",
         default=False,
         err=True,
     )
@@ -147,7 +148,8 @@ def _run(grid: Grid, force: bool, as_json: bool) -> None:
         _print_grid(result)
     if result.failed:
         raise EvalkitError(
-            f"{len(result.failed)} of {len(grid.cells)} runs failed: {', '.join(result.failed)}. The same command tries them again."
+            f"{len(result.failed)} of {len(grid.cells)} runs failed: {', '.join(result.failed)}. Run the same command again to "
+            "retry them."
         )
 
 
@@ -235,11 +237,11 @@ def _inspect(grid: Grid, count: int, as_json: bool) -> None:
 
 
 def _show(example: InspectedExample) -> None:
-    """Print one example; learned text is between ⟦ and ⟧, and coloured on a terminal."""
+    """Print one example; text that the loss is computed on is between ⟦ and ⟧, and coloured on a terminal."""
     from rich.text import Text
 
-    cut = f", {example.cut:,} more are cut off" if example.cut else ""
-    text = Text(clean(f"{example.name}: {example.tokens:,} tokens, {example.learned:,} learned{cut}"), style="bold")
+    cut = f", {example.cut:,} more truncated" if example.cut else ""
+    text = Text(clean(f"{example.name}: {example.tokens:,} tokens, loss on {example.learned:,}{cut}"), style="bold")
     text.append("\n")
     for piece, learned in example.pieces:
         shown = clean(piece, lines=True)

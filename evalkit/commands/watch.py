@@ -1,4 +1,4 @@
-"""``evalkit watch``: the checkpoints of a training run, scored as they appear."""
+"""``evalkit watch``: score the checkpoints of a training run as they appear."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ def watch(
     folder: Annotated[
         str,
         typer.Argument(
-            metavar="DIR", help="The folder that checkpoint folders appear in, or a registered model that is one."
+            metavar="DIR", help="Folder in which checkpoint folders appear, or a registered model with such a folder."
         ),
     ],
-    once: Annotated[bool, typer.Option("--once", help="Score what is finished now, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Score the finished checkpoints and exit.")] = False,
     idle: Annotated[
         float,
         typer.Option(
-            "--idle", metavar="MINUTES", min=0, help="End when no checkpoint appeared for so long.", show_default="60"
+            "--idle",
+            metavar="MINUTES",
+            min=0,
+            help="Exit after this many minutes without a new checkpoint.",
+            show_default="60",
         ),
     ] = 60.0,
     poll: Annotated[
         float,
         typer.Option(
-            "--poll", metavar="SECONDS", min=0.1, help="Time between two looks at the folder.", show_default="10"
+            "--poll", metavar="SECONDS", min=0.1, help="Seconds between two scans of the folder.", show_default="10"
         ),
     ] = 10.0,
     as_json: Json = False,
     debug: Debug = False,
     **fields: Any,
 ) -> None:
-    """Score each finished checkpoint of a training run as it appears, whoever trains.
+    """Score each checkpoint of a training run as soon as it is complete, whichever trainer writes it.
 
-    Checkpoints are folders called checkpoint-N, step_N, epoch_N, iter_N or global_stepN. One is finished when its files are whole and have not changed for 30 seconds; one of evalkit's own training
-    when it is marked. One that fails is tried again three times. Nothing is changed or removed. A restart goes on; a file called STOP in the folder ends the watch.
+    Checkpoints are folders called checkpoint-N, step_N, epoch_N, iter_N or global_stepN. A checkpoint is complete when its
+    files can be read and have not changed for 30 seconds, or, in a training run of evalkit, when it is marked as finished. A
+    checkpoint that fails is retried three times. Nothing in the folder is changed or removed. Restarting resumes; a file called
+    STOP in the folder ends the watch.
 
     Examples:
 
@@ -79,7 +85,7 @@ def watch(
                 stdout().print(clean(f"{run.model} on {run.suite}: {run.path}"), soft_wrap=True)
         for name, reason in watched.waiting.items():
             say(f"{name} was not scored: {reason}")
-        say(f"The watch ended: {watched.reason}.")
+        say(f"Stopped watching: {watched.reason}.")
     if watched.failed:
         raise EvalkitError(f"{len(watched.failed)} checkpoints could not be scored: {', '.join(watched.failed)}.")
 

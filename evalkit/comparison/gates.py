@@ -96,7 +96,7 @@ def parse_rule(text: str) -> Rule:
     def syntax_error(expected: str) -> UsageError:
         position = f"at '{tokens[0][0]}'" if tokens else "at its end"
         return UsageError(
-            f"The rule '{text}' is not understood {position}: {expected}. docs/comparing.md explains rules."
+            f"Syntax error in the rule '{text}' {position}: {expected}. docs/comparing.md explains rules."
         )
 
     def current() -> str:
@@ -108,16 +108,16 @@ def parse_rule(text: str) -> Rule:
     if current() == "any":
         tokens.pop(0)
         if current() not in KINDS:
-            raise syntax_error(f"after 'any' comes one of {', '.join(KINDS)}")
+            raise syntax_error(f"'any' must be followed by one of {', '.join(KINDS)}")
         parts["any"] = tokens.pop(0)[0]
     elif current().startswith("macro("):
         macro = _MACRO.match(current())
         if macro is None:
-            raise syntax_error("a mean is written macro(METRIC), as macro(bits_per_byte)")
+            raise syntax_error("a mean is written macro(METRIC), for example macro(bits_per_byte)")
         tokens.pop(0)
         parts["macro"] = macro[1]
     elif current() in OPERATORS or current() in ("worse", "better"):
-        raise syntax_error("a rule begins with 'any KIND', 'macro(METRIC)' or the name of a task, source or domain")
+        raise syntax_error("a rule starts with 'any KIND', 'macro(METRIC)' or the name of a task, source or domain")
     else:
         parts["name"], parts["metric"] = _split_name(tokens.pop(0)[0])
         if tokens and not parts["metric"] and current().startswith(".") and len(current()) > 1:
@@ -126,7 +126,7 @@ def parse_rule(text: str) -> Rule:
         parts["sign"] = tokens.pop(0)[0]
         parts["number"] = _parse_number(current())
         if parts["number"] is None:
-            raise syntax_error(f"after '{parts['sign']}' comes a number, as -0.02")
+            raise syntax_error(f"'{parts['sign']}' must be followed by a number, for example -0.02")
         tokens.pop(0)
     elif current() in ("worse", "better"):
         parts["sign"] = tokens.pop(0)[0]
@@ -134,15 +134,15 @@ def parse_rule(text: str) -> Rule:
             tokens.pop(0)
             parts["number"] = _parse_number(current())
             if parts["number"] is None or parts["number"] < 0:
-                raise syntax_error("after 'by' comes a size, as 0.02")
+                raise syntax_error("'by' must be followed by a size, for example 0.02")
             tokens.pop(0)
     else:
-        raise syntax_error("here comes worse, better, or < <= > >= and a number")
+        raise syntax_error("expected 'worse', 'better', or one of < <= > >= and a number")
     if current() == "resolved":
         tokens.pop(0)
         parts["resolved"] = True
     if tokens:
-        raise syntax_error("only 'resolved' may follow")
+        raise syntax_error("only 'resolved' may follow here")
     return Rule(text, **parts)
 
 
@@ -186,7 +186,7 @@ def check_rules(comparison: Comparison, rules: list[Rule]) -> list[FiredRule]:
                 if unjudged:
                     more = f"; and {len(unjudged) - 3:,} more" if len(unjudged) > 3 else ""
                     named = "; ".join(unjudged[:3])
-                    problems.append(f"The rule '{rule.text}' cannot be judged for {label}: {named}{more}.")
+                    problems.append(f"The rule '{rule.text}' cannot be evaluated for {label}: {named}{more}.")
     alpha = 1 - comparison.level
     tested = {_key(label, line): float(line["p"]) for rule, label, found in looked if rule.resolved for line in found}
     adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
@@ -234,7 +234,7 @@ def _lines_of(rule: Rule, lines: pd.DataFrame, comparison: Comparison) -> tuple[
         if math.isnan(float(line["difference"])):
             unjudged.append(f"{line_name(line)}: no document has a score in both runs")
         elif rule.resolved and math.isnan(float(line["p"])):
-            unjudged.append(f"{line_name(line)}: too few documents to be tested ({int(line['n']):,})")
+            unjudged.append(f"{line_name(line)}: too few documents to test ({int(line['n']):,})")
     return found, unjudged
 
 
@@ -254,7 +254,7 @@ def _applicable_lines(rule: Rule, lines: pd.DataFrame) -> pd.DataFrame:
     if len(found) == 0:
         domains = lines[lines["level"] == "domain"]
         known = {*lines["task"], *base, *lines["source"], *(domains["source"] + "/" + domains["domain"])} - {""}
-        raise UnknownName("task, source or domain", rule.name, known, f"The rule '{rule.text}' asks for it.")
+        raise UnknownName("task, source or domain", rule.name, known, f"The rule '{rule.text}' names it.")
     incomparable = ~found["comparable"]
     has_metric = found["metric"] == rule.metric if rule.metric else found["primary"] | (found["level"] != "task")
     selected = found[incomparable | has_metric]
@@ -280,11 +280,11 @@ def _mean_lines(
         if any(line["metric"] == rule.macro for line in refused_lines):
             return [], refused_lines
         known = sorted(set(lines[lines["comparable"]]["metric"]))
-        raise UnknownName("mean", rule.macro, known, f"The rule '{rule.text}' may ask for {', '.join(known)}.")
+        raise UnknownName("mean", rule.macro, known, f"The rule '{rule.text}' can use {', '.join(known)}.")
     directions = {higher_is_better(comparison.runs[comparison.baseline], task, rule.macro) for task in tasks["task"]}
     if len(directions) > 1:
         raise EvalkitError(
-            f"The rule '{rule.text}' asks for a mean of values of which some are better high and some low."
+            f"The rule '{rule.text}' averages metrics of which some are better when higher and some when lower."
         )
     spreads = [
         Spread(np.array(stderr**2), np.zeros(()), np.array(max(units - 1.0, 0.0)))

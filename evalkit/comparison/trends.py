@@ -82,15 +82,17 @@ def trends(runs: Sequence[Run | Path | str], *, level: float = LEVEL) -> Trends:
 
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     if len(loaded) < 2:
-        raise UsageError("A trend needs the runs of two checkpoints or more.")
+        raise UsageError("A trend needs runs of at least two checkpoints.")
     models = list(dict.fromkeys(str(run.info["checkpoint"].get("model")) for run in loaded))
     if len(models) > 1:
-        raise UsageError(f"A trend is of one model's checkpoints; these are {', '.join(models)}. Use a comparison.")
+        raise UsageError(
+            f"A trend needs checkpoints of one model; these are of {', '.join(models)}. Use 'evalkit compare' instead."
+        )
     loaded.sort(key=training_order)
     names = [run.model for run in loaded]
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate is not None:
-        raise UsageError(f"{duplicate} is given twice. A trend takes one run a checkpoint.")
+        raise UsageError(f"{duplicate} is given twice. A trend takes one run per checkpoint.")
     labels = short_labels(loaded)
     scored = [any(run.documents_file(task).is_file() for task in run.tasks) for run in loaded]
     notes = [
@@ -104,7 +106,7 @@ def trends(runs: Sequence[Run | Path | str], *, level: float = LEVEL) -> Trends:
     for stage, positions in positions_by_stage(loaded).items():
         if len(positions) < 2:
             notes.append(
-                f"{labels[positions[0]]} is alone in its stage ({stage or 'none'}), so it is no part of a curve."
+                f"{labels[positions[0]]} is the only checkpoint of its stage ({stage or 'none'}), so it is not part of a curve."
             )
             continue
         segment = _Stage([loaded[i] for i in positions], [labels[i] for i in positions], notes)
@@ -172,7 +174,7 @@ class _Stage:
             suite = {"task": self.runs[0].suite, "kind": "text", "level": "suite", "source": "", "domain": ""}
             yield self._macro_row(self.parts, level) | suite | {"metric": BITS, "primary": True}
         elif self.parts:
-            self.notes.append("There is no curve of the macro average: not every checkpoint has every text task.")
+            self.notes.append("The macro average has no curve: some checkpoints lack some text tasks.")
 
     def _scored(self, task: str) -> tuple[list[Run], list[str]]:
         """The checkpoints that have scored a task; those that have not are named in a note."""
@@ -180,9 +182,9 @@ class _Stage:
         there = [(run, label) for run, label in pairs if task in run.tasks and run.documents_file(task).is_file()]
         lacking = [label for pair, label in zip(pairs, self.labels, strict=True) if pair not in there]
         if lacking:
-            left = "is left out" if len(there) < 2 else f"is a curve without {', '.join(lacking)}"
+            left = "is left out" if len(there) < 2 else f"has a curve without {', '.join(lacking)}"
             verb = "has" if len(lacking) == 1 else "have"
-            self.notes.append(f"{task} {left}: {', '.join(lacking)} {verb} no scores of it.")
+            self.notes.append(f"{task} {left}: {', '.join(lacking)} {verb} no scores for it.")
         return [run for run, _ in there], [label for _, label in there]
 
     def _shared_columns(
@@ -195,7 +197,7 @@ class _Stage:
             protocols = compare_protocols(runs[0].info["tasks"][task], run.info["tasks"][task])
             reason = protocols.reason or pair_documents(columns[0], each, protocols).reason
             if reason:
-                self.notes.append(f"{task} is left out: {label} does not compare with {labels[0]} ({reason}).")
+                self.notes.append(f"{task} is left out: {label} cannot be compared with {labels[0]} ({reason}).")
                 return None
             shared = np.intersect1d(shared, each.index, assume_unique=True)
         return [select_documents(each, shared) for each in columns]
@@ -342,18 +344,14 @@ def _sentences(result: Trends) -> Iterator[str]:
             if len(level_rows) == 0:
                 continue
             word = f"{name}s" if len(level_rows) > 1 else name
-            test = f"{correction} {alpha}"
+            test = f"p < {alpha}, {correction} correction"
             fallen = level_rows[level_rows["monotone"].eq(False).fillna(False)]
             rising, untested = int(level_rows["monotone"].sum()), int(level_rows["p"].isna().sum())
-            rest = [f"{rising:,} got better at every step"] if rising else []
-            rest += (
-                [f"{untested:,} {'holds' if untested == 1 else 'hold'} too few documents to be tested"]
-                if untested
-                else []
-            )
+            rest = [f"{rising:,} improved at every step"] if rising else []
+            rest += [f"{untested:,} {'has' if untested == 1 else 'have'} too few documents to test"] if untested else []
             more = f"; {' and '.join(rest)}" if rest else ""
             if len(fallen) == 0:
-                yield f"{where}: none of {len(level_rows):,} {word} fell with confidence ({test}){more}."
+                yield f"{where}: none of {len(level_rows):,} {word} got significantly worse ({test}){more}."
                 continue
             falls = [
                 f"{line_name(row)} {format_signed(row['fall'], row['metric'])} from {row['fall_from']} to {row['fall_to']}"
@@ -361,7 +359,7 @@ def _sentences(result: Trends) -> Iterator[str]:
             ]
             others = f"; and {len(falls) - MAX_NAMED:,} more" if len(falls) > MAX_NAMED else ""
             yield (
-                f"{where}: {len(fallen):,} of {len(level_rows):,} {word} did not only get better ({test}): "
+                f"{where}: {len(fallen):,} of {len(level_rows):,} {word} got worse at some point ({test}): "
                 f"{'; '.join(falls[:MAX_NAMED])}{others}{more}."
             )
     yield from result.notes

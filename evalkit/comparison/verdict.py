@@ -77,7 +77,7 @@ def sentences(comparison: Comparison) -> list[str]:
     for number, label in enumerate(comparison.labels):
         if number != comparison.baseline:
             lines = comparison.table[comparison.table["run"] == label]
-            result += _run_sentences(lines, f"{label} against {base}", 1 - comparison.level)
+            result += _run_sentences(lines, f"{label} vs {base}", 1 - comparison.level)
     return result
 
 
@@ -86,20 +86,20 @@ def _run_sentences(lines: pd.DataFrame, subject: str, alpha: float) -> Iterator[
     primary = compared[compared["primary"]]
     level = f"{alpha:.3g}"
     if len(primary) == 0:
-        yield f"{subject}: nothing can be compared."
+        yield f"{subject}: no results in common that can be compared."
     elif ((compared["difference"] == 0) & (compared["stderr"].fillna(0) == 0)).all():
         tested = primary[primary["level"].isin(("task", "domain"))]
-        yield f"{subject}: no difference in any of {int(tested['n'].sum()):,} shared documents."
+        yield f"{subject}: identical scores on all {int(tested['n'].sum()):,} shared documents."
     else:
         tasks, domains = primary[primary["level"] == "task"], primary[primary["level"] == "domain"]
         suite = primary[(primary["level"] == "suite") & (primary["kind"] == "text")]
         tests = primary[primary["level"] != "domain"]["tests"]
-        corrected = f"paired, {_correction('Holm', level, int(tests.max()) if len(tests) else 1)}"
+        corrected = _correction("Holm", level, int(tests.max()) if len(tests) else 1)
         parts = []
         if len(tasks):
             up, down, rest = _counts(tasks)
             word = "task" if up == 1 else "tasks"
-            parts.append(f"{up} {word} up, {down} down, {rest} unresolved ({corrected}{_untestable(tasks)})")
+            parts.append(f"{up} {word} better, {down} worse, {rest} not significant ({corrected}{_untestable(tasks)})")
         for _, line in suite.iterrows():
             parts.append(_macro_phrase(line) + ("" if len(tasks) or line["tests"] == 1 else f" ({corrected})"))
         yield f"{subject}: {'; '.join(parts)}."
@@ -113,36 +113,53 @@ def _run_sentences(lines: pd.DataFrame, subject: str, alpha: float) -> Iterator[
         yield f"Not compared: {_listed(reasons)}."
 
 
-def _correction(name: str, level: str, tests: int) -> str:
-    """``Holm 0.05 over all 12 tests``: how many there are is said wherever there is more than one."""
-    return f"{name} {level}" + (f" over all {tests:,} tests" if tests > 1 else "")
+def _correction(name: str, level: str, tests: int, *, always: bool = False) -> str:
+    """``paired tests, p < 0.05 after Holm correction for 12 tests``; a single test is not corrected."""
+    if tests > 1:
+        return f"paired tests, p < {level} after {name} correction for {tests:,} tests"
+    return f"paired tests, p < {level}" + (f" after {name} correction" if always else "")
 
 
 def _untestable(lines: pd.DataFrame) -> str:
     count = int(lines["p"].isna().sum())
-    return f"; {count:,} of them {'holds' if count == 1 else 'hold'} too few documents to be tested" if count else ""
+    return f"; {count:,} of them {'has' if count == 1 else 'have'} too few documents to test" if count else ""
 
 
 def _macro_phrase(line: Any) -> str:
-    value = f"{line['task']} macro bits per byte {format_difference(line, unit=False)}"
-    if math.isnan(line["p"]):
-        return f"{value} (error unknown: too few documents)"
-    return value + ("" if line["resolved"] else " (unresolved)")
+    """``paloma 0.087 bits per byte better [0.080, 0.094]``; with signs where the direction is not significant."""
+    if line["resolved"]:
+        return f"{line['task']} {format_size(line)}"
+    reason = "too few documents to test" if math.isnan(line["p"]) else "not significant"
+    return f"{line['task']} {format_difference(line)} ({reason})"
+
+
+def format_size(line: Any) -> str:
+    """A significant difference without its sign: ``0.087 bits per byte better [0.080, 0.094]``.
+
+    The interval is that of the improvement (or of the deterioration), so that its ends have the sentence's direction.
+    """
+    value, low, high, metric = line["difference"], line["ci_low"], line["ci_high"], line["metric"]
+    word = "better" if line["better"] > 0 else "worse"
+    places = decimals((high - low) / 2 or value)
+    low, high = (low, high) if value > 0 else (-high, -low)
+    size = format_signed(abs(value), metric, places=places).lstrip("+")
+    ends = [format_signed(end, metric, unit=False, places=places).lstrip("+") for end in (low, high)]
+    return f"{size} {word} [{', '.join(ends)}]"
 
 
 def _disagreement(macro: pd.DataFrame, pooled: pd.DataFrame) -> Iterator[str]:
     """A warning where the mean over domains and the figure over all documents point in opposite directions."""
     for (_, mean), (_, whole) in zip(macro.iterrows(), pooled.iterrows(), strict=False):
         if mean["better"] * whole["better"] < 0:
-            state = "resolved" if mean["resolved"] and whole["resolved"] else "not both resolved"
+            state = "both" if mean["resolved"] and whole["resolved"] else "not both"
             yield (
-                f"Macro and pooled figures disagree in sign ({state}): domains weighed alike "
-                f"{format_difference(mean, unit=False)}, all documents as one {format_difference(whole)}."
+                f"Macro and pooled averages disagree in sign ({state} significant): mean over domains "
+                f"{format_difference(mean, unit=False)}, all documents pooled {format_difference(whole)}."
             )
 
 
 def _counts(lines: pd.DataFrame) -> tuple[int, int, int]:
-    """Number of rows that are better, worse and unresolved."""
+    """Number of rows that are significantly better, significantly worse, and neither."""
     up = int((lines["resolved"] & (lines["better"] > 0)).sum())
     down = int((lines["resolved"] & (lines["better"] < 0)).sum())
     return up, down, len(lines) - up - down
@@ -156,7 +173,7 @@ def _task_sentences(tasks: pd.DataFrame) -> Iterator[str]:
 
 
 def _detectable_sentences(lines: pd.DataFrame) -> Iterator[str]:
-    """What the unresolved lines would have shown, a unit at a time; and those that could show nothing, however large."""
+    """The changes that tests without a significant result had 80 % power to detect, per unit; and tests without any power."""
     unresolved = lines[~lines["resolved"]]
     parts = []
     for unit in dict.fromkeys(_unit(metric) for metric in unresolved["metric"]):
@@ -165,16 +182,15 @@ def _detectable_sentences(lines: pd.DataFrame) -> Iterator[str]:
         if len(effects):
             metric = own["metric"].iloc[0]
             low, high = (format_signed(end, metric, unit=False).lstrip("+") for end in (effects.min(), effects.max()))
-            parts.append(f"{low if low == high else f'{low} to {high}'} {unit}".rstrip())
+            parts.append(f"{low if low == high else f'{low}–{high}'} {unit}".rstrip())
     if parts:
         yield (
-            f"Unresolved does not mean equal: a change of {' or '.join(parts)} would have been found in 4 of 5 such "
-            "comparisons."
+            f"Not significant does not mean equal: this comparison had 80 % power to detect changes of {' or '.join(parts)}."
         )
     hopeless = unresolved[unresolved["mde"] == math.inf]
     if len(hopeless):
         names = [f"{line_name(row)} ({row['n']:,} documents)" for _, row in hopeless.iterrows()]
-        yield f"Not resolvable, however large the change: {_listed(names)}."
+        yield f"Too few documents to detect a change of any size: {_listed(names)}."
 
 
 def _unit(metric: str) -> str:
@@ -187,10 +203,10 @@ def _domain_sentences(domains: pd.DataFrame, level: str) -> Iterator[str]:
     if len(domains) == 0:
         return
     up, down, rest = _counts(domains)
-    summary = f"Of {len(domains):,} domains {up:,} better, {down:,} worse, {rest:,} unresolved"
+    summary = f"{len(domains):,} domains: {up:,} better, {down:,} worse, {rest:,} not significant"
     tests = int(domains["tests"].max())
-    many = tests if tests > len(domains) else 1  # of one run the number stands in front
-    yield f"{summary} (paired, {_correction('Benjamini-Hochberg', level, many)}{_untestable(domains)})."
+    many = tests if tests > len(domains) else 1  # for a single run, the number of domains is the number of tests
+    yield f"{summary} ({_correction('Benjamini-Hochberg', level, many, always=True)}{_untestable(domains)})."
     for word, sign in (("Largest losses", -1), ("Largest gains", 1)):
         changes = _largest_changes(domains[domains["resolved"] & (domains["better"] == sign)])
         if changes:

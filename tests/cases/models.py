@@ -141,6 +141,7 @@ def unforeseen(r):
         or r.returncode >= 128
         or "Traceback (most recent" in both
         or "did not foresee" in both
+        or "Unexpected error" in both
     )
 
 

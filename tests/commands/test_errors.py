@@ -30,8 +30,8 @@ from tests.made.command_line import Command, Result, Start, fake_run
         (("run", "--modle", "x"), "There is no option '--modle'. Did you mean '--model'"),
         (("run", "--limit", "many"), "--limit"),
         (("run", "--limit", "0"), "--limit"),
-        (("run",), "No model is named"),
-        (("run", "--model", "olmo-tiny"), "Nothing to score is named"),
+        (("run",), "No model given"),
+        (("run", "--model", "olmo-tiny"), "Nothing to score"),
         (("run", "--model", "olmo-tiny", "--task", "arc_eazy"), "There is no task 'arc_eazy'. Did you mean 'arc_easy'"),
         (
             ("run", "--model", "olmo-tiny", "--task", "arc_easy::olmse"),

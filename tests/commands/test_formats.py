@@ -47,7 +47,7 @@ def test_a_comparison_for_a_spreadsheet(evalkit: Command, tmp_path: Path) -> Non
     assert len(rows) == len(comparable)
     assert [float(row["difference"]) for row in rows] == pytest.approx([line["difference"] for line in comparable])
     assert [row["outcome"] for row in rows] == [
-        ("better" if line["better"] > 0 else "worse") if line["resolved"] else "unresolved" for line in comparable
+        ("better" if line["better"] > 0 else "worse") if line["resolved"] else "not significant" for line in comparable
     ]
     lines = evalkit("trend", *runs, "--format", "md").out.splitlines()
     assert lines[0].startswith("| stage | what | metric |")

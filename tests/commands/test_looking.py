@@ -167,7 +167,7 @@ def test_one_document_is_shown_at_once(evalkit: Command, alone: Path) -> None:
     assert "Example 2?" in two.out
     assert "Venus is red?" in two.out
     assert drawn.out.count(" is red?") == 1
-    assert "give one of them" in both.fails(2)
+    assert "cannot be combined" in both.fails(2)
     assert [prompt["continuation"] for prompt in prompts] == [" yes", " no"] * 2
 
 

@@ -42,7 +42,7 @@ def test_the_first_run_tells_and_later_plans_know(
     words = ("run", "--model", many, "--revisions", "*", "--suite", "mine", *SLOW)
     plan = evalkit(*words, "--dry-run")
     assert plan.code == 0
-    assert "How long scoring takes is not known" in plan.out
+    assert "No time estimate" in plan.out
     assert plan.err.count("time unknown until scoring has begun") == 2
     first = evalkit(*(word if word != "*" else "step1" for word in words))
     assert first.code == 0, first.err
@@ -54,9 +54,9 @@ def test_the_first_run_tells_and_later_plans_know(
     plan = evalkit(*words, "--dry-run")
     (one,) = re.findall(r"many@step2: .*, about (\d+) s$", plan.err, re.MULTILINE)
     assert abs(int(one) - int(taken)) <= 2
-    assert f"Scoring takes about {one} s, as fast as this machine was before." in plan.out
+    assert f"Estimated time: {one} s, at this machine's previous speed." in plan.out
     assert evalkit(*words).code == 0
-    assert "Everything is scored already." in evalkit(*words, "--dry-run").out
+    assert "Everything is already scored." in evalkit(*words, "--dry-run").out
 
 
 def test_rates_are_kept_by_what_moves_them(many: Path) -> None:

@@ -136,4 +136,4 @@ def test_a_suite_without_runs_is_not_said_not_to_exist(evalkit: Command, checkpo
         "run", "--model", checkpoint, "--task", "capitals", "--tasks-dir", my_tasks, "--engine", "fake", "--no-report"
     )
     message = evalkit("compare", "tiny", "tiny", "--suite", "paloma-mini").fails(2)
-    assert message == "There is no run of tiny on the suite 'paloma-mini'. It has runs of tasks~fake."
+    assert message == "There is no run of tiny on the suite 'paloma-mini'. It has runs on tasks~fake."

@@ -95,7 +95,7 @@ def test_options_come_from_a_file_and_the_command_line_wins(evalkit: Command, ch
         ("limit: !!int x\n", "line 1, is not YAML: 'x' is no int"),
         ("limit: 0\n", "--limit cannot be 0"),
         ("window: wide\n", "--window cannot be 'wide'"),
-        ("- a\n- b\n", "must hold options of 'evalkit run'"),
+        ("- a\n- b\n", "must contain options of 'evalkit run'"),
         ("model: [unclosed\n", "is not YAML"),
     ],
 )
@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_everything_for_the_next_time(
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=300)
     assert running.returncode == 130, err
-    assert "goes on where it stopped" in err
+    assert "Run the same command again to resume" in err
     assert "Traceback" not in err
     folder = Path("results/tiny/tasks~fake/main")
     assert json.loads((folder / "run.json").read_text())["status"] == "partial"

@@ -86,8 +86,11 @@ def test_a_planted_regression_is_found_and_named_first(tmp_path: Path) -> None:
     first = comparison.changes().iloc[0]
     assert (f"{first['source']}/{first['domain']}", first["better"]) == (planted, -1)
     words = comparison.verdict()
-    assert words[0].startswith("step5000 against step4000: paloma-585 macro bits per byte +0.0")
-    assert "Of 585 domains 0 better, 1 worse, 584 unresolved (paired, Benjamini-Hochberg 0.05)." in words
+    assert words[0].startswith("step5000 vs step4000: paloma-585 0.0")
+    assert (
+        "585 domains: 0 better, 1 worse, 584 not significant (paired tests, p < 0.05 after Benjamini-Hochberg correction)."
+        in words
+    )
     assert words[-1].startswith(f"Largest losses: {planted} +0.")
     assert first["ci_low"] < 0.3 < first["ci_high"]
 
@@ -103,7 +106,7 @@ def test_a_run_against_itself_has_no_difference_anywhere(tmp_path: Path) -> None
         assert not comparison.table["resolved"].any()
         assert (comparison.table["better"] == 0).all()
         assert any("are the same weights" in mark for mark in comparison.marks)
-    assert comparison.verdict() == ["m (2) against m (1): no difference in any of 200 shared documents."]
+    assert comparison.verdict() == ["m (2) vs m (1): identical scores on all 200 shared documents."]
 
 
 # ------------------------------------------------------------------------------------------------------------- the table
@@ -123,7 +126,7 @@ def test_questions_are_paired_by_document(tmp_path: Path) -> None:
     assert (line["n"], line["clusters"], line["better"], line["primary"]) == (200, 200, 1, True)
     assert one(comparison, metric="bits_per_byte")["better"] == 1
     assert comparison.verdict()[0].startswith(
-        "step2 against step1: 1 task up, 0 down, 0 unresolved (paired, Holm 0.05)"
+        "step2 vs step1: 1 task better, 0 worse, 0 not significant (paired tests, p < 0.05)"
     )
 
 
@@ -160,7 +163,7 @@ def test_holm_is_across_tasks(tmp_path: Path) -> None:
     assert one(comparison, metric="acc", task="two")["p_adjusted"] == pytest.approx(mcnemar(1, 3))
     suite = one(comparison, level="suite")
     assert suite["difference"] == pytest.approx((0.05 + 0.01) / 2)
-    assert "Unresolved does not mean equal" in " ".join(comparison.verdict())
+    assert "Not significant does not mean equal" in " ".join(comparison.verdict())
 
 
 def test_many_runs_stand_against_one_baseline(tmp_path: Path) -> None:
@@ -241,7 +244,7 @@ def test_json_holds_everything_and_no_nan(tmp_path: Path) -> None:
     assert (value["baseline"], value["others"], value["level"]) == ("step0", ["step1"], 0.95)
     domain = next(line for line in value["table"] if line["level"] == "domain")
     assert domain["p"] is None
-    assert any("hold too few documents to be tested" in sentence for sentence in value["verdict"])
+    assert any("have too few documents to test" in sentence for sentence in value["verdict"])
 
 
 # ------------------------------------------------------------------------------------------------- what is not comparable
@@ -265,7 +268,10 @@ def test_other_protocols_are_refused_with_the_reason(tmp_path: Path, protocol: d
     line = one(comparison, task=task)
     assert (line["comparable"], line["reason"]) == (False, reason)
     assert math.isnan(line["difference"])
-    assert comparison.verdict() == ["n against m: nothing can be compared.", f"Not compared: {task} ({reason})."]
+    assert comparison.verdict() == [
+        "n vs m: no results in common that can be compared.",
+        f"Not compared: {task} ({reason}).",
+    ]
 
 
 def test_other_regimes_are_other_tasks(tmp_path: Path) -> None:
@@ -408,7 +414,7 @@ def test_macro_and_pooled_figures_that_disagree_are_told(tmp_path: Path) -> None
     assert pooled["difference"] == pytest.approx(8100 / 99_000, abs=1e-3)
     assert (pooled["correction"], pooled["tests"], pooled["better"]) == ("holm", 2, -1)
     (told,) = [sentence for sentence in comparison.verdict() if "disagree in sign" in sentence]
-    assert told.startswith("Macro and pooled figures disagree in sign (resolved): domains weighed alike −0.080")
+    assert told.startswith("Macro and pooled averages disagree in sign (both significant): mean over domains −0.080")
 
 
 def test_metrics_of_opposite_directions_have_no_mean(tmp_path: Path) -> None:
@@ -441,13 +447,13 @@ def test_detectable_changes_have_the_unit_of_their_metric(tmp_path: Path) -> Non
         }
         folders.append(write_run(tmp_path / str(k), tasks, revision=f"step{k}"))
     words = compare_runs(folders).verdict()
-    (told,) = [sentence for sentence in words if "would have been found" in sentence]
+    (told,) = [sentence for sentence in words if "power to detect" in sentence]
     assert re.fullmatch(
-        r"Unresolved does not mean equal: a change of \d+\.\d points or 0\.\d+ bits per byte would have been found in 4 of 5 "
-        r"such comparisons\.",
+        r"Not significant does not mean equal: this comparison had 80 % power to detect changes of \d+\.\d points or "
+        r"0\.\d+ bits per byte\.",
         told,
     )
-    assert "Not resolvable, however large the change: few (5 documents)." in words
+    assert "Too few documents to detect a change of any size: few (5 documents)." in words
 
 
 def test_intervals_of_what_is_resolved_are_wider(tmp_path: Path) -> None:
@@ -470,4 +476,4 @@ def test_comparisons_of_one_page_are_corrected_together(tmp_path: Path) -> None:
     for page in pages:
         line = one(page, metric="acc")
         assert (line["p_adjusted"], line["resolved"], line["tests"]) == (pytest.approx(4 / 2**6), False, 2)
-        assert "over all 2 tests" in page.verdict()[0]
+        assert "for 2 tests" in page.verdict()[0]

@@ -74,17 +74,17 @@ def test_rules_are_read(text: str, rule: dict[str, object]) -> None:
     ("text", "message"),
     [
         ("", "at its end: it is empty"),
-        ("any thing worse", "at 'thing': after 'any' comes one of primary, task, source, domain"),
-        ("any", "at its end: after 'any' comes"),
-        ("arc_easy", "at its end: here comes worse, better, or"),
-        ("arc_easy is bad", "at 'is': here comes worse, better, or"),
-        ("arc_easy < much", "at 'much': after '<' comes a number"),
-        ("arc_easy <", "at its end: after '<' comes a number"),
-        ("any task worse by -1", "at '-1': after 'by' comes a size"),
+        ("any thing worse", "at 'thing': 'any' must be followed by one of primary, task, source, domain"),
+        ("any", "at its end: 'any' must be followed by"),
+        ("arc_easy", "at its end: expected 'worse', 'better', or"),
+        ("arc_easy is bad", "at 'is': expected 'worse', 'better', or"),
+        ("arc_easy < much", "at 'much': '<' must be followed by a number"),
+        ("arc_easy <", "at its end: '<' must be followed by a number"),
+        ("any task worse by -1", "at '-1': 'by' must be followed by a size"),
         ("any task worse surely", "at 'surely': only 'resolved' may follow"),
         ("macro(bits", "at 'macro(bits': a mean is written macro(METRIC)"),
-        ("worse", "at 'worse': a rule begins with"),
-        ("> 3", "at '>': a rule begins with"),
+        ("worse", "at 'worse': a rule starts with"),
+        ("> 3", "at '>': a rule starts with"),
         ('"open worse', "has a quote that is not closed"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_gate_that_cannot_close_is_an_error(refused: Comparison) -> None:
     with pytest.raises(UnknownName, match="no mean 'acc_pmi'"):
         check_rules(refused, [parse_rule("macro(acc_pmi) worse")])
     for rule in ("shots worse", "any task worse by 0.5", "any primary better by 9", "macro(acc) < -0.5"):
-        with pytest.raises(EvalkitError, match=r"cannot be judged for step1: shots: shots: 1 against 0"):
+        with pytest.raises(EvalkitError, match=r"cannot be evaluated for step1: shots: shots: 1 against 0"):
             check_rules(refused, [parse_rule(rule)])
 
 
@@ -185,7 +185,7 @@ def test_what_cannot_be_tested_is_an_error(tmp_path: Path) -> None:
     a, b = simple(tmp_path / "a", texts), simple(tmp_path / "b", texts | {"t/s": ("text", text_rows(
         "s", {"x": ([1.9], [100]), "y": ([1.0], [90]), "z": ([1.1], [80])}))})  # fmt: skip
     comparison = compare_runs([a, b])
-    with pytest.raises(EvalkitError, match=r"s/x: too few documents to be tested \(1\)"):
+    with pytest.raises(EvalkitError, match=r"s/x: too few documents to test \(1\)"):
         check_rules(comparison, [parse_rule("any domain worse resolved")])
     assert check_rules(comparison, [parse_rule("any domain worse by 0.5")])[0].reasons == ("s/x +0.900 bits per byte",)
     with pytest.raises(EvalkitError, match="there is no task to compare"):

@@ -100,8 +100,8 @@ def test_a_planted_dip_is_found_and_named(tmp_path: Path) -> None:
     assert bent.iloc[0]["best_set"][-1] == "step600"
     rising = found.table[found.table["level"] == "domain"]["monotone"].sum()
     assert found.sentences() == [
-        "step100 to step600: 1 of 40 domains did not only get better (Benjamini-Hochberg 0.05): "
-        f"s/d7 +{bent.iloc[0]['fall']:.3f} bits per byte from step200 to step300; {rising} got better at every step."
+        "step100 to step600: 1 of 40 domains got worse at some point (p < 0.05, Benjamini-Hochberg correction): "
+        f"s/d7 +{bent.iloc[0]['fall']:.3f} bits per byte from step200 to step300; {rising} improved at every step."
     ]
 
 
@@ -156,7 +156,7 @@ def test_stages_are_segments(tmp_path: Path) -> None:
     found = trends([*two, *main, *one])
     assert found.table["stage"].unique().tolist() == ["1", "2, ingredient 1"]
     assert found.labels[-1] == "m"
-    assert found.notes == ["m is alone in its stage (end), so it is no part of a curve."]
+    assert found.notes == ["m is the only checkpoint of its stage (end), so it is not part of a curve."]
 
 
 def test_what_is_no_curve_is_said(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_what_is_no_curve_is_said(tmp_path: Path) -> None:
         trends(runs[:1])
     with pytest.raises(UsageError, match="given twice"):
         trends([runs[0], runs[0]])
-    with pytest.raises(UsageError, match="one model's checkpoints"):
+    with pytest.raises(UsageError, match="checkpoints of one model"):
         trends([runs[0], write_run(tmp_path / "n", {}, model="n")])
     (runs[1] / "documents" / "t.s.parquet").unlink()
     rest = trends(runs)
@@ -189,7 +189,7 @@ def test_a_checkpoint_that_lacks_a_task_leaves_the_rest(tmp_path: Path) -> None:
     found = trends(runs)
     primary = found.table[found.table["primary"]]
     assert dict(zip(primary["task"], primary["points"], strict=True)) == {"a": 3, "b": 2}
-    assert found.notes == ["b is a curve without step2: step2 has no scores of it."]
+    assert found.notes == ["b has a curve without step2: step2 has no scores for it."]
 
 
 def test_only_what_is_shown_is_called_monotone(tmp_path: Path) -> None:
@@ -203,10 +203,10 @@ def test_only_what_is_shown_is_called_monotone(tmp_path: Path) -> None:
     found = trends(runs)
     answers = {row["task"]: row["monotone"] for row in found.records() if row["primary"]}
     assert answers == {"yes": True, "small": None, "fall": None, "no": False}
-    assert "; 1 got better at every step." in found.sentences()[0]
+    assert "; 1 improved at every step." in found.sentences()[0]
     untestable = trends(curve(tmp_path / "t", {"x": [1.9, 1.6, 1.0]}, documents=1))
     assert [row["monotone"] for row in untestable.records()] == [None] * 3
-    assert "1 holds too few documents to be tested" in untestable.sentences()[0]
+    assert "1 has too few documents to test" in untestable.sentences()[0]
 
 
 def test_trends_are_light() -> None:

@@ -24,7 +24,7 @@ class Result:
         lines = [line for line in self.err.splitlines() if line.startswith("Error: ")]
         assert len(lines) == 1, self.err
         assert "Traceback" not in self.err
-        assert "did not foresee" not in self.err
+        assert "Unexpected error" not in self.err
         message = lines[0].removeprefix("Error: ")
         assert len(message) < 500
         assert message.endswith((".", "?"))

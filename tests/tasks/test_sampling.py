@@ -80,7 +80,7 @@ def test_the_options_are_checked_and_named() -> None:
         RunOptions.make({"sample": 5, "limit": 5}, command="x")
     with pytest.raises(UsageError, match="--seed says which documents --sample N draws"):
         RunOptions.make({"seed": 5}, command="x")
-    with pytest.raises(UsageError, match="give one of them"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         make_recipe({"model": "m", "limit": 5, "sample": 5})
 
 

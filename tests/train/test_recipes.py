@@ -135,7 +135,7 @@ def test_the_resolved_recipe_repeats_itself(recipe: Make, tmp_path: Path) -> Non
     (folder / "recipe.yaml").write_text(yaml.safe_dump(made.to_dict()))
     fields, where = recipe_of_run(folder)
     assert expand(fields, where).cells[0].recipe == made
-    with pytest.raises(UsageError, match="no run that was trained"):
+    with pytest.raises(UsageError, match="is not a training run"):
         recipe_of_run(tmp_path)
 
 

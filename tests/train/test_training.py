@@ -92,7 +92,7 @@ def test_the_loss_of_a_padded_batch(recipe: Make) -> None:
 def test_one_step_is_plain_torchs(recipe: Make) -> None:
     """A step of accumulated micro-batches is AdamW on the clipped gradient of the mean over all labelled tokens."""
     made = recipe(
-        max_steps=1, epochs=1, batch=4, schedule="constant", warmup=0, clip=0.5, weight_decay=0.1, save_every=1
+        max_steps=1, epochs=1, batch=4, schedule="constant", warmup=0, max_grad_norm=0.5, weight_decay=0.1, save_every=1
     )
     data, base = prepare_run(made)
     rows = data.rows()
@@ -284,7 +284,7 @@ def test_dpo_prefers(recipe: Make, pairs: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops(recipe: Make) -> None:
     """Weights that are lost are an error that says what to do, not a trained model."""
-    made = recipe(learning_rate=1e18, warmup=0, clip=0, max_steps=4)
+    made = recipe(learning_rate=1e18, warmup=0, max_grad_norm=0, max_steps=4)
     data, base = prepare_run(made)
     with pytest.raises(EvalkitError, match="lower --learning-rate"):
         train(made, base, data)
