@@ -25,6 +25,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 WHICH, WHAT, HOW, RESULTS = "Model", "Tasks and data", "Scoring", "Results"
 ROWS, WRITTEN = "Rows and columns", "Output"
+TABLE = "Tables for papers and scripts"
 DEFAULT_SEED = TaskOptions().seed
 SHORT_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -356,7 +357,28 @@ class RunOptions(ScoringOptions, ModelSelection):
         return tuple(part for part, is_changed in parts if is_changed)
 
 
-class LeaderboardOptions(Options):
+class TableOptions(Options):
+    """How a table is written in formats other than HTML and JSON, which have all of it."""
+
+    columns: Text = option_field(
+        None,
+        TABLE,
+        "Show only these columns, in this order, given by heading or short name. Not for html and json.",
+        "A,B,…",
+    )
+    transpose: bool = option_field(False, TABLE, "Show models as columns. Not for html and json.")
+    errors: bool = option_field(True, TABLE, "latex: show standard errors next to scores.")
+    precision: int | None = option_field(
+        None, TABLE, "latex: number of decimals. Default: depends on the metric.", "N", ge=0, le=6
+    )
+    caption: Text = option_field(None, TABLE, "latex: caption of the table.", "TEXT")
+    label: Text = option_field(None, TABLE, "latex: label of the table.", "NAME")
+    text_width: float | None = option_field(
+        None, TABLE, "latex: text width of the page in points; wider tables are split.", "PT", shown="453", ge=100
+    )
+
+
+class LeaderboardOptions(TableOptions):
     """Which runs and columns a leaderboard shows, and how."""
 
     suites: Names = option_field((), ROWS, "Only runs of this suite. May be repeated.", "GLOB", option="--suite")

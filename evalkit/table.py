@@ -127,6 +127,7 @@ class Table:
         places = []
         for name in names:
             found = [i for i, column in enumerate(self.columns) if name in (column.title, column.key, column.short)]
+            found = [i for i in found if not self.columns[i].hidden] or found
             if not found:
                 raise KeyError(name)
             places += found

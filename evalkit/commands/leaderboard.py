@@ -38,54 +38,6 @@ def leaderboard(
             rich_help_panel=WRITTEN,
         ),
     ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            "--columns",
-            metavar="A,B,…",
-            help="Show only these columns, in this order, given by heading or short name. Not for html and json.",
-            rich_help_panel=WRITTEN,
-        ),
-    ] = None,
-    transpose: Annotated[
-        bool,
-        typer.Option("--transpose", help="Show models as columns. Not for html and json.", rich_help_panel=WRITTEN),
-    ] = False,
-    errors: Annotated[
-        bool,
-        typer.Option(
-            "--errors/--no-errors", help="latex: show standard errors next to scores.", rich_help_panel=WRITTEN
-        ),
-    ] = True,
-    precision: Annotated[
-        int | None,
-        typer.Option(
-            "--precision",
-            metavar="N",
-            min=0,
-            max=6,
-            help="latex: number of decimals. Default: depends on the metric.",
-            rich_help_panel=WRITTEN,
-        ),
-    ] = None,
-    caption: Annotated[
-        str | None,
-        typer.Option("--caption", metavar="TEXT", help="latex: caption of the table.", rich_help_panel=WRITTEN),
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option("--label", metavar="NAME", help="latex: label of the table.", rich_help_panel=WRITTEN)
-    ] = None,
-    text_width: Annotated[
-        float | None,
-        typer.Option(
-            "--text-width",
-            metavar="PT",
-            min=100,
-            help="latex: text width of the page in points; wider tables are split.",
-            show_default="453",
-            rich_help_panel=WRITTEN,
-        ),
-    ] = None,
     debug: Debug = False,
     **fields: Any,
 ) -> None:
@@ -111,11 +63,11 @@ def leaderboard(
 
     folders_read = folders or [Path("results")]
     output_format = format_of(out, how)
-    chosen = [name.strip() for name in (columns or "").split(",") if name.strip()]
-    look = Look(chosen, transpose, errors, precision, caption, label, text_width)
-    if output_format in ("html", "json") and (chosen or transpose):
+    options = LeaderboardOptions.make(given(fields), command="evalkit leaderboard")
+    look = Look.of(options)
+    if output_format in ("html", "json") and (look.columns or look.transpose):
         raise UsageError(f"--columns and --transpose are not for {output_format}, which has all columns.")
-    board = build(folders_read, LeaderboardOptions.make(given(fields), command="evalkit leaderboard"))
+    board = build(folders_read, options)
     for sentence in board.warnings:
         say(f"Warning: {sentence}")
     if out is None and output_format != "html":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.errors import UnknownName
+from evalkit.options import TableOptions
 from evalkit.table import Table
 
 
@@ -23,6 +24,13 @@ class Look:
     label: str | None = None
     width: float | None = None
     """Of the text in points; None for the format's own."""
+
+    @classmethod
+    def of(cls, options: TableOptions) -> Look:
+        """The choices of a command line."""
+        columns = [name.strip() for name in (options.columns or "").split(",") if name.strip()]
+        values = (options.transpose, options.errors, options.precision, options.caption, options.label)
+        return cls(columns, *values, options.text_width)
 
     def applied(self, table: Table) -> Table:
         """The table with the chosen columns. Raises `UnknownName` with the nearest."""

@@ -12,6 +12,7 @@ import pytest
 
 from evalkit.errors import UsageError
 from evalkit.formats.latex import tex
+from evalkit.formats.look import Look
 from evalkit.reports.leaderboard import Options, build, rendered, write_leaderboard
 from tests.made import board_runs as made
 from tests.made.boards import olmo1
@@ -172,3 +173,18 @@ def test_the_files_name_chooses_the_format(folder: Path, tmp_path: Path) -> None
     assert write_leaderboard(board, tmp_path / "x.txt", "csv").read_text().startswith("label,")
     with pytest.raises(UsageError, match="--format"):
         write_leaderboard(board, tmp_path / "x", "xlsx")
+
+
+def test_columns_are_chosen_and_turned(folder: Path) -> None:
+    """``--columns`` by heading or short name, ``--transpose``; what stands below belongs to the columns that are shown."""
+    board = build([folder])
+    look = Look(("model", "rank", "ARC-E"))
+    lines = rendered(board, "plain", look).splitlines()
+    assert lines[0].split("\t") == ["model", "rank", "arc_easy:rc::olmo1"]
+    assert next(line for line in lines if line.startswith("m\t")).split("\t")[1:] == ["1 (1–1)", "55.0 ± 2.1"]
+    turned = rendered(board, "md", Look(("model", "ARC-E"), transpose=True))
+    assert "| model | m | n |" in turned
+    assert "Paloma's guidelines" not in turned
+    assert "Paloma's guidelines" in rendered(board, "md", Look(("model", "guidelines")))
+    with pytest.raises(UsageError, match=r"no column 'ARC-X'. Did you mean 'ARC-E'"):
+        rendered(board, "md", Look(("ARC-X",)))
