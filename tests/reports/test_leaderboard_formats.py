@@ -183,7 +183,7 @@ def test_columns_are_chosen_and_turned(folder: Path) -> None:
     assert lines[0].split("\t") == ["model", "rank", "arc_easy:rc::olmo1"]
     assert next(line for line in lines if line.startswith("m\t")).split("\t")[1:] == ["1 (1–1)", "55.0 ± 2.1"]
     turned = rendered(board, "md", Look(("model", "ARC-E"), transpose=True))
-    assert "| model | m | n |" in turned
+    assert "| model | OLMo-7B | OLMo-1B | m | n | Pythia-1B | o |" in turned
     assert "Paloma's guidelines" not in turned
     assert "Paloma's guidelines" in rendered(board, "md", Look(("model", "guidelines")))
     with pytest.raises(UsageError, match=r"no column 'ARC-X'. Did you mean 'ARC-E'"):
