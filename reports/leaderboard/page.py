@@ -114,18 +114,18 @@ def _columns(board: Board, notes: dict[str, int], link: Linker) -> list[Drawn]:
     columns = [Drawn("model", Head("model"), tuple(_row_head(row, notes) for row in rows))]
     if board.group_by != "none":
         columns.append(_words("group", [row.group for row in rows]))
+    for score in board.scores:
+        columns += _score_columns(board, score, notes)
     if any(row.parameters for row in rows):
         columns.append(_amounts("parameters", [row.parameters for row in rows], "down"))
     if any(row.tokens for row in rows):
         columns.append(
             _amounts("tokens", [row.tokens for row in rows], "down", [row.tokens_derived for row in rows], notes)
         )
-    for score in board.scores:
-        columns += _score_columns(board, score, notes)
     if any(row.guidelines for row in rows):
         tip = "Paloma's guidelines; the legend below the table says what the signs mean"
         texts = [formats.guideline_text(row) for row in rows]
-        columns.append(_words("guidelines", texts, tip=tip, classes="quiet guidelines"))
+        columns.append(_words("guidelines", texts, tip=tip, classes="quiet guidelines", hidden=True))
     columns += [_numbers(column, notes) for column in board.columns]
     for name in ("engine", "dtype", "date"):
         columns.append(_words(name, [getattr(row, name) for row in rows], hidden=True))
@@ -139,7 +139,7 @@ def _columns(board: Board, notes: dict[str, int], link: Linker) -> list[Drawn]:
 
 def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Drawn]:
     suite, several = score.suite, len(board.scores) > 1
-    made = []
+    made = [_numbers(score.column, notes, tip=score.note)]
     if any(score.standings):
         cells = []
         for standing in score.standings:
@@ -147,7 +147,7 @@ def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Dr
                 cells.append(Markup("<td></td>"))
                 continue
             cells.append(
-                Markup('<td class="num" data-v="{}" data-t="{}">{} <span class="error">{}–{}</span></td>').format(
+                Markup('<td class="num" data-v="{}" data-t="{}">{} <span class="error">({}–{})</span></td>').format(
                     standing.rank, formats.rank_text(standing), standing.rank, standing.low, standing.high
                 )
             )
@@ -155,20 +155,27 @@ def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Dr
             "rank", "number", "up", note=suite if several else "", tip=f"On {suite}; {formats.RANKS[score.ranked_by]}"
         )
         made.append(Drawn(f"rank-{suite}", head, tuple(cells), (suite,)))
-    made.append(_numbers(score.column, notes, tip=score.note))
     if score.centred is not None:
         tip = "Accuracies centred on chance, (acc − chance) / (1 − chance), then averaged"
-        made.append(_numbers(score.centred, notes, tip=tip))
+        made.append(_numbers(score.centred, notes, tip=tip, hidden=True))
     if any(score.front):
         marks = ["◆ front" if front else "" for front in score.front]
         tip = "On the Pareto front: no other row reaches as much with as few parameters × training tokens"
         made.append(
-            _words("Pareto", marks, key=f"pareto-{suite}", note=suite if several else "", tip=tip, suites=(suite,))
+            _words(
+                "Pareto",
+                marks,
+                key=f"pareto-{suite}",
+                note=suite if several else "",
+                tip=tip,
+                suites=(suite,),
+                hidden=True,
+            )
         )
     return made
 
 
-def _numbers(column: Column, notes: dict[str, int], tip: str = "") -> Drawn:
+def _numbers(column: Column, notes: dict[str, int], tip: str = "", *, hidden: bool = False) -> Drawn:
     chance = f"chance {words.number(column.chance, column.unit)}" if column.chance is not None else ""
     under = ", ".join(part for part in (formats.subtitle_of(column), chance) if part)
     head = Head(
@@ -180,6 +187,7 @@ def _numbers(column: Column, notes: dict[str, int], tip: str = "") -> Drawn:
         or f"{column.name}, {words.metric_title(column.metric)}: "
         f"{'higher' if column.higher_is_better else 'lower'} is better",
         classes="task-head" if column.kind == "task" else "score-head",
+        hidden=hidden,
     )
     return Drawn(column.id, head, tuple(_cell(cell, column, notes) for cell in column.cells), column.suites)
 
@@ -235,8 +243,15 @@ def _signs(told: Sequence[str], notes: dict[str, int], *, limited: bool = False)
 def _row_head(row: Row, notes: dict[str, int]) -> Markup:
     signs = _signs([f"published: {row.published}"], notes) if row.published else ""
     mark = _PUBLISHED if row.published else ""
-    return Markup('<th scope="row"><bdi>{}</bdi>{}{}</th>').format(
+    model, at, revision = row.label.partition("@")
+    name = Markup("<bdi>{}</bdi>").format(words.visible(model))
+    if at:  # tokens have a column of their own
+        short = revision.partition("-tokens")[0] if row.tokens else revision
+        name = Markup('<bdi>{} <span class="quiet">{}</span></bdi>').format(words.visible(model), words.visible(short))
+    return Markup('<th scope="row" title="{}" data-t="{}">{}{}{}</th>').format(
         words.visible(row.label),
+        words.visible(row.label),
+        name,
         mark,
         Markup(signs),  # noqa: S704 - signs are numbers
     )
