@@ -177,8 +177,8 @@ class QuestionTask(TaskBase):
             raise self._misfit(section, split, index, str(fault)) from None
         if not 0 <= fields["gold"] < len(fields["answers"]):
             raise DataUnavailable(
-                f"{self.source.place(section.data, split, index)} has no right answer, so nothing can be measured on it. "
-                "Choose another --split."
+                f"{self.source.place(section.data, split, index)} has no right answer, so nothing can be measured on it."
+                + ("" if self.source.name == "files" else " Choose another --split.")
             )
         if section.part:
             fields["part"] = section.part
