@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from evalkit.results.reading import Run, Runs, load_run
 from evalkit.results.recompute import recompute_metrics
 from evalkit.scoring import cross_check, engine_choice
 from evalkit.scoring.collect import collect, with_domain_weights
+from evalkit.scoring.finished import as_repeated, finished_runs
 from evalkit.scoring.plan_cache import PlanCache
 from evalkit.scoring.runner import run_checkpoint
 from evalkit.scoring.settings import Group, RunSettings
@@ -86,9 +87,12 @@ def run_with_options(
         groups = with_domain_weights(groups, tasks, read_weights(options.domain_weights))
     sweep = _Sweep(options, tasks, groups, command, progress)
     try:
-        if options.engine != "auto":  # a wrong name or argument is told before anything is downloaded
-            sweep.use_engine(None, live=live is not None)
-        sweep.score([(live.checkpoint.name, live)] if live is not None else Targets(options, progress.note))
+        if options.engine != "auto":
+            registry.engines.get(options.engine)
+        targets = [(live.checkpoint.name, live)] if live is not None else Targets(options, progress.note)
+        if options.engine != "auto" and isinstance(targets, Targets) and targets.any_is_remote:
+            sweep.use_engine(None, live=False)  # a wrong argument is reported before anything is downloaded
+        sweep.score(targets)
     finally:
         sweep.close()
     return sweep.finish()
@@ -114,6 +118,8 @@ class _Sweep:
         self.engine: Engine | None = None
         self.cross_check_engine: Engine | None = None
         self.samples: list[cross_check.Sample] = []
+        self.repeated: set[Path] = set()
+        """Folders of runs that were finished before and stay as they are."""
 
     def score(self, targets: Targets | Sequence[tuple[str, Target]]) -> None:
         """Score every target. If there are several, one that fails is reported and skipped."""
@@ -147,6 +153,8 @@ class _Sweep:
 
     def _score(self, target: Target, count: str) -> None:
         options, checkpoint = self.options, target.checkpoint
+        if self._is_repeated(target):
+            return
         engine, choice = self.use_engine(checkpoint.parameters, live=target.model is not None)
         settings = RunSettings(options, choice, self.command, self.progress)
         plan = self.plans.plan(target)
@@ -168,6 +176,27 @@ class _Sweep:
             for finished_run in runs:
                 write_report([finished_run.path], finished_run.path / "report.html", options, self.progress)
 
+    def _is_repeated(self, target: Target) -> bool:
+        """Whether the target's runs are finished; if so they are taken as they are, without loading anything."""
+        options, checkpoint = self.options, target.checkpoint
+        if target.model is not None or options.force or options.dry_run:
+            return False
+        choice = engine_choice.choose_engine(
+            options.engine, self.kinds, checkpoint.parameters, options.device, live=False
+        )
+        tasks, hash_of = self.plans.tasks, self.plans.hashes(target)
+        runs = finished_runs(checkpoint, tasks, self.groups, options, choice.engine, hash_of)
+        if runs is None:
+            return False
+        self.progress.note(f"{checkpoint.name} is already scored. Use --force to score it again.")
+        for finished_run in runs:
+            page = finished_run.path / "report.html"
+            if options.report and (options.samples is not None or not page.is_file()):
+                write_report([finished_run.path], page, options, self.progress)
+        self.runs += [as_repeated(finished_run) for finished_run in runs]
+        self.repeated.update(finished_run.path for finished_run in runs)
+        return True
+
     def close(self) -> None:
         """Free the engine."""
         if self.engine is not None:
@@ -182,7 +211,7 @@ class _Sweep:
             for finished_run in runs if self.options.report else ():
                 write_report([finished_run.path], finished_run.path / "report.html", self.options, self.progress)
         if self.options.report and not self.options.dry_run:
-            write_sweep_reports(runs, self.options, self.progress)
+            write_sweep_reports(runs, self.options, self.progress, unchanged=self.repeated)
         if self.failures:
             if not runs:
                 raise next(iter(self.failures.values()))
@@ -198,15 +227,22 @@ def _check_samples(samples: str | None) -> None:
         parse_sample_count(samples, 1)
 
 
-def write_sweep_reports(runs: Sequence[Run], options: RunOptions, progress: Progress) -> None:
-    """Write one report per model and suite scored at several revisions, next to the revisions' folders."""
+def write_sweep_reports(
+    runs: Sequence[Run], options: RunOptions, progress: Progress, unchanged: Collection[Path] = ()
+) -> None:
+    """Write one report per model and suite scored at several revisions, next to the revisions' folders.
+
+    A report that is there stays if all of its runs are `unchanged`, unless ``--samples`` asks for others.
+    """
     folders: dict[Path, list[Path]] = {}
     for finished_run in runs:
         folders.setdefault(finished_run.path.parent, []).append(finished_run.path)
     for folder, paths in folders.items():
-        if len(paths) > 1:
+        page = folder / "report.html"
+        is_current = options.samples is None and page.is_file() and all(path in unchanged for path in paths)
+        if len(paths) > 1 and not is_current:
             progress.note(f"Writing the report of {len(paths)} runs")
-            write_report(paths, folder / "report.html", options, progress)
+            write_report(paths, page, options, progress)
 
 
 def write_report(runs: Sequence[Path], out: Path, options: RunOptions, progress: Progress) -> None:

@@ -77,7 +77,7 @@ def watch(
     folder, model = _folder(name)
     validated = RunOptions.make(options, command="evalkit.watch")
     if not validated.suite and not validated.task:
-        raise UsageError("Nothing to score is named. --suite or --task says what; 'evalkit list suites' shows all.")
+        raise UsageError("Nothing to score. Give --suite or --task; 'evalkit list suites' lists the suites.")
     watcher = _Watcher(folder, model, validated, quiet, progress or Silent(), clock, () if once else RETRY_PAUSES)
     last_activity = clock()
     while True:

@@ -54,7 +54,7 @@ def collect(
     if tasks:
         groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(index_of(task, base) for task in task_list(tasks)))))
     if not groups:
-        raise UsageError("Nothing to score is named. Give a suite or a task; 'evalkit list suites' shows all.")
+        raise UsageError("Nothing to score. Give a suite or a task; 'evalkit list suites' lists the suites.")
     return distinct_tasks, groups
 
 

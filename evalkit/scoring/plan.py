@@ -285,16 +285,33 @@ def make_plan(
                 segment.pieces[-1] = (planned, segment.pieces[-1][1] + len(chunk))
             else:
                 segment.pieces.append((planned, len(chunk)))
-        if not planned.chooses_windows:
-            planned.protocol["encoder"] |= {"window": "strict", "prefix_token": "eos"}  # as without the two options
-        planned.protocol["prompts"] = digest.hexdigest()
-        planned.protocol_hash = hashlib.sha256(canonical_json(planned.protocol).encode()).hexdigest()[:16]
+        _complete_protocol(planned, digest)
         if position == 0 and not planned.task.may_be_empty:
             raise ScoringError(f"The task '{planned.name}' has no documents to ask.")
     if not plan.documents:
         warnings = [sentence for planned in planned_tasks for sentence in planned.task.warnings()]
         raise ScoringError(" ".join(["There are no documents to ask.", *warnings[:1]]))
     return plan
+
+
+def protocol_hash(task: TaskBase, options: TaskOptions, encoder: Encoder) -> str:
+    """The hash that `make_plan` gives a task's protocol, from its strings alone: nothing is tokenized."""
+    planned, digest = PlannedTask(task, options, task_protocol(task, encoder)), PromptDigest()
+    for chunk in _chunks(task):
+        _, asked_by_document = _asked(encoder, task, chunk)
+        for asked in asked_by_document:
+            planned.encodings.update(prompt.encoding for prompt in asked)
+            digest.add(asked)
+    _complete_protocol(planned, digest)
+    return planned.protocol_hash
+
+
+def _complete_protocol(planned: PlannedTask, digest: PromptDigest) -> None:
+    """Add to a protocol what is known once all prompts are, and hash it."""
+    if not planned.chooses_windows:
+        planned.protocol["encoder"] |= {"window": "strict", "prefix_token": "eos"}  # as without the two options
+    planned.protocol["prompts"] = digest.hexdigest()
+    planned.protocol_hash = hashlib.sha256(canonical_json(planned.protocol).encode()).hexdigest()[:16]
 
 
 def ignores_chat_template(task: TaskBase) -> bool:
@@ -319,6 +336,17 @@ def _chunks(task: TaskBase) -> Iterator[list[Document]]:
         yield chunk
 
 
+def _asked(
+    encoder: Encoder, task: TaskBase, documents: Sequence[Document]
+) -> tuple[list[list[Prompt]], list[list[Prompt]]]:
+    """The prompts of each document, as the task makes them and as they are asked: with the chat template if there is one."""
+    made = [list(task.prompts(document)) for document in documents]
+    if not encoder.chat or ignores_chat_template(task):
+        return made, made
+    remaining = iter(apply_chat_template([prompt for prompts in made for prompt in prompts], encoder.tokenizer))
+    return made, [list(islice(remaining, len(prompts))) for prompts in made]
+
+
 def _encode(
     plan: ScoringPlan,
     planned: PlannedTask,
@@ -327,12 +355,8 @@ def _encode(
     sink: PromptSink | None,
     digest: PromptDigest,
 ) -> None:
-    prompts_by_document = [list(planned.task.prompts(document)) for document in documents]
-    prompts = [prompt for document_prompts in prompts_by_document for prompt in document_prompts]
-    if plan.encoder.chat and not ignores_chat_template(planned.task):
-        prompts = apply_chat_template(prompts, plan.encoder.tokenizer)
-    remaining = iter(prompts)
-    asked_by_document = [list(islice(remaining, len(document_prompts))) for document_prompts in prompts_by_document]
+    prompts_by_document, asked_by_document = _asked(plan.encoder, planned.task, documents)
+    prompts = [prompt for asked in asked_by_document for prompt in asked]
     try:
         encoded = plan.encoder.encode(
             prompts,

@@ -25,6 +25,7 @@ from evalkit.results.suites import ScoredTask, degenerate_answers, nothing_above
 from evalkit.results.tables import write_rows
 from evalkit.results.writing import folder_lock, put_in_place, results_beside, write_info, write_metrics
 from evalkit.scoring import speed
+from evalkit.scoring.finished import FORCED
 from evalkit.scoring.journal import BadScore, Journal
 from evalkit.scoring.options_used import options_used
 from evalkit.scoring.ownership import claim, fingerprint_kind, folder_of
@@ -322,6 +323,10 @@ class _CheckpointScorer:
                 "so this run scores again; the earlier result stays until it is done."
             )
         prepare_folder(folder, info, accumulates=group.suite == TASKS_SUITE)
+        if self.settings.options.force:
+            (
+                folder / FORCED
+            ).touch()  # until this run is finished, the result in the folder is not taken for its repetition
         if previous is None or previous["status"] != "done":  # a finished run stays until the next is finished
             write_info(folder, {**info, **self._changing_info("running")})
         self._info_written_at = time.monotonic()
@@ -371,6 +376,7 @@ class _CheckpointScorer:
         final = {**info, **self._changing_info("done")}
         if self.counts.scored == 0:
             keep_scoring_facts(final, previous)
+        (folder / FORCED).unlink(missing_ok=True)
         write_info(folder, final)
         remove_stale_documents(folder, final)
 

@@ -61,7 +61,7 @@ class Targets:
 
     def __init__(self, options: RunOptions, note: Callable[[str], None]) -> None:
         if not options.model:
-            raise UsageError("No model is named. Give a registered name, a hub repository or a folder.")
+            raise UsageError("No model given. It can be a registered name, a hub repository or a folder.")
         self._options, self._note = options, note
         selection = Selection(options.every, options.max_points, options.stage)
         references = [
@@ -83,6 +83,11 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self._references)
+
+    @property
+    def any_is_remote(self) -> bool:
+        """Whether a checkpoint is on the hub, so that it may have to be downloaded."""
+        return any(reference.is_remote for reference in self._references)
 
     def __iter__(self) -> Iterator[tuple[str, Target | EvalkitError]]:
         ahead: _Opening | None = None
