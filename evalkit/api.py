@@ -159,7 +159,7 @@ class _Sweep:
         settings = RunSettings(options, choice, self.command, self.progress)
         plan = self.plans.plan(target)
         if not options.dry_run:
-            self.progress.note(f"Loading {checkpoint.name}{count}")
+            self.progress.activity(f"Loading {checkpoint.name}{count}")
             target.load(engine)
         runs = run_checkpoint(checkpoint, plan, self.groups, engine, settings)
         self.runs += runs
@@ -241,7 +241,7 @@ def write_sweep_reports(
         page = folder / "report.html"
         is_current = options.samples is None and page.is_file() and all(path in unchanged for path in paths)
         if len(paths) > 1 and not is_current:
-            progress.note(f"Writing the report of {len(paths)} runs")
+            progress.activity(f"Writing the report of {len(paths)} runs")
             write_report(paths, page, options, progress)
 
 

@@ -7,11 +7,14 @@ from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """Receives a run's events. Call order per checkpoint: `note` (any number), `plan`, `start`, `enter_tasks` and
+    """Receives a run's events. Call order per checkpoint: `note` and `activity` (any number), `plan`, `start`, `enter_tasks` and
     `advance` (repeatedly), `finish`."""
 
     def note(self, text: str) -> None:
-        """Report the current activity (``Encoding arc_easy``) or a warning, in one line."""
+        """Report something that stays on the screen, such as a warning, in one line."""
+
+    def activity(self, text: str) -> None:
+        """Report what is being done now (``Encoding arc_easy``), until the next event replaces it."""
 
     def plan(self, label: str, counts: Mapping[str, Any]) -> None:
         """Report the size of checkpoint `label`'s run: the ``counts`` of ``run.json`` and ``expected_seconds`` (None if no
@@ -34,6 +37,8 @@ class Silent:
     """Ignores every event."""
 
     def note(self, text: str) -> None: ...
+
+    def activity(self, text: str) -> None: ...
 
     def plan(self, label: str, counts: Mapping[str, Any]) -> None: ...
 

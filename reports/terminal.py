@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalkit.records import Metric
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import MetricRow, Report, load_report
-from evalkit.words import MISSING, NO_INTERVAL, UNIT_WORDS, interval, metric_title, number, score, visible
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
+from evalkit.table import Cell, Column, Row, Table
+from evalkit.words import MISSING, NO_INTERVAL, UNIT_WORDS, interval, metric_title, number, score
 
 
 def terminal_table(
@@ -24,30 +21,26 @@ def terminal_table(
 
     `metrics` by run folder replace what is stored there.
     """
-    from rich.table import Table
-
     paths = [run_paths] if isinstance(run_paths, (str, Path)) else list(run_paths)
     report = load_report(paths, metrics)
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left", caption_justify="left")
-    table.title = _text(_title(report))
-    table.add_column("task", overflow="fold")
-    table.add_column("metric", overflow="fold")
-    for run in report.runs:
-        table.add_column(_text("score" if len(report.runs) == 1 else run.label), justify="right", overflow="fold")
-    if len(report.runs) == 1:
-        table.add_column("95 % interval", justify="right", no_wrap=True)
-    table.add_column("chance", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("")
-    for lines in report.primary.values():
-        for line in lines:
-            table.add_row(*(_text(cell) for cell in _cells(line, len(report.runs))))
-    for line in report.others:
-        if line.metric.startswith("reweighted_"):  # nobody gets it who did not ask for it
-            table.add_row(*(_text(cell) for cell in _cells(line, len(report.runs))))
+    is_single = len(report.runs) == 1
+    columns = (
+        Column("task"),
+        Column("metric", wraps=True),
+        *(Column("score" if is_single else run.label, kind="number") for run in report.runs),
+        *([Column("95 % interval", kind="number", wraps=True)] if is_single else []),
+        Column("chance", kind="number"),
+        Column("n", kind="number"),
+        Column(""),
+    )
+    reweighted = [
+        line for line in report.others if line.metric.startswith("reweighted_")
+    ]  # only if they were asked for
+    lines = [*(line for lines in report.primary.values() for line in lines), *reweighted]
+    rows = tuple(Row(tuple(Cell(text) for text in _cells(line, len(report.runs)))) for line in lines)
     told = [_texts(run) for run in report.runs if any(about.get("kind") == "text" for about in run.tasks.values())]
     if report.limited:
-        told.append("limited: fewer documents than the regime asks for; not a result of the benchmark")
+        told.append("limited: scored on a subset of the documents; not a benchmark result")
     told += [sentence for _, sentence in report.warnings if sentence.startswith("Left out")]
     told += [
         f"{line.task}: {cell.note}"
@@ -60,9 +53,10 @@ def terminal_table(
     if len(report.runs) == 1 and any(math.isfinite(metric.value) and not interval(metric) for metric in shown):
         told.append(NO_INTERVAL)
     if any(line.lossy for line in report.lines):
-        told.append("lossy: the tokenizer loses text, so bits per byte do not compare with those of other tokenizers")
-    table.caption = _text("; ".join(dict.fromkeys(told))) if told else None
-    return table
+        told.append("lossy: the tokenizer loses text, so bits per byte cannot be compared with other tokenizers")
+    return Table(
+        columns, rows, _title(report), legend=tuple(text[:1].upper() + text[1:] + "." for text in dict.fromkeys(told))
+    )
 
 
 def _texts(run: RunView) -> str:
@@ -74,8 +68,8 @@ def _texts(run: RunView) -> str:
         for about in run.tasks.values()
         if about.get("kind") == "text"
     ]
-    at_most = f" of at most {max(lengths):,} tokens" if max(lengths) else ""
-    said = f"texts: {form.get('window')} windows{at_most} behind {form.get('prefix_token')}"
+    at_most = f", up to {max(lengths):,} tokens" if max(lengths) else ""
+    said = f"texts: {form.get('window')} windows{at_most}, prefix token {form.get('prefix_token')}"
     if not any(name.startswith("paloma/") for name in run.tasks):
         return said
     answers = {
@@ -111,9 +105,3 @@ def _title(report: Report) -> str:
     title = f"{report.runs[0].label if len(report.runs) == 1 else f'{len(report.runs)} runs'} on {', '.join(suites)}"
     states = dict.fromkeys(run.status for run in report.runs if run.status != "done")
     return title + (" (limited)" if report.limited else "") + "".join(f" ({state})" for state in states)
-
-
-def _text(value: str) -> Text:
-    from rich.text import Text
-
-    return Text(visible(value).replace("\n", "\\n").replace("\t", "\\t"))

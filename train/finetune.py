@@ -234,11 +234,11 @@ def _note_data(data: Prepared, progress: TrainingProgress) -> None:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in part["dropped"].items())
         progress.note(
             f"{part['name']}: {part['rows']:,} rows, {part['used']:,} used, {part['held_out']:,} held out"
-            + (f"; left out: {dropped}" if dropped else "")
+            + (f"; dropped: {dropped}" if dropped else "")
         )
     progress.note(
         f"Lengths in tokens: median {lengths['median']:,}, 90 % below {lengths['p90']:,}, longest {lengths['longest']:,}; "
-        f"{lengths.get('truncated', 0):,} cut at {lengths['max_length']:,}; {lengths['learned']:,} tokens are learned"
+        f"{lengths.get('truncated', 0):,} truncated to {lengths['max_length']:,}; loss on {lengths['learned']:,} tokens"
     )
     if checked["checked"]:
         progress.note(
@@ -267,12 +267,10 @@ def estimate_resources(recipe: Recipe, base: Checkpoint, data: Prepared) -> list
             next(folder for folder in (recipe.run_folder, *recipe.run_folder.resolve().parents) if folder.is_dir())
         ).free
         lines.append(
-            f"Checkpoints: {kept:,}, about {bytes_needed / 1e9:,.2f} GB in {recipe.run_folder}; {bytes_free / 1e9:,.1f} GB are free"
+            f"Checkpoints: {kept:,}, about {bytes_needed / 1e9:,.2f} GB in {recipe.run_folder}; {bytes_free / 1e9:,.1f} GB free"
         )
         if bytes_needed > bytes_free:
-            lines.append(
-                "Warning: the disk may become full. --keep 2, a longer --save-every, or another --folder helps."
-            )
+            lines.append("Warning: the disk may run full. Use --keep 2, a larger --save-every, or another --folder.")
     return lines
 
 
@@ -287,7 +285,7 @@ def _train(recipe: Recipe, base: Checkpoint, data: Prepared, tokenizer: Any, pro
     steps = Batches.of(data.card).total(data.effective(recipe))
     command = launch_command(recipe)
     progress.note(
-        f"Training in {recipe.processes} processes of {'torchrun' if recipe.accelerate_config is None else 'accelerate'}"
+        f"Training in {recipe.processes} processes with {'torchrun' if recipe.accelerate_config is None else 'accelerate'}"
     )
     with devices.alone():
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -296,7 +294,7 @@ def _train(recipe: Recipe, base: Checkpoint, data: Prepared, tokenizer: Any, pro
     return_code = subprocess.run(command, check=False, env=environment).returncode  # noqa: S603
     if return_code != 0:
         raise EvalkitError(
-            f"The training's processes ended with code {return_code}; what they said is above. The same command goes on."
+            f"Training failed with exit code {return_code}; see the output above. Run the same command again to resume."
         )
     from evalkit.checkpoints.status import finished_checkpoints
 

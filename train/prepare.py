@@ -133,7 +133,7 @@ def prepare(
     """
     if packing_fault is not None:
         recipe = recipe.model_copy(update={"packing": False})
-        note(f"Packing is left out, since with {recipe.model} {packing_fault}: each row is one example.")
+        note(f"Packing is disabled because with {recipe.model} {packing_fault}. Each row is one example.")
     template = Template(recipe.template, tokenizer)
     parts = gather(recipe, index, note=note, template=template)
     staging = folder.with_name(folder.name + ".making")

@@ -49,8 +49,8 @@ def evaluation_index(recipe: Recipe, note: Note) -> ParagraphIndex | None:
         return None
     tasks, _ = api.collect(suites, recipe.tasks, TaskOptions(shots=0, data_source=recipe.data_source))
     index = ParagraphIndex()
+    note(f"Reading {len(tasks)} evaluation task{'s' * (len(tasks) != 1)} for decontamination")
     for task, _ in tasks:
-        note(f"Reading {task.name}, so that nothing of it is trained on")
         for document in task.documents():
             for text in _texts(document):
                 index.add(text)

@@ -15,6 +15,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.status import Status
+from rich.text import Text
 
 from evalkit.commands.terminal import clean, stderr
 
@@ -37,15 +39,34 @@ class TerminalProgress:
         self._started = self._last_line = 0.0
         self._is_time_unknown = False
         self._position = ""
+        self._activity: Status | None = None
 
     def note(self, text: str) -> None:
         self._print(text)
 
+    def activity(self, text: str) -> None:
+        """On a terminal one line that the next activity replaces; elsewhere a line each."""
+        if not self._console.is_terminal:
+            self._print(text)
+        elif self._activity is None:
+            self._activity = self._console.status(Text(clean(text)), spinner="line", spinner_style="")
+            self._activity.start()
+        else:
+            self._activity.update(Text(clean(text)))
+
+    def end_activity(self) -> None:
+        """Remove the line of the last activity."""
+        if self._activity is not None:
+            self._activity.stop()
+            self._activity = None
+
     def plan(self, label: str, counts: Mapping[str, Any]) -> None:
+        self.end_activity()
         self._is_time_unknown = counts.get("expected_seconds") is None
         self._print(plan_line(label, counts))
 
     def start(self, label: str, total_tokens: int, found_tokens: int) -> None:
+        self.end_activity()
         self._label, self._position = label, ""
         self._total, self._found_tokens, self._done = total_tokens, found_tokens, found_tokens
         self._started = self._last_line = time.monotonic()
@@ -86,7 +107,7 @@ class TerminalProgress:
         ):
             self._last_line, self._is_time_unknown = now, False
             parts = [
-                f"{100 * self._done / self._total:.0f} % scored",
+                f"{100 * self._done / self._total:.0f} % done",
                 self._position,
                 f"about {self._remaining(now)} left",
             ]
@@ -100,7 +121,7 @@ class TerminalProgress:
         if scored > 0:
             seconds = max(time.monotonic() - self._started, 1e-9)
             self._print(
-                f"{self._label}: scored {scored:,} tokens in {duration(seconds)} ({scored / seconds:,.0f} a second)"
+                f"{self._label}: scored {scored:,} tokens in {duration(seconds)} ({scored / seconds:,.0f} tokens/s)"
             )
 
     def _remaining(self, now: float) -> str:
@@ -116,35 +137,28 @@ class TerminalProgress:
 def plan_line(label: str, counts: Mapping[str, Any]) -> str:
     """A one-line summary of the work of a run, from the ``counts`` of ``run.json``.
 
-    >>> plan_line("m", {"documents": 4, "batches_planned": 1, "batches_found": 1})
-    'm: 4 documents, 1 batch, 1 of them scored already'
-    >>> plan_line("m", {"batches_planned": 9, "batches_found": 1, "expected_seconds": 75.0})
-    'm: 9 batches, 1 of them scored already, about 1 min 15 s'
+    >>> plan_line("m", {"documents": 80, "requests": 12, "request_tokens": 4880, "tree_tokens": 90, "tree_tokens_found": 15,
+    ...                 "batches_planned": 3, "batches_found": 1, "expected_seconds": 75.0})
+    'm: 80 documents, 12 unique requests; 75 of 4,880 tokens left to run after prefix sharing; about 1 min 15 s'
+    >>> plan_line("m", {"documents": 1, "requests": 4, "batches_planned": 1, "batches_found": 1})
+    'm: 1 document, 4 unique requests; already scored'
     """
-    words = {
-        "documents": "document",
-        "requests": "request",
-        "request_tokens": "token",
-        "tree_tokens": "to feed",
-        "batches_planned": "batch",
-        "batches_found": "of them scored already",
-    }
-    parts = [
-        f"{counts[key]:,} {_pluralise(word, counts[key])}"
+    words = {"documents": "document", "requests": "unique request"}
+    sizes = [
+        f"{counts[key]:,} {word}{'s' * (counts[key] != 1)}"
         for key, word in words.items()
         if isinstance(counts.get(key), int)
     ]
-    if "expected_seconds" in counts and counts.get("batches_found") != counts.get("batches_planned"):
+    parts = [", ".join(sizes)]
+    if counts.get("batches_found") == counts.get("batches_planned"):
+        return f"{label}: " + "; ".join([*parts, "already scored"])
+    if isinstance(counts.get("tree_tokens"), int) and isinstance(counts.get("request_tokens"), int):
+        left = counts["tree_tokens"] - counts.get("tree_tokens_found", 0)
+        parts.append(f"{left:,} of {counts['request_tokens']:,} tokens left to run after prefix sharing")
+    if "expected_seconds" in counts:
         seconds = counts["expected_seconds"]
-        parts.append("time unknown until scoring has begun" if seconds is None else f"about {duration(seconds)}")
-    return f"{label}: " + ", ".join(parts)
-
-
-def _pluralise(word: str, count: int) -> str:
-    """The plural of `word` unless `count` is 1; phrases are unchanged."""
-    if count == 1 or " " in word:
-        return word
-    return word + ("es" if word.endswith("ch") else "s")
+        parts.append("no time estimate yet" if seconds is None else f"about {duration(seconds)}")
+    return f"{label}: " + "; ".join(part for part in parts if part)
 
 
 def duration(seconds: float) -> str:

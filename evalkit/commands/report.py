@@ -10,7 +10,7 @@ import typer
 
 from evalkit.commands.lookup import find_paths
 from evalkit.commands.options import Debug, DomainWeights, Json, LookupSuite, Output, Samples, TasksDir
-from evalkit.commands.terminal import clean, print_json, say, stdout
+from evalkit.commands.terminal import clean, print_as, print_json, say, stdout
 
 Runs = Annotated[
     list[str],
@@ -138,7 +138,7 @@ def metrics(
         if as_json:
             results.append({"run": str(run.path), "metrics": [asdict(metric) for metric in recomputed]})
         else:
-            stdout().print(terminal_table(run.path, {run.path: recomputed}))
+            print_as(terminal_table(run.path, {run.path: recomputed}))
         if problem:
             say(f"Warning: {problem}")
     if as_json:

@@ -12,7 +12,7 @@ import typer
 
 from evalkit.commands.model_options import add_options, given
 from evalkit.commands.options import Debug, Json
-from evalkit.commands.terminal import clean, print_json, say, stdout
+from evalkit.commands.terminal import clean, print_as, print_json, say, stdout
 from evalkit.errors import SomeFailed, UsageError
 from evalkit.options import RunOptions
 from evalkit.system.masking import mask_arguments
@@ -77,12 +77,15 @@ def _score(options: RunOptions, as_json: bool) -> None:
 
     failed: SomeFailed | None = None
     runs: Sequence[Run]
+    progress = TerminalProgress()
     try:
         runs = api.run_with_options(
-            options, command=shlex.join(["evalkit", *mask_arguments(sys.argv[1:])]), progress=TerminalProgress()
+            options, command=shlex.join(["evalkit", *mask_arguments(sys.argv[1:])]), progress=progress
         )
     except SomeFailed as error:
         failed, runs = error, error.runs
+    finally:
+        progress.end_activity()
     if as_json:
         failures = [] if failed is None else failed.failures.items()
         print_json(
@@ -112,7 +115,7 @@ def _print(runs: Sequence[Run]) -> None:
 
     for suite in dict.fromkeys(run.suite for run in runs):
         console.print()
-        console.print(terminal_table([run.path for run in runs if run.suite == suite]))
+        print_as(terminal_table([run.path for run in runs if run.suite == suite]))
     console.print()
     for line in dict.fromkeys(_next_path(run, len(runs)) for run in runs):
         console.print(clean(line), soft_wrap=True)

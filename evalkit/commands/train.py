@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from evalkit.commands.model_options import add_options
 from evalkit.commands.options import Debug, Json
-from evalkit.commands.terminal import clean, print_json, print_table, say, stdout
+from evalkit.commands.terminal import clean, print_as, print_json, print_table, say, stdout
 from evalkit.errors import EvalkitError
 from evalkit.train.recipe import Recipe
 
@@ -137,11 +137,18 @@ def _run(grid: Grid, force: bool, as_json: bool) -> None:
     from evalkit.train.grid import run_grid
 
     progress = TerminalTrainingProgress()
+
+    def tune(recipe: Recipe) -> FineTuned:
+        try:
+            return fine_tune_one(recipe, force=force, progress=progress)
+        finally:
+            progress.end_activity()
+
     if len(grid.cells) == 1:
-        tuned = fine_tune_one(grid.cells[0].recipe, force=force, progress=progress)
+        tuned = tune(grid.cells[0].recipe)
         print_json(_as_json(tuned)) if as_json else _print(tuned)
         return
-    result = run_grid(grid, lambda recipe: fine_tune_one(recipe, force=force, progress=progress), note=progress.note)
+    result = run_grid(grid, tune, note=progress.note)
     if as_json:
         print_json({"done": [_as_json(tuned) for tuned in result.done.values()], "failed": result.failed})
     else:
@@ -160,7 +167,7 @@ def _print(tuned: FineTuned) -> None:
     console = stdout()
     for before, after in zip(tuned.before, tuned.after, strict=True):
         console.print()
-        console.print(terminal_table([before.path, after.path]))
+        print_as(terminal_table([before.path, after.path]))
     if tuned.after:
         console.print()
         for line in tuned.verdict():

@@ -33,7 +33,8 @@ class TerminalTrainingProgress(TerminalProgress):
         self._name, self._first = label, done
         self._training_started = self._last_line_training = time.monotonic()
         self._latest = None
-        more = f", going on after step {done:,}" if done else ""
+        more = f", resuming after step {done:,}" if done else ""
+        self.end_activity()
         super().note(f"Training {label}: {steps:,} steps{more}")
         if self._console.is_terminal:
             self._steps = Progress(
@@ -72,9 +73,9 @@ class TerminalTrainingProgress(TerminalProgress):
 
 def facts(step: Step) -> str:
     """Loss, learning rate, speed and memory of a step, in one line."""
-    parts = [f"loss {step.loss:.4f}", f"rate {step.learning_rate:.2e}"]
+    parts = [f"loss {step.loss:.4f}", f"learning rate {step.learning_rate:.2e}"]
     if step.tokens_per_second is not None:
-        parts.append(f"{step.tokens_per_second:,.0f} tokens a second")
+        parts.append(f"{step.tokens_per_second:,.0f} tokens/s")
     if step.memory_gib is not None:
         parts.append(f"{step.memory_gib:.1f} GiB")
     return ", ".join(parts)

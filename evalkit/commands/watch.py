@@ -60,14 +60,11 @@ def watch(
 
     if not debug:
         silence_bars()
-    watched = watch_folder(
-        folder,
-        once=once,
-        idle=idle * 60,
-        poll=poll,
-        progress=TerminalProgress(),
-        **given(fields),
-    )
+    progress = TerminalProgress()
+    try:
+        watched = watch_folder(folder, once=once, idle=idle * 60, poll=poll, progress=progress, **given(fields))
+    finally:
+        progress.end_activity()
     if as_json:
         scored = {name: [str(run.path) for run in runs] for name, runs in watched.runs.items()}
         print_json(

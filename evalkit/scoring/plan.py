@@ -265,9 +265,10 @@ def make_plan(
     plan = ScoringPlan(planned_tasks, encoder)
     segment: Segment | None = None
     tokens = 0
-    for planned in sorted(planned_tasks, key=lambda planned: planned.task.kind != "choice"):
+    ordered = sorted(planned_tasks, key=lambda planned: planned.task.kind != "choice")
+    for number, planned in enumerate(ordered, start=1):
         if note is not None:
-            note(f"Encoding {planned.name}")
+            note(f"Encoding {planned.name}" + (f" ({number} of {len(ordered)})" if len(ordered) > 1 else ""))
         is_text = planned.task.kind == "text"
         sampled = sampled_texts(iter(planned.task.documents())) if is_text and not save_tokens else None
         position, digest = 0, PromptDigest()

@@ -31,7 +31,7 @@ class PlanCache:
             folder = None if options.dry_run else options.output / "prompts"
             with PromptStore(folder, gated_texts=options.stores_gated_texts) as prompts:
                 self._plan = make_plan(
-                    self.tasks, encoder, save_tokens=options.save_tokens, sink=prompts.add, note=self._progress.note
+                    self.tasks, encoder, save_tokens=options.save_tokens, sink=prompts.add, note=self._progress.activity
                 )
             self._hashes = {index: planned.protocol_hash for index, planned in enumerate(self._plan.tasks)}
         return self._plan

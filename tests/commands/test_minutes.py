@@ -43,7 +43,7 @@ def test_the_first_run_tells_and_later_plans_know(
     plan = evalkit(*words, "--dry-run")
     assert plan.code == 0
     assert "No time estimate" in plan.out
-    assert plan.err.count("time unknown until scoring has begun") == 2
+    assert plan.err.count("no time estimate yet") == 2
     first = evalkit(*(word if word != "*" else "step1" for word in words))
     assert first.code == 0, first.err
     (told,) = [one for one in first.err.splitlines() if "% scored" in one]  # the next would come after 10 seconds

@@ -25,7 +25,7 @@ def test_a_folder_is_a_suite(checkpoint: Path, capsys: pytest.CaptureFixture[str
     assert cli.main(words) == 0
     out, err = capsys.readouterr()
     assert "tiny on texts-mine" in out
-    assert "texts: strict windows of at most 64 tokens behind eos" in out
+    assert "Texts: strict windows, up to 64 tokens, prefix token eos" in out
     assert "G1" not in out
     assert "texts/letters: b.jsonl: 1 line left out for being empty: 3." in err
     assert cli.main(["show", "texts/letters", "--data", "mine", "--json"]) == 0
@@ -47,7 +47,7 @@ def test_only_the_whole_is_called_paloma(checkpoint: Path, capsys: pytest.Captur
     assert cli.main(words) == 0
     out, err = capsys.readouterr()
     assert "tiny on part of paloma (limited)" in out
-    assert "texts: strict windows of at most 64 tokens behind eos; G1 ? G2 ? G3 ✗ G4 ✓ G5 ✓" in out
+    assert "Texts: strict windows, up to 64 tokens, prefix token eos; G1 ? G2 ? G3 ✗ G4 ✓ G5 ✓" in out
     assert "paloma/gab: 1 of 1 domains are missing: gab." in err
     assert not Path("results/tiny/paloma~fake").exists()
     folder = Path("results/tiny/part-of-paloma~fake/main")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.errors import EvalkitError, UsageError
+from evalkit.formats.terminal import terminal
 from evalkit.reports import terminal_table, write_report
 from evalkit.words import NO_INTERVAL
 from tests.made import report_runs as runs
@@ -142,7 +143,7 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
         assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", page.source)
         assert "\\u202egnp\\u2066\\u001b[31m\\ud800{{ 7*7 }}" in page.text
         assert all(re.fullmatch(r"[\w.-]+", attributes["id"]) for _, attributes in page.tags if "id" in attributes)
-    assert "alert(1)" in str(terminal_table([folder]).columns[0]._cells)
+    assert "alert(1)" in terminal(terminal_table([folder]))
 
 
 def test_a_limited_run_is_marked_everywhere(tmp_path: Path) -> None:
@@ -269,13 +270,9 @@ def test_errors_are_sentences(tmp_path: Path) -> None:
 
 def test_terminal_table_has_the_primary_metrics(tmp_path: Path) -> None:
     """A line a task, with error, interval, chance, n and marks; markup in names is not obeyed."""
-    from rich.console import Console
-
     folder = runs.quickstart(tmp_path / "run", limited=True)
-    console = Console(width=160, record=True, file=None, quiet=False, force_terminal=False)
-    with console.capture() as captured:
-        console.print(terminal_table([folder]))
-    lines = [re.sub(r"\s+", " ", line).strip() for line in captured.get().splitlines()]
+    shown = terminal(terminal_table([folder]))
+    lines = [re.sub(r"\s+", " ", line).strip() for line in shown.splitlines()]
     assert "olmo-tiny@step5000-tokens328M on quickstart (limited)" in lines
     assert "arc_easy:rc::olmes acc_norm % 35.0 ± 2.0 [31.1, 38.9] 25.0 570" in lines
     assert "hellaswag:rc::olmes acc_norm % 28.0 ± 1.4 [25.2, 30.8] 25.0 1,000 limited" in lines
@@ -311,4 +308,4 @@ def test_an_interval_that_is_withheld_is_a_dash_with_its_reason(tmp_path: Path) 
         record |= {"ci_low": None, "ci_high": None}
     (folder / "metrics.json").write_text(json.dumps(stored))
     assert f'<span title="{NO_INTERVAL}">—</span>' in Page(write_report(folder)).source
-    assert NO_INTERVAL in str(terminal_table(folder).caption)
+    assert NO_INTERVAL[1:] in terminal(terminal_table(folder))

@@ -135,7 +135,7 @@ def test_bad_runs_are_left_out_by_name(folder: Path, tmp_path: Path, evalkit: Co
             assert name in said.err
             assert words in said.err
         assert words in (tmp_path / "page.html").read_text()
-        assert "Left out" in str(terminal_table([folder, good]).caption)
+        assert "Left out" in " ".join(terminal_table([folder, good]).legend)
         (folder / name).write_text(before)
     (folder / "run.json").write_text("{")
     listed = evalkit("list", "runs", "--output", tmp_path)
