@@ -46,13 +46,13 @@ def test_the_first_run_tells_and_later_plans_know(
     assert plan.err.count("no time estimate yet") == 2
     first = evalkit(*(word if word != "*" else "step1" for word in words))
     assert first.code == 0, first.err
-    (told,) = [one for one in first.err.splitlines() if "% scored" in one]  # the next would come after 10 seconds
+    (told,) = [one for one in first.err.splitlines() if "% done," in one]  # the next would come after 10 seconds
     assert re.fullmatch(
-        r"many@step1: \d+ % scored, at texts/letters … texts/notes \(0 of 2 tasks done\), about \d+ s left", told
+        r"many@step1: \d+ % done, at texts/letters … texts/notes \(0 of 2 tasks done\), about \d+ s left", told
     )
     (taken,) = re.findall(r"scored [\d,]+ tokens in (\d+) s", first.err)
     plan = evalkit(*words, "--dry-run")
-    (one,) = re.findall(r"many@step2: .*, about (\d+) s$", plan.err, re.MULTILINE)
+    (one,) = re.findall(r"many@step2: .*; about (\d+) s$", plan.err, re.MULTILINE)
     assert abs(int(one) - int(taken)) <= 2
     assert f"Estimated time: {one} s, at this machine's previous speed." in plan.out
     assert evalkit(*words).code == 0
