@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.made.command_line import DOCS, Command
+from tests.made.markdown import fenced
 
 ROOT = DOCS.parent
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
@@ -31,14 +32,32 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_in_pages_exist(page: Path, evalkit: Command) -> None:
     """Every command that a code block shows has the options that it shows."""
-    for block in re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        for line in re.findall(r"^evalkit ([^#\n]+)", block, re.MULTILINE):
-            words = line.split()
-            names = words[: 2 if words[0] in ("list", "models", "data") else 1]
-            shown = evalkit(*names, "--help")
-            assert shown.code == 0
-            for option in re.findall(r"--[a-z-]+", line):
-                assert option in shown.out, f"{page.name}: {line}"
+    blocks = fenced(page.read_text(encoding="utf-8"))
+    lines = [line for block in blocks for line in re.findall(r"^(?:\$ )?evalkit ([^#\n]+)", block.text, re.MULTILINE)]
+    for line in lines:
+        words = line.split()
+        names = words[: 2 if words[0] in ("list", "models", "data") else 1]
+        shown = evalkit(*names, "--help")
+        assert shown.code == 0
+        for option in re.findall(r"--[a-z-]+", line):
+            assert option in shown.out, f"{page.name}: {line}"
+
+
+def test_every_block_of_a_page_is_read() -> None:
+    """A block after one with a language is read too; docs/tasks.md has commands before, between and after its YAML."""
+    page = "```yaml\na: 1\n```\n\nText.\n\n```\nevalkit run\n```\n~~~~python title\n```\nx\n~~~~\n"
+    assert [(block.language, block.text) for block in fenced(page)] == [
+        ("yaml", "a: 1\n"),
+        ("", "evalkit run\n"),
+        ("python", "```\nx\n"),
+    ]
+    with pytest.raises(ValueError, match="not closed"):
+        fenced("```\nevalkit run\n")
+    for name in ("tasks.md", "training.md", "engines.md"):
+        text = (DOCS / name).read_text(encoding="utf-8")
+        read = "".join(block.text for block in fenced(text))
+        written = len(re.findall(r"^evalkit ", text, re.MULTILINE))
+        assert written == len(re.findall(r"^evalkit ", read, re.MULTILINE)) > 0
 
 
 def test_the_task_of_the_manual_runs(evalkit: Command, checkpoint: Path, my_tasks: Path) -> None:

@@ -17,6 +17,7 @@ from evalkit import cli, registry
 from evalkit.checkpoints.resolve import resolve
 from evalkit.results.layout import run_folder
 from tests.made.command_line import DOCS, Command
+from tests.made.markdown import fenced
 from tests.made.repository import modules
 
 ROOT = DOCS.parent
@@ -45,7 +46,7 @@ def in_blocks(text: str) -> list[str]:
 
 def in_page(page: Path) -> list[str]:
     """The commands in a page's blocks of code."""
-    return in_blocks("\n".join(re.findall(r"```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)))
+    return in_blocks("\n".join(block.text for block in fenced(page.read_text(encoding="utf-8"))))
 
 
 def in_messages() -> list[tuple[str, str]]:
