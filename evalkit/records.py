@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from evalkit.system.file_hashes import FileHash
 
-Encoding = Literal["joint", "separate", "whole", "rolling", "rolling_lm_eval"]
+Encoding = Literal[
+    "joint", "separate", "whole", "rolling", "rolling_lm_eval", "core_options", "core_contexts", "core_text"
+]
 """How strings are tokenized: ``joint`` (lm-eval, OLMES), ``separate`` (Catwalk), ``whole`` (one text, split by characters, as
 training labels answers), ``rolling`` (whole texts, as domains are scored), ``rolling_lm_eval`` (whole texts as in lm-eval,
-including special tokens and windows)."""
+including special tokens and windows), ``core_…`` (one text, split where its tokens and those of other texts part, as DCLM's
+CORE is scored: `evalkit.encoding.core`)."""
 
 Window = Literal["strict", "catwalk"]
 """How texts longer than the context are split into windows: see `evalkit.encoding.encoding`."""
@@ -56,6 +59,8 @@ class Prompt:
     shared: int = field(default=0, compare=False)
     """Number of characters at the beginning of ``context`` that other prompts begin with too: few-shot examples with the
     separator after the last. Only a hint that makes encoding faster; no part of any result, digest or protocol."""
+    beside: tuple[str, ...] = field(default=(), compare=False)
+    """Of ``core_options`` and ``core_contexts``: the whole texts of all prompts of the document, by which each is split."""
 
 
 @dataclass(frozen=True, slots=True)

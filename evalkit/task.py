@@ -148,6 +148,11 @@ class TaskBase(ABC):
         """Sentences about the task's data for the warnings in ``run.json``."""
         return []
 
+    def known_baseline(self) -> tuple[float, str] | None:
+        """What the task's data say that guessing scores, between 0 and 1, and the file that says it. A suite's own baseline comes
+        before it, and a run warns where the two differ."""
+        return None
+
     def domain_infos(self) -> list[DomainInfo]:
         """The domains of a text task."""
         return []

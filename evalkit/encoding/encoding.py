@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
+from evalkit.encoding import core
 from evalkit.encoding.cuts import Cuts
 from evalkit.encoding.strings import Ids, SharedBeginnings, TokenizedStrings
 from evalkit.encoding.tokenizers import Tokenizer
@@ -185,6 +186,11 @@ class _Strings(NamedTuple):
     is_cut: bool = False
 
 
+def _compared(prompt: Prompt) -> tuple[str, ...]:
+    """The texts whose ids say where a prompt of CORE is scored."""
+    return (prompt.context.rstrip(),) if prompt.encoding == "core_text" else prompt.beside
+
+
 class Encoder:
     """Encodes prompts as requests with one tokenizer, window rule and prefix policy.
 
@@ -255,6 +261,9 @@ class Encoder:
             tokenized.add(continuation, False)
         elif prompt.encoding == "whole":
             tokenized.add_split(context, continuation)
+        elif prompt.encoding in core.RULES:
+            for text in (context + continuation, *_compared(prompt)):
+                tokenized.add(text, False, prompt.shared)
         else:
             tokenized.add(
                 continuation, prompt.encoding == "rolling_lm_eval" and self._adds_special_tokens(continuation)
@@ -281,6 +290,8 @@ class Encoder:
     ) -> Encoded:
         if prompt.encoding in ("rolling", "rolling_lm_eval"):
             return self._encode_text(prompt, tokenized, length, keep_tokens)
+        if prompt.encoding in core.RULES:
+            length -= 1  # as many ids as the model has positions, the last of which is not fed
         try:
             ids, start, n_cut = truncate_left(*self._split(prompt, strings, tokenized), length)
         except ScoringError as error:
@@ -301,6 +312,10 @@ class Encoder:
             split = split_separate(tokenized[context, False], tokenized[continuation, False], self.tokenizer.eos_id)
         elif prompt.encoding == "whole":
             split = split_whole(*tokenized.split(context, continuation), lm_eval_prefix(self.tokenizer))
+        elif prompt.encoding in core.RULES:
+            prefix = lm_eval_prefix(self.tokenizer)
+            own, *others = ([prefix, *tokenized[text, False]] for text in (context + continuation, *_compared(prompt)))
+            split = core.split_core(prompt.encoding, own, others)
         elif context:
             full_text = context + continuation
             split = split_joint(

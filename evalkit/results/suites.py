@@ -110,6 +110,23 @@ def nothing_above_chance(shape: Shape, scored: Sequence[ScoredTask]) -> list[str
     return [f"No task of {shape.name} is above chance (95 %), so its score tells nothing of what the model knows."]
 
 
+def other_baselines(shape: Shape, scored: Sequence[ScoredTask]) -> list[str]:
+    """A sentence for each member whose data name another baseline than the suite (`evalkit.task.TaskBase.known_baseline`)."""
+    by_name, sentences = {str(one.task.name): one.task for one in scored}, []
+    for member in shape.members:
+        known = by_name[member.name].known_baseline() if member.name in by_name else None
+        if (
+            known is not None
+            and member.baseline is not None
+            and not math.isclose(known[0], member.baseline, abs_tol=1e-9)
+        ):
+            sentences.append(
+                f"{known[1]} has the baseline {100 * known[0]:g} for {member.name}, and {shape.name} is made with its own, "
+                f"{100 * member.baseline:g}."
+            )
+    return sentences
+
+
 def is_suite_score(metric: Metric, tasks: Mapping[str, Any]) -> bool:
     """Whether a metric is the score of a suite of questions, in a run with these tasks (by full name)."""
     named = metric.metric == SUITE_SCORE or metric.metric.startswith("mean_")

@@ -21,7 +21,7 @@ from evalkit.records import Batch, Checkpoint, Metric, Request, Scores
 from evalkit.results.layout import display_suite_name, task_file
 from evalkit.results.reading import Run, load_run
 from evalkit.results.recompute import suite_metrics, task_metrics
-from evalkit.results.suites import ScoredTask, degenerate_answers, nothing_above_chance, score_metrics
+from evalkit.results.suites import ScoredTask, degenerate_answers, nothing_above_chance, other_baselines, score_metrics
 from evalkit.results.tables import write_rows
 from evalkit.results.writing import folder_lock, put_in_place, results_beside, write_info, write_metrics
 from evalkit.scoring import speed
@@ -365,7 +365,7 @@ class _CheckpointScorer:
             metrics += suite_metrics(group.suite, group.aggregation, texts, group.weights)
             if group.shape is not None:
                 metrics += score_metrics(group.shape, scored, group.altered)
-                info["warnings"] += nothing_above_chance(group.shape, scored)
+                info["warnings"] += nothing_above_chance(group.shape, scored) + other_baselines(group.shape, scored)
             info["warnings"] += degenerate_answers(scored)
             if group.suite == TASKS_SUITE:
                 metrics = keep_earlier_tasks(folder, info) + metrics
