@@ -17,8 +17,8 @@ visible = characters.visible
 
 
 def unit_of(metric: Metric) -> Unit:
-    """The unit in which a metric is shown."""
-    return "percent" if metric.chance is not None else unit_of_name(metric.metric)
+    """The unit in which a metric is shown: what guessing reaches, and where higher is better, is a share."""
+    return "percent" if metric.chance is not None and metric.higher_is_better else unit_of_name(metric.metric)
 
 
 def unit_of_name(name: str) -> Unit:

@@ -1,26 +1,36 @@
-"""What changed between A and B: `evalkit.comparison.compare` for each pair that the report's story names, as lines to print and draw."""
+"""What changed between two checkpoints: `evalkit.comparison.compare` for each pair that the report's story names, as one table to
+print and draw, tasks first, then domains."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from evalkit.errors import EvalkitError
+from evalkit.reports.names import TaskLabel, task_labels
+from evalkit.reports.runs import RunView
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
-from evalkit.words import MISSING, Unit, number, unit_of_name
+from evalkit.results.suites import NO_SUITE
+from evalkit.words import MISSING, Unit, number, unit_of_name, with_sign
 
 if TYPE_CHECKING:
     from evalkit.comparison.compare import Comparison
 
-NAMED = 12
-"""Domains of each direction that stand above the whole list, where there are many."""
+NAMED = 6
+"""Domains of each direction in the table, where there are many: the section on domains has all of them."""
+ABRIDGED = 16
+"""So many domains stand in the table as they are."""
 WIDTH, HEIGHT, MARGIN = 220, 18, 8
+MOST_SOURCES = 8
+"""Sources of texts that have a row each beside the average over all."""
+HELD_OUT = ("instructions/", "preferences/")
+"""Tasks of examples that a fine-tuning held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,8 @@ class Change:
     domain: str
     metric: str
     unit: Unit
+    higher: bool
+    """Whether higher values are better."""
     value_a: float
     value_b: float
     difference: float
@@ -54,10 +66,32 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """The result as a word, so that it never depends on colour or shape alone."""
+        """``better``, ``worse`` or ``unresolved``: not significant."""
         if not self.resolved:
             return "unresolved"
         return "better" if self.better > 0 else "worse"
+
+    @property
+    def word(self) -> str:
+        """The verdict in words, so that it never depends on colour or shape alone."""
+        return self.verdict if self.resolved else "not significant"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of a table of changes that share a unit, and so an axis."""
+
+    key: str
+    title: str
+    changes: tuple[Change, ...]
+    names: Mapping[str, TaskLabel]
+    """Of tasks."""
+
+    @property
+    def limit(self) -> float:
+        """Half the width of the axis: the largest absolute end of an interval, so that zero is in the middle."""
+        every = (end for c in self.changes for end in (c.low, c.high, c.difference))
+        return max((abs(end) for end in every if math.isfinite(end)), default=1.0) or 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +113,34 @@ class Changes:
 
     @property
     def abridged(self) -> bool:
-        """Whether there are more domains than the first table shows."""
-        return len(self.domains) > 3 * NAMED
+        """Whether there are more domains than the table shows."""
+        return len(self.domains) > ABRIDGED
 
-    @property
-    def short(self) -> tuple[str, str]:
-        """The labels as heads of columns: without the model where both have the same."""
-        (model_a, _, a), (model_b, _, b) = (label.partition("@") for label in self.labels)
-        return (a, b) if model_a == model_b and a and b else self.labels
+    def groups(self) -> list[Group]:
+        """The groups of the table: questions, texts, other metrics, domains."""
+        names, ends = task_labels(change.task for change in self.tasks if change.level == "task")
+        titles: dict[str, str] = {"percent": "Questions, points of accuracy", "bits": "Texts, bits per byte"}
+        keys: dict[str, str] = {"percent": "questions", "bits": "texts"}
+        found = []
+        for unit in ("percent", "bits", "other"):
+            own = tuple(c for c in self._named() if unit == (c.unit if c.unit in titles else "other"))
+            shared = f" ({ends})" if ends and any(c.level == "task" for c in own) and unit == "percent" else ""
+            if own:
+                found.append(Group(keys.get(unit, "other"), titles.get(unit, "Other metrics") + shared, own, names))
+        if self.domains:
+            some = f": the largest changes, of {len(self.domains):,}" if self.abridged else ""
+            own = tuple(self.largest()) if self.abridged else self.domains
+            found.append(Group("domains", f"Domains, bits per byte{some}", own, {}))
+        return found
 
-    def groups(self) -> list[tuple[str, str, list[Change]]]:
-        """Anchor, title and rows of each table; one table per unit, since its rows share an axis."""
-        found = [
-            ("changes-questions", "Questions, points of accuracy", [c for c in self.tasks if c.unit == "percent"]),
-            ("changes-texts", "Texts, bits per byte", [c for c in self.tasks if c.unit == "bits"]),
-        ]
-        title = f"Domains, bits per byte{f' (the {NAMED} largest changes each way)' if self.abridged else ''}"
-        found.append(("changes-domains", title, self.largest() if self.abridged else list(self.domains)))
-        return [group for group in found if group[2]]
+    def _named(self) -> Iterator[Change]:
+        """Averages of suites first, then tasks; sources only where they are few, and averages only of what there is more than
+        one of: the section on domains has them all."""
+        sources = [c for c in self.tasks if c.level == "source"]
+        for change in sorted(self.tasks, key=lambda change: change.level != "suite"):
+            if change.level == "source" and len(sources) > MOST_SOURCES and not change.task.startswith(HELD_OUT):
+                continue
+            yield change
 
     def largest(self) -> list[Change]:
         """The domains that gained and lost most, resolved ones first."""
@@ -111,43 +155,80 @@ def compare(report: Report, story: Story) -> list[Changes]:
     from evalkit.comparison.compare import correct_together
 
     found = [_compare(report, a, b) for a, b in story.pairs]
-    correct_together([one for one in found if not isinstance(one, Changes)])
+    correct_together([one for pair in found if not isinstance(pair, Changes) for one in pair])
     return [
         one if isinstance(one, Changes) else _changes(report, one, a, b)
         for one, (a, b) in zip(found, story.pairs, strict=True)
     ]
 
 
-def _compare(report: Report, a: int, b: int) -> Comparison | Changes:
-    """The comparison of a pair; `Changes` with its failure where there is none."""
+def _compare(report: Report, a: int, b: int) -> list[Comparison] | Changes:
+    """The comparisons of a pair, one a suite; `Changes` with its failure where there is none."""
     labels = (report.runs[a].label, report.runs[b].label)
-    unscored = [report.runs[i].label for i in (a, b) if not (report.runs[i].path / "documents").is_dir()]
+    unscored = [
+        report.runs[i].label
+        for i in (a, b)
+        if not any((one.path / "documents").is_dir() for one in report.runs[i].folders)
+    ]
     if unscored:
         return Changes(a, b, labels, failure=f"{', '.join(unscored)}: there are no stored documents to compare.")
     from evalkit.comparison.compare import compare_runs
 
     try:
-        return compare_runs([report.runs[a].path, report.runs[b].path])
+        return [compare_runs([one.path, other.path]) for one, other in _folders(report.runs[a], report.runs[b])]
     except EvalkitError as error:
         return Changes(a, b, labels, failure=str(error))
 
 
-def _changes(report: Report, comparison: Comparison, a: int, b: int) -> Changes:
-    lines: list[dict[Any, Any]] = comparison.table.to_dict("records")
-    changes = [_change(line) for line in lines if line["comparable"] and _shown(line)]
-    ordered = sorted(changes, key=lambda change: -change.gain if math.isfinite(change.gain) else math.inf)
+def _folders(a: RunView, b: RunView) -> list[tuple[RunView, RunView]]:
+    """The runs of two checkpoints that are compared: of the same suite, or else those that share tasks."""
+    every = [(one, other) for one in a.folders for other in b.folders]
+    same = [(one, other) for one, other in every if one.info.get("suite") == other.info.get("suite")]
+    return same or [(one, other) for one, other in every if set(one.tasks) & set(other.tasks)] or every[:1]
+
+
+def _changes(report: Report, comparisons: Sequence[Comparison], a: int, b: int) -> Changes:
+    known = {(line.task, line.source, line.domain, line.metric): line for line in report.lines}
+    lines: list[dict[Any, Any]] = [line for one in comparisons for line in one.table.to_dict("records")]
+    found: dict[tuple[str, ...], Change] = {}
+    alone = {
+        suite
+        for suite in {str(line["task"]) for line in lines if line["level"] == "suite"}
+        if _one_text(comparisons, suite)
+    }
+    for line in lines:
+        if line["comparable"] and _shown(line) and not (line["level"] == "suite" and str(line["task"]) in alone):
+            key = tuple(str(line[name] or "") for name in ("task", "source", "domain", "metric"))
+            row = known.get((key[0], key[1], key[2], key[3]))
+            unit, higher = (row.unit, row.higher) if row is not None else (unit_of_name(key[3]), None)
+            found.setdefault(key, _change(line, unit, higher))
+    ordered = sorted(found.values(), key=lambda change: -change.gain if math.isfinite(change.gain) else math.inf)
     domains = tuple(change for change in ordered if change.level == "domain")
+    said = [
+        f"{one.runs[0].suite}: {sentence}" if len(comparisons) > 1 else sentence
+        for one in comparisons
+        for sentence in one.verdict()
+    ]
     return Changes(
         a,
         b,
         (report.runs[a].label, report.runs[b].label),
-        tuple(comparison.verdict()),
-        tuple(comparison.marks),
+        tuple(said),
+        tuple(dict.fromkeys(mark for one in comparisons for mark in one.marks)),
         tuple(change for change in ordered if change.level != "domain"),
         domains,
-        tuple((str(line["task"]), str(line["reason"])) for line in lines if not line["comparable"]),
+        tuple(dict.fromkeys((str(line["task"]), str(line["reason"])) for line in lines if not line["comparable"])),
         by_domain={(change.task, change.source, change.domain): change for change in domains},
     )
+
+
+def _one_text(comparisons: Sequence[Comparison], suite: str) -> bool:
+    """Whether a suite has a single task of texts, whose average is its own."""
+    for one in comparisons:
+        if one.runs[0].suite == suite:
+            kinds = [str(about.get("kind")) for about in one.runs[0].info["tasks"].values()]
+            return kinds.count("text") == 1
+    return False
 
 
 def _shown(line: Mapping[str, Any]) -> bool:
@@ -155,19 +236,23 @@ def _shown(line: Mapping[str, Any]) -> bool:
     return bool(line["primary"]) or line["level"] == "source" or str(line["metric"]).startswith("pooled_")
 
 
-def _change(line: Mapping[str, Any]) -> Change:
+def _change(line: Mapping[str, Any], unit: Unit, higher: bool | None) -> Change:
     metric, level = str(line["metric"]), str(line["level"])
     task, source, domain = (str(line[key] or "") for key in ("task", "source", "domain"))
+    difference, better = _float(line["difference"]), int(line["better"])
     if level == "domain":
         name = domain if domain == source else f"{source}/{domain}"
+    elif level == "suite":
+        every = f"all texts{', pooled' if metric.startswith('pooled_') else ''}"
+        name = every if task == NO_SUITE else f"{task}, {every}" if line["kind"] == "text" else task
     else:
         name = task if not source or source in task else f"{task} {source}"
-    unit = unit_of_name(metric)
-    low, high = _float(line["ci_low"]), _float(line["ci_high"])
+    if higher is None:
+        higher = difference * better > 0 if difference * better else unit == "percent"
     return Change(
-        name, level, task, source, domain, metric, unit, _float(line["value_a"]), _float(line["value_b"]),
-        _float(line["difference"]), low, high, int(line["better"]), bool(line["resolved"]), _float(line["p_adjusted"]),
-        int(line["n"]), _float(line["mde"]),
+        name, level, task, source, domain, metric, unit, higher, _float(line["value_a"]), _float(line["value_b"]),
+        difference, _float(line["ci_low"]), _float(line["ci_high"]), better, bool(line["resolved"]),
+        _float(line["p_adjusted"]), int(line["n"]), _float(line["mde"]),
     )  # fmt: skip
 
 
@@ -178,27 +263,31 @@ def _float(value: Any) -> float:
 # ------------------------------------------------------------------------------------------------------ words and drawing
 
 
-def columns(a: str, b: str) -> list[Column]:
-    """Column headers of a table of changes."""
+def columns(pair: Changes, a: str, b: str, picture: str) -> list[Column]:
+    """Column headers of a pair's table. The p column names the corrections that it holds."""
+    tasks, domains = bool(pair.tasks), bool(pair.domains)
+    correction = "Holm, BH" if tasks and domains else "BH" if domains else "Holm"
     return [
         Column("What"),
-        Column(a, "number", "down", note="A"),
-        Column(b, "number", "down", note="B"),
-        Column("B − A", "number", "down", note="95 % interval", tip="Sorts by the gain: towards the better is up."),
-        Column("← worse · better →", "none", classes="bar"),
+        Column(a, "number", "down", full=pair.labels[0]),
+        Column(b, "number", "down", full=pair.labels[1]),
+        Column(picture, "none", classes="bar"),
+        Column(
+            "Difference", "number", "down", note="95 % interval", tip="Sorts by the gain: towards the better is up."
+        ),
         Column("Verdict"),
         Column(
-            "p",
+            f"p ({correction})",
             "number",
             "up",
-            tip="Adjusted: Holm over tasks and averages, Benjamini-Hochberg over domains, each over all comparisons of the page.",
+            tip="Corrected for all comparisons of the page: Holm over tasks and averages, Benjamini-Hochberg (BH) over domains.",
         ),
         Column(
             "Detectable",
             "number",
             "up",
             hidden=True,
-            tip="The change that 4 of 5 such comparisons would find at the corrected level.",
+            tip="The change that such a comparison detects with 80 % power at the corrected level.",
         ),
         Column("n", "number", "down"),
     ]
@@ -218,28 +307,15 @@ def signed(value: float, unit: Unit) -> str:
     >>> signed(0.0123, "percent"), signed(-0.0123, "bits"), signed(0.0, "bits")
     ('+1.2', '−0.012', '0.000')
     """
-    if not math.isfinite(value):
-        return MISSING
-    text = number(abs(value), unit)
-    zero = not text.strip("0.")
-    return text if zero else ("−" if value < 0 else "+") + text
-
-
-def axis_limit(changes: Iterable[Change]) -> float:
-    """Half the width of a table's axis: the largest absolute end of an interval, so that zero is in the middle."""
-    ends = [
-        abs(end) for change in changes for end in (change.low, change.high, change.difference) if math.isfinite(end)
-    ]
-    return max(ends, default=1.0) or 1.0
+    return with_sign(number(abs(value), unit), value) if math.isfinite(value) else MISSING
 
 
 def difference_bar(change: Change, limit: float) -> Markup:
-    """The interval as a line around its dot, zero as a tick; filled where it is resolved, better to the right."""
+    """The interval as a line around its dot, zero as a tick; filled where it is significant, better to the right."""
     if not math.isfinite(change.difference):
         return Markup("")
     middle, centre = HEIGHT / 2, WIDTH / 2
-    # towards the better: bits per byte fall, so their axis is turned
-    turn = -1 if change.unit == "bits" else 1
+    turn = 1 if change.higher else -1
 
     def x(value: float) -> float:
         share = max(-1.0, min(1.0, turn * value / limit))
@@ -257,10 +333,32 @@ def difference_bar(change: Change, limit: float) -> Markup:
             )
         )
     marks.append(Markup('<circle class="dot" cx="{}" cy="{}" r="3.6"/>').format(x(change.difference), middle))
-    label = f"{difference_text(change)}, {kind}"
+    label = f"{difference_text(change)}, {change.word}"
     return Markup(
         '<svg class="forest {}" role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}">{}</svg>'
     ).format(kind, label, WIDTH, HEIGHT, WIDTH, HEIGHT, Markup("").join(marks))
+
+
+def dumbbell(change: Change, group: Group) -> Markup:
+    """Before hollow, after filled, a line between, on the group's values: blue where it is better, orange where worse."""
+    values = [v for c in group.changes for v in (c.value_a, c.value_b) if math.isfinite(v)]
+    if not (math.isfinite(change.value_a) and math.isfinite(change.value_b)):
+        return Markup("")
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    middle = HEIGHT / 2
+    a, b = (round(MARGIN + (v - low) / span * (WIDTH - 2 * MARGIN), 1) for v in (change.value_a, change.value_b))
+    label = (
+        f"before {number(change.value_a, change.unit)}, after {number(change.value_b, change.unit)}, {change.word}"
+    )
+    return Markup(
+        '<svg class="dumbbell {}" role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}">'
+        '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/><line class="range" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+        '<circle class="before" cx="{}" cy="{}" r="3.4"/><circle class="after" cx="{}" cy="{}" r="3.8"/></svg>'
+    ).format(
+        change.verdict, label, WIDTH, HEIGHT, WIDTH, HEIGHT, MARGIN, middle, WIDTH - MARGIN, middle, a, middle, b, middle,
+        a, middle, b, middle,
+    )  # fmt: skip
 
 
 def format_p(p: float) -> str:
@@ -274,6 +372,7 @@ def format_p(p: float) -> str:
     return "< .0001" if p < 1e-4 else f"{p:.2g}".removeprefix("0") if p < 1 else "1"
 
 
-def sentences(changes: Sequence[Changes]) -> list[tuple[str, ...]]:
-    """The verdicts, one group per pair: the first in full, the others in summary."""
-    return [change.verdict if i == 0 else change.verdict[:1] for i, change in enumerate(changes) if change.verdict]
+def counted(changes: Iterable[Change]) -> tuple[int, int, int]:
+    """How many are significantly better, significantly worse, and neither."""
+    verdicts = [change.verdict for change in changes]
+    return verdicts.count("better"), verdicts.count("worse"), verdicts.count("unresolved")

@@ -48,7 +48,7 @@ def header(run: RunView) -> dict[str, str]:
             if part
         ),
         "Date": str(timings.get("started") or "").replace("T", " ").replace("+00:00", " UTC").replace("Z", " UTC"),
-        "Engine": " ".join(str(identity.get(key) or "") for key in ("engine", "version")).strip(),
+        "Engine": engine(run),
         "Precision": ", ".join(
             str(identity[key]) for key in ("dtype", "quantisation") if identity.get(key) not in (None, "", "none")
         ),
@@ -59,6 +59,29 @@ def header(run: RunView) -> dict[str, str]:
         "Data": words.plainly(run.info.get("data_source")),
         "evalkit": str(evalkit or ""),
     }
+
+
+def engine(run: RunView) -> str:
+    """``transformers engine (transformers 5.19.0)``: the engine, and the library that does the work."""
+    identity = run.part("identity")
+    name = str(identity.get("engine") or "")
+    library = str(identity.get("version") or "").partition("(")[2].rstrip(")").partition(",")[0]
+    return " ".join(part for part in (name, "engine" if name else "", f"({library})" if library else "") if part)
+
+
+def summary(runs: Sequence[RunView]) -> str:
+    """What made the numbers, in one line; the section on method has the rest. What differs between runs is not in it."""
+    facts = [header(run) for run in runs]
+    kept = []
+    for name in ("Parameters", "Seen in training", "Engine", "Precision", "Hardware", "Time", "Date"):
+        values = list(dict.fromkeys(fact[name] for fact in facts))
+        if name != "Date" and len(values) == 1 and values[0]:
+            word = {"Parameters": " parameters"}.get(name, "")
+            kept.append(f"{values[0].partition(', ')[0] if name in ('Hardware', 'Time') else values[0]}{word}")
+        elif name == "Date" and any(values):
+            days = sorted({value[:10] for value in values if value})
+            kept.append(days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}")
+    return " · ".join(kept)
 
 
 def identity(run: RunView) -> dict[str, str]:
@@ -118,10 +141,11 @@ def commands(runs: Sequence[RunView]) -> list[tuple[str, str]]:
     """Each distinct command with the runs it produced."""
     found: dict[str, list[str]] = {}
     for run in runs:
-        command = run.info.get("command")
-        if command:
-            text = command if isinstance(command, str) else " ".join(str(part) for part in command)
-            found.setdefault(text, []).append(run.label)
+        for one in run.folders:
+            command = one.info.get("command")
+            if command:
+                text = command if isinstance(command, str) else " ".join(str(part) for part in command)
+                found.setdefault(text, []).append(run.label)
     return [(command, _names(labels, len(runs))) for command, labels in found.items()]
 
 

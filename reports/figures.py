@@ -12,6 +12,7 @@ from evalkit.reports.charts import forest, theme
 from evalkit.reports.charts.curves import MOST_PANELS, curve_charts
 from evalkit.reports.charts.loss import loss_chart, loss_points
 from evalkit.reports.charts.pareto import pareto_chart, placed_scores
+from evalkit.reports.scores import column_title
 from evalkit.reports.story import kind_of, training_info
 from evalkit.reports.view import Report, load_report
 from evalkit.system.files import write_bytes
@@ -55,9 +56,10 @@ def figures(report: Report) -> Iterator[tuple[str, Any]]:
             yield f"scores-{'questions' if unit == 'percent' else 'texts'}", forest.scores_chart(report, lines, "")
     yield from ((f"curves-{name}", chart) for name, chart in curve_charts(report))
     for number, pair in enumerate(changed.compare(report, story)):
-        for anchor, title, own in pair.groups():
-            name = anchor if number == 0 else f"{anchor}-{number + 1}"
-            yield name, forest.forest_chart(own, f"{pair.short[1]} against {pair.short[0]}: {title}")
+        a, b = column_title(report, pair.a), column_title(report, pair.b)
+        for group in pair.groups():
+            name = f"changes-{group.key}" + (f"-{number + 1}" if number else "")
+            yield name, forest.forest_chart(group.changes, f"{b} against {a}: {group.title}")
     domains = [line for source in report.sources for line in source.domains]
     if len(report.runs) > 1 and domains:
         yield "domains", forest.domains_chart(report, domains, story.reference)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import words
+from evalkit.reports.tables import column_groups
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -78,6 +79,7 @@ def environment() -> Environment:
         missing=words.MISSING,
         plainly=words.plainly,
         anchor=anchor,
+        column_groups=column_groups,
     )
     return made
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from evalkit.records import Metric
 from evalkit.words import UNIT_WORDS, Unit, interval, number
 
-WIDTH, HEIGHT, MARGIN = 140, 18, 6
+WIDTH, HEIGHT, MARGIN = 260, 18, 6
 
 
 @dataclass(frozen=True, slots=True)

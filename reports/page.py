@@ -10,7 +10,7 @@ from typing import Any
 from evalkit import words
 from evalkit.reports import changes as changed
 from evalkit.reports import facts
-from evalkit.reports.changes import compare, sentences
+from evalkit.reports.changes import compare
 from evalkit.reports.charts.curves import curves
 from evalkit.reports.charts.pareto import paretos
 from evalkit.reports.heat import heat
@@ -18,11 +18,13 @@ from evalkit.reports.html import assemble, data_block
 from evalkit.reports.inline_svg import scale_of, whisker
 from evalkit.reports.method import definitions
 from evalkit.reports.samples import collect_samples, static_cards
-from evalkit.reports.scores import domain_columns, pivot_columns, score_tables, wide_columns
+from evalkit.reports.scores import column_title, domain_columns, pivot_columns, score_tables, wide_columns
 from evalkit.reports.story import kind_of
-from evalkit.reports.tuning import DUMBBELL_COLUMNS, tunings
-from evalkit.reports.turning import COURSE_COLUMNS, task_trends
+from evalkit.reports.tuning import tunings
+from evalkit.reports.turning import TREND_COLUMNS, best_sets, task_trends
+from evalkit.reports.verdict import headline
 from evalkit.reports.view import MetricRow, Report, load_report
+from evalkit.results.suites import NO_SUITE
 from evalkit.system.files import write_bytes
 
 WARNING_SIGNS = {"failed": "✕", "partial": "◐", "limited": "◔", "truncated": "✂", "compare": "≠", "note": "i"}
@@ -56,29 +58,32 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
     shown = collect_samples(report, story.main or (0,), samples)
     drawn = curves(report)
     changes = compare(report, story)
-    course = task_trends(report)
-    heated = heat(report, story, changes, course.domains)
+    trends = task_trends(report, changes)
+    tables = score_tables(report, story, changes, best_sets(report))
     placed = paretos(report) if story.kind == "models" else []
     tuned = tunings(report, story)
     values: dict[str, Any] = {
         "report": report,
+        "story": story,
         "title": title(report),
+        "headline": headline(report, story, changes, trends, tables),
+        "facts": facts.summary(report.runs),
         "single": len(report.runs) == 1,
         "signs": WARNING_SIGNS,
-        "verdicts": sentences(changes),
         "commands": facts.commands(report.runs),
-        "tables": score_tables(report, story, changes),
+        "tables": tables,
         "curves": drawn,
-        "course": course,
-        "course_columns": COURSE_COLUMNS,
+        "trends": trends,
+        "trend_columns": TREND_COLUMNS,
         "changes": changes,
-        "heat": heated,
+        "heat": heat(report, story, changes, trends.domains, (task["name"] for task in shown.tasks)),
         "paretos": placed,
         "samples": shown,
         "static_cards": static_cards(shown),
         "samples_data": data_block("samples-data", shown.packed()) if shown.tasks else "",
         "tunings": tuned,
         "definitions": definitions(report),
+        "about": facts.table(report.runs, facts.header),
         "identity": facts.table(report.runs, facts.identity),
         "environment": facts.table(report.runs, facts.environment),
         "protocol_groups": facts.grouped(report.runs, lambda run: run.tasks),
@@ -87,41 +92,51 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
         "wide": wide_columns(report),
         "guideline_columns": facts.GUIDELINE_COLUMNS,
         "guideline_rows": facts.guidelines(report.runs),
-        "dumbbell_columns": DUMBBELL_COLUMNS,
     }
-    values["shared_facts"], values["differing_facts"] = facts.split(facts.table(report.runs, facts.header))
-    values["contents"] = _contents(report, values)
+    values["sections"] = sections(report, values)
     scripts = [
         name for name, wanted in (("charts.js", drawn or placed or tuned), ("samples.js", shown.tasks)) if wanted
     ]
     return assemble("report.html", styles=("report.css",), scripts=scripts, **values, **_HELPERS)
 
 
-def _contents(report: Report, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The page's sections: anchor and name, those that are there."""
-    every = [
-        ("scores", "Scores", True),
-        ("curves", "Curves", values["curves"]),
-        ("changes", "What changed", values["changes"]),
-        ("domains", "Text domains", report.sources),
-        ("pareto", "Compute", values["paretos"]),
-        ("samples", "Samples", values["samples"].tasks or values["samples"].withheld or values["samples"].not_stored),
-        ("tuning", "Fine-tuning", values["tunings"]),
-        ("metrics", "All metrics", report.others),
-        ("method", "Method", True),
-    ]
-    return [(anchor, name) for anchor, name, there in every if there]
+ORDER: Mapping[str, Sequence[str]] = {
+    "one": ("scores", "domains"),
+    "pair": ("changes", "scores", "curves", "domains"),
+    "tuned": ("changes", "tuning", "curves", "scores", "domains"),
+    "sweep": ("curves", "scores", "trends", "changes", "domains"),
+    "models": ("pareto", "scores", "changes", "curves", "domains"),
+}
+"""The first section of each kind of page is the picture that shows its headline."""
+LAST = ("samples", "tuning", "metrics", "method")
+
+
+def sections(report: Report, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The page's sections that have something to show, in order: anchor and name."""
+    names: dict[str, tuple[str, Any]] = {
+        "scores": ("Scores", True),
+        "curves": ("Curves", values["curves"]),
+        "trends": ("Trends", values["trends"].lines or values["trends"].failure),
+        "changes": ("What changed", values["changes"]),
+        "domains": ("Text domains", report.sources),
+        "pareto": ("Compute", values["paretos"]),
+        "samples": ("Samples", values["samples"].tasks or values["samples"].withheld or values["samples"].not_stored),
+        "tuning": ("Fine-tuning", values["tunings"]),
+        "metrics": ("All metrics", report.others),
+        "method": ("Method", True),
+    }
+    ordered = dict.fromkeys((*ORDER[values["story"].kind], *LAST))
+    return [(anchor, names[anchor][0]) for anchor in ordered if names[anchor][1]]
 
 
 def title(report: Report) -> str:
     """``olmo-tiny@step500 on quickstart``."""
-    suites = ", ".join(dict.fromkeys(run.suite or "tasks" for run in report.runs))
+    suites = _suites(report)
     if len(report.runs) == 1:
         return f"{report.runs[0].label} on {suites}"
     models = list(dict.fromkeys(str(run.part("checkpoint").get("model") or run.label) for run in report.runs))
     kind = kind_of(report.runs).kind
-    # a checkpoint scored on several suites is several runs
-    names = list(dict.fromkeys(str(run.part("checkpoint").get("name") or run.label) for run in report.runs))
+    names = [run.label for run in report.runs]
     if kind == "tuned" and len(names) == 2:
         return f"{names[0]} and {names[1]} on {suites}"
     if len(models) == len(names):
@@ -129,6 +144,18 @@ def title(report: Report) -> str:
     return (
         f"{len(names)} checkpoints of {', '.join(models) if len(models) < 4 else f'{len(models)} models'} on {suites}"
     )
+
+
+def _suites(report: Report) -> str:
+    """The suites' names; of tasks that were named one by one their own names, or how many they are."""
+    named = dict.fromkeys(one.suite for run in report.runs for one in run.folders)
+    alone = dict.fromkeys(
+        name for run in report.runs for one in run.folders if one.suite in ("", NO_SUITE) for name in one.tasks
+    )
+    suites = [name for name in named if name not in ("", NO_SUITE)]
+    if alone:
+        suites.append(", ".join(alone) if len(alone) < 3 else f"{len(alone)} tasks")
+    return ", ".join(suites)
 
 
 def _sample_sizes(line: MetricRow) -> str:
@@ -150,14 +177,15 @@ _HELPERS: dict[str, Any] = {
     "no_interval": words.NO_INTERVAL,
     "whisker": whisker,
     "scale_of_lines": lambda lines, unit: scale_of((cell for line in lines for cell in line.cells), unit),
+    "domain_columns": domain_columns,
     "sample_sizes": _sample_sizes,
     "above_chance": _above_chance,
-    "domain_columns": domain_columns,
     "change_columns": changed.columns,
     "difference_text": changed.difference_text,
     "difference_bar": changed.difference_bar,
-    "axis_limit": changed.axis_limit,
+    "dumbbell": changed.dumbbell,
     "format_p": changed.format_p,
+    "column_title": column_title,
 }
 """What the templates call."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,24 @@ _FIELDS = {item.name for item in fields(Metric)}
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One run, a column of the report."""
+    """One checkpoint, a column of the report: a run, or its runs on several suites."""
 
     path: Path
     info: Mapping[str, Any]
     metrics: tuple[Metric, ...]
     label: str
     """The checkpoint's name, extended if two columns would otherwise have the same label."""
+    parts: tuple[RunView, ...] = ()
+    """The runs of which it is made, if there are several (`one_a_checkpoint`)."""
+
+    @property
+    def folders(self) -> tuple[RunView, ...]:
+        """The runs as they lie on disk."""
+        return self.parts or (self,)
+
+    def folder_of(self, task: str) -> Path:
+        """The run folder in which a task was scored."""
+        return next((run.path for run in self.folders if task in run.tasks), self.path)
 
     def part(self, name: str) -> Mapping[str, Any]:
         """A section of ``run.json``; empty if missing."""
@@ -51,6 +62,8 @@ class RunView:
     def suite(self) -> str:
         """The suite's name as it may be said: a limited run of texts is a part of it and has no right to the name (Paloma's
         guideline G3)."""
+        if self.parts:
+            return ", ".join(dict.fromkeys(run.suite for run in self.parts if run.suite))
         name = str(self.info.get("suite") or "")
         return display_suite_name(name, str(self.info.get("aggregation", "")), self.limited) if name else name
 
@@ -107,6 +120,64 @@ def read_all(
     if not runs:
         raise EvalkitError(f"None of these {len(paths)} runs can be read. {left[0].removeprefix('Left out: ')}")
     return runs, left
+
+
+def one_a_checkpoint(runs: Sequence[RunView]) -> list[RunView]:
+    """Runs of the same weights, made in the same way, on several suites as one column; others as they are.
+
+    A task that two of them have must have been asked in the same way. Two runs of one suite stay two columns.
+    """
+    groups: list[list[RunView]] = []
+    for run in runs:
+        group = next((group for group in groups if all(_same_checkpoint(run, other) for other in group)), None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    return [group[0] if len(group) == 1 else _merged(group) for group in groups]
+
+
+def _same_checkpoint(a: RunView, b: RunView) -> bool:
+    keys = ("name", "fingerprint")
+    if a.info.get("suite") == b.info.get("suite") or not a.part("checkpoint").get("name"):
+        return False
+    if any(a.part("checkpoint").get(key) != b.part("checkpoint").get(key) for key in keys):
+        return False
+    if a.part("identity") != b.part("identity") or a.part("tokenizer") != b.part("tokenizer"):
+        return False
+    shared = [(a.tasks[name], b.tasks[name]) for name in a.tasks if name in b.tasks]
+    return all(one.get(key) == other.get(key) for one, other in shared for key in ("protocol_hash", "documents"))
+
+
+def _merged(runs: Sequence[RunView]) -> RunView:
+    """One column of several runs: their tasks and metrics side by side, counts and seconds added up."""
+    metrics = {
+        (full_name(metric), metric.source, metric.domain, metric.metric): metric
+        for run in reversed(runs)
+        for metric in reversed(run.metrics)
+    }
+    worst = next((run.status for run in runs if run.status != "done"), "done")
+    trained = next((run.info["training"] for run in runs if run.info.get("training")), None)
+    info = {
+        **runs[0].info,
+        "status": worst,
+        "tasks": {name: about for run in runs for name, about in run.tasks.items()},
+        "warnings": list(dict.fromkeys(warning for run in runs for warning in run.info.get("warnings") or [])),
+        "counts": _added([run.part("counts") for run in runs]),
+        "timings": {**runs[0].part("timings"), **_added([run.part("timings") for run in runs])},
+        **({"training": trained} if trained else {}),
+    }
+    return replace(runs[0], info=info, metrics=tuple(reversed(metrics.values())), parts=tuple(runs))
+
+
+def _added(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The numbers of several mappings, added up by name."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                found[name] = found.get(name, 0) + value
+    return found
 
 
 def _with_training(folder: Path, info: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -143,7 +143,7 @@ def gated(name: str, about: Mapping[str, Any]) -> bool:
 
 
 def _file(run: RunView, task: str) -> Path:
-    return run.path / "documents" / f"{run.tasks[task].get('file_name') or task}.parquet"
+    return run.folder_of(task) / "documents" / f"{run.tasks[task].get('file_name') or task}.parquet"
 
 
 # ----------------------------------------------------------------------------------------------------------- questions
@@ -308,7 +308,7 @@ def _prompts(run: RunView, task: str, indices: Sequence[int]) -> dict[int, list[
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    file = run.path.parent.parent.parent / "prompts" / f"{run.tasks[task].get('protocol_hash')}.parquet"
+    file = run.folder_of(task).parent.parent.parent / "prompts" / f"{run.tasks[task].get('protocol_hash')}.parquet"
     if not file.is_file():
         return {}
     table = _table(file)

@@ -1,19 +1,22 @@
-"""The main score tables: one row per task, one column per checkpoint, with best and ties marked and a trend."""
+"""The main score tables: one row per task, one column per checkpoint, with best and ties marked, families of tasks folded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
 from evalkit.reports.changes import Changes
 from evalkit.reports.inline_svg import Scale, scale_of, sparkline
+from evalkit.reports.names import TaskLabel, families, task_labels
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
 from evalkit.reports.view import MetricRow, Report
+from evalkit.statistics.metric_names import SUITE_SCORE
 from evalkit.table import best_of
-from evalkit.words import Unit
+from evalkit.words import Unit, metric_title, number
 
 CAPTIONS = {
     "percent": "Questions: accuracy in percent, higher is better",
@@ -25,15 +28,32 @@ WIDEST = 48
 SHOWN = 6
 """Above so many checkpoints the columns between are hidden until the column picker shows them."""
 
+BestSets = Mapping[tuple[str, str], frozenset[int]]
+"""(task, metric) to the columns that are statistically tied with the best, by paired tests. Means over domains have the name
+of what they are means of."""
+Tested = Mapping[tuple[str, str, frozenset[int]], bool]
+"""(task, metric, two columns) to whether their paired difference is resolved."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
     """One task in a score table."""
 
     line: MetricRow
+    label: TaskLabel
     marks: tuple[str, ...]
     """``best``, ``tie`` or an empty string per column."""
     trend: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Tasks whose names begin alike, folded under their suite's score; those without a family have no name."""
+
+    name: str
+    head: ScoreRow | None
+    """The family's own score, if a suite has one."""
+    rows: tuple[ScoreRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +62,46 @@ class ScoreTable:
 
     unit: Unit
     caption: str
+    shared: str
+    """What all rows have in common, and no column repeats."""
     columns: tuple[Column, ...]
-    rows: tuple[ScoreRow, ...]
+    families: tuple[Family, ...]
     scale: Scale
     trend: bool
+    metrics: bool
+    """Whether the metrics differ, so that rows name theirs."""
+    chances: bool
+    """Whether there is a column of chance levels."""
+
+    @property
+    def rows(self) -> list[ScoreRow]:
+        """All rows."""
+        return [row for family in self.families for row in (*([family.head] if family.head else []), *family.rows)]
 
     @property
     def limited(self) -> bool:
         return any(row.line.limited for row in self.rows)
 
 
-def score_tables(report: Report, story: Story, changes: Sequence[Changes] = ()) -> list[ScoreTable]:
+def score_tables(
+    report: Report, story: Story, changes: Sequence[Changes] = (), sets: BestSets | None = None
+) -> list[ScoreTable]:
     """One table per unit with each task's primary metric, and a trend if the columns are checkpoints of one training run.
 
-    No cell is a tie with the best where the page's own paired test (of `changes`) tells the two apart.
+    A cell is tied with the best where the page's own paired test (of `changes`, otherwise of `sets`) does not tell the two
+    apart; without stored documents where their difference is within the noise of two independent values.
     """
-    trend = story.kind == "sweep"
-    apart = {
-        (change.task, frozenset((pair.a, pair.b)))
+    tested = tested_pairs(changes)
+    return [_table(report, unit, lines, story, tested, sets or {}) for unit, lines in report.primary.items()]
+
+
+def tested_pairs(changes: Sequence[Changes]) -> Tested:
+    """What the comparisons of a page have tested, and whether it is resolved."""
+    return {
+        (change.task, change.metric.removeprefix("macro_"), frozenset((pair.a, pair.b))): change.resolved
         for pair in changes
         for change in pair.tasks
-        if change.resolved and change.level in ("task", "source")
     }
-    return [_table(report, unit, lines, trend, apart) for unit, lines in report.primary.items()]
 
 
 def shown_columns(count: int) -> set[int]:
@@ -82,67 +119,118 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def column_title(report: Report, column: int) -> str:
-    """Column header of a checkpoint: its name, or only the revision if there are many of one model."""
-    labels = [run.label for run in report.runs]
-    models = {label.partition("@")[0] for label in labels}
-    short = labels[column].partition("@")[2]
-    return short if len(labels) > 2 and len(models) == 1 and short else labels[column]
+    """A checkpoint's short name with its stage or model, for charts and sentences."""
+    head = report.heads[column]
+    return f"{head.title} ({head.group})" if head.group else head.title
+
+
+def run_columns(
+    report: Report, places: Iterable[int], first: Literal["up", "down"] = "down", note: Mapping[int, str] | None = None,
+    *, everything: bool = False,
+) -> list[Column]:  # fmt: skip
+    """A column for each of these checkpoints; full names are tips, and what is copied. Above `SHOWN` some are hidden, unless
+    `everything` is to be shown."""
+    shown = set(places) if everything else shown_columns(len(report.runs))
+    heads = [(i, report.heads[i]) for i in places]
+    return [
+        Column(head.title, "number", first, i not in shown, (note or {}).get(i, ""), full=head.full, group=head.group)
+        for i, head in heads
+    ]
 
 
 def _table(
-    report: Report, unit: Unit, lines: Sequence[MetricRow], trend: bool, apart: set[tuple[str, frozenset[int]]]
+    report: Report,
+    unit: Unit,
+    lines: Sequence[MetricRow],
+    story: Story,
+    tested: Tested,
+    sets: BestSets,
 ) -> ScoreTable:
     scale = scale_of((cell for line in lines for cell in line.cells), unit)
+    trend = story.kind == "sweep"
+    labels, ends = task_labels(line.task for line in lines)
+    metrics = {line.metric for line in lines if line.metric != SUITE_SCORE}
+    chances = {line.chance for line in lines if line.metric != SUITE_SCORE}
+    known = next(iter(chances)) if len(chances) == 1 else None
+    shared = [
+        ends,
+        metric_title(next(iter(metrics))) if len(metrics) == 1 and len(lines) > 1 else "",
+        f"chance {number(known, unit)}" if known is not None and len(lines) > 1 else "",
+    ]
+    has_chances = any(chances - {None}) and not (known is not None and len(lines) > 1)
+    rows = [
+        ScoreRow(line, labels[line.task], marks_of(line, tested, sets), sparkline(line.cells) if trend else Markup(""))
+        for line in lines
+    ]
     return ScoreTable(
         unit,
         CAPTIONS.get(unit, "Other metrics"),
-        tuple(_columns(report, unit, scale, trend)),
-        tuple(
-            ScoreRow(line, best_marks(line, apart), sparkline(line.cells) if trend else Markup("")) for line in lines
-        ),
+        " · ".join(part for part in shared if part),
+        tuple(_columns(report, unit, scale, trend, has_chances)),
+        tuple(_families(report, rows)),
         scale,
         trend,
+        len(metrics) > 1 or len(lines) == 1 or unit == "number",
+        has_chances,
     )
 
 
-def best_marks(line: MetricRow, apart: set[tuple[str, frozenset[int]]]) -> tuple[str, ...]:
-    """Which of a line's cells is best, and which are within noise of it; none where the asked documents differ in number or a
-    tokenizer loses text. `apart`: tasks and pairs of columns that a paired test tells apart, which are no ties."""
+def _families(report: Report, rows: Sequence[ScoreRow]) -> list[Family]:
+    """Scores of suites first, then tasks without a family, then families under their suite's score."""
+    asked = {name for run in report.runs for name in run.tasks}
+    of = families(row.line.task for row in rows if row.line.task in asked)
+    names = list(dict.fromkeys(of.values()))
+    head = {row.line.task: row for row in rows if row.line.task in names and row.line.task not in asked}
+    loose = [row for row in rows if row.line.task not in of and row.line.task not in head]
+    loose.sort(key=lambda row: row.line.task in asked)
+    made = [Family("", None, tuple(loose))] if loose else []
+    for name in names:
+        members = tuple(row for row in rows if of.get(row.line.task) == name)
+        made.append(Family(name, head.get(name), members))
+    return made
+
+
+def marks_of(line: MetricRow, tested: Tested, sets: BestSets) -> tuple[str, ...]:
+    """Which of a line's cells is best, and which are statistically tied with it; none where the asked documents differ in
+    number or a tokenizer loses text."""
     cells = line.cells
     known = [cell for cell in cells if cell is not None]
     if line.lossy or len({(cell.n, cell.limited) for cell in known}) > 1:
         return ("",) * len(cells)
-    higher = bool(known) and known[0].higher_is_better
     marks = best_of(
         [None if cell is None else cell.value for cell in cells],
         [None if cell is None else cell.stderr for cell in cells],
-        higher=higher,
+        higher=bool(known) and line.higher,
     )
-    best = [i for i, mark in enumerate(marks) if mark == "best"]
-    return tuple(
-        "" if mark == "tie" and any((line.task, frozenset((i, j))) in apart for j in best) else mark
-        for i, mark in enumerate(marks)
-    )
+    best = next((i for i, mark in enumerate(marks) if mark == "best"), None)
+    if best is None:
+        return tuple(marks)
+    metric = line.metric.removeprefix("macro_")
+    tied = sets.get((line.task, metric))
+    for i, mark in enumerate(marks):
+        if mark == "best" or cells[i] is None:
+            continue
+        pair = tested.get((line.task, metric, frozenset((i, best))))
+        if pair is not None:
+            marks[i] = "" if pair else "tie"
+        elif tied is not None:
+            marks[i] = "tie" if i in tied else ""
+    return tuple(marks)
 
 
-def _columns(report: Report, unit: Unit, scale: Scale, trend: bool) -> list[Column]:
-    first = "down" if unit == "percent" else "up"
-    columns = [Column("Task"), Column("Metric")]
+def _columns(report: Report, unit: Unit, scale: Scale, trend: bool, chances: bool) -> list[Column]:
+    columns = [Column("Task")]
     if len(report.runs) == 1:
-        columns.append(Column("Score", "number", first))  # type: ignore[arg-type]
-        columns.append(Column("95 % interval", classes="num"))
         columns.append(Column(scale.title, "none", classes="bar"))
+        columns.append(Column("Score", "number", "down" if unit == "percent" else "up"))
+        columns.append(Column("95 % interval", classes="num"))
         if unit == "bits":
             columns.append(Column("Token perplexity", "number"))
     else:
-        shown = shown_columns(len(report.runs))
         if trend:
             columns.append(Column("Trend", "none", tip="From the first checkpoint to the last; the dot is the last."))
-        columns += [
-            Column(column_title(report, i), "number", first, hidden=i not in shown)  # type: ignore[arg-type]
-            for i in range(len(report.runs))
-        ]
-    if unit == "percent":
+        columns += run_columns(report, range(len(report.runs)), "down" if unit == "percent" else "up")
+    if chances:
         columns.append(Column("Chance", "number", "down"))
     columns.append(Column("n", "number", "down"))
     return columns
@@ -152,9 +240,9 @@ def domain_columns(scale: Scale) -> list[Column]:
     """Column headers for one checkpoint's domains."""
     return [
         Column("Domain"),
+        Column(scale.title, "none", classes="bar"),
         Column("Bits per byte", "number"),
         Column("95 % interval", classes="num"),
-        Column(scale.title, "none", classes="bar"),
         Column("Token perplexity", "number"),
         Column("n", "number", "down"),
         Column("Tokens", "number", "down"),
@@ -169,6 +257,10 @@ def wide_columns(report: Report) -> list[int]:
 
 def pivot_columns(report: Report) -> list[Column]:
     """Column headers for all metrics of several checkpoints."""
-    shown = shown_columns(len(report.runs))
-    runs = [Column(column_title(report, i), "number", "down", hidden=i not in shown) for i in wide_columns(report)]
-    return [Column("Task"), Column("Metric"), *runs, Column("Shots", "number"), Column("Split")]
+    return [
+        Column("Task"),
+        Column("Metric"),
+        *run_columns(report, wide_columns(report)),
+        Column("Shots", "number"),
+        Column("Split"),
+    ]

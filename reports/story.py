@@ -76,9 +76,8 @@ def base_of(runs: Sequence[RunView], tuned: int) -> int | None:
         names = {checkpoint.get(key) for key in ("name", "fingerprint", "path")} - {None, ""}
         if i != tuned and names & wanted:
             places.append(i)
-    if places:  # before and after of several suites may stand in one report
-        suite = runs[tuned].info.get("suite")
-        return next((i for i in places if runs[i].info.get("suite") == suite), places[0])
+    if places:
+        return places[0]
     others = [i for i, run in enumerate(runs) if not training_info(run)]
     return others[0] if len(others) == 1 else None
 

@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 
@@ -30,3 +32,14 @@ class Column:
     classes: str = ""
     tip: str = ""
     """A sentence for the head's tooltip."""
+    full: str = ""
+    """A longer name, for the tooltip and for what is copied."""
+    group: str = ""
+    """A heading over neighbouring columns of the same group."""
+
+
+def column_groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """The headings over the columns, and how many columns each spans; empty where no column has one."""
+    if not any(column.group for column in columns):
+        return []
+    return [(name, len(list(own))) for name, own in groupby(columns, key=lambda column: column.group)]

@@ -1,4 +1,4 @@
-"""The fine-tuning section: what is written of a tuned checkpoint's training, and what it did to the scores.
+"""The fine-tuning section: what is written of a tuned checkpoint's training. What it did to the scores is the page's comparison.
 
 A run's ``training`` (in ``run.json``, or ``training.json`` beside it) may hold ``recipe`` (a mapping or text), ``data`` (a list
 of ``name, rows, used, dropped, tokens``), ``template`` (verbatim), ``loss`` (``[step, loss, learning rate, tokens a second]``
@@ -9,38 +9,19 @@ each), ``contamination`` and ``hyper`` (mappings), ``evals`` (scores during trai
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from evalkit.records import Metric
 from evalkit.reports.charts.loss import loss_drawing
-from evalkit.reports.inline_svg import HEIGHT, MARGIN, WIDTH, Scale, sparkline_of
+from evalkit.reports.inline_svg import sparkline_of
 from evalkit.reports.story import Story, training_info
-from evalkit.reports.tables import Column
-from evalkit.reports.view import MetricRow, Report
-from evalkit.words import Unit, amount, duration, number, plainly, score
+from evalkit.reports.view import Report
+from evalkit.words import amount, duration, number, plainly
 
 DATA_COLUMNS = ("rows", "used", "held_out", "dropped", "tokens", "learned_tokens")
-DUMBBELL_COLUMNS = (
-    Column("Task"),
-    Column("Before", "number", "down"),
-    Column("After", "number", "down"),
-    Column("○ before ● after", "none", classes="bar"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Dumbbell:
-    """One task before and after tuning."""
-
-    line: MetricRow
-    before: Metric
-    after: Metric
-    drawing: Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +41,6 @@ class Tuning:
     """Steps, tokens and time, in words."""
     evals: tuple[tuple[str, str, str, Markup], ...]
     """Scores during training: what, first, last, and the line between."""
-    dumbbells: tuple[tuple[str, tuple[Dumbbell, ...]], ...]
-    """By unit's title."""
 
 
 def tunings(report: Report, story: Story) -> list[Tuning]:
@@ -87,7 +66,6 @@ def _tuning(report: Report, column: int, base: int | None) -> Tuning:
         loss_drawing(about),
         _spent(about),
         tuple(_evals(about)),
-        () if base is None else tuple(_dumbbells(report, base, column)),
     )
 
 
@@ -110,51 +88,6 @@ def _evals(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Markup]]:
     for name, pairs in found.items():
         values = [value for _, value in sorted(pairs)]
         yield name, f"{values[0]:.4g}", f"{values[-1]:.4g}", sparkline_of(values)
-
-
-def _dumbbells(report: Report, base: int, column: int) -> list[tuple[str, tuple[Dumbbell, ...]]]:
-    titles: Mapping[Unit, str] = {"percent": "Accuracy, %", "bits": "Bits per byte (lower is better)"}
-    groups = []
-    for unit, lines in report.primary.items():
-        both = [(line, line.cells[base], line.cells[column]) for line in lines]
-        pairs = [(line, before, after) for line, before, after in both if _known(before) and _known(after)]
-        scale = _scale([cell.value for _, before, after in pairs for cell in (before, after) if cell is not None], unit)
-        drawn = tuple(
-            Dumbbell(line, before, after, dumbbell(before, after, scale))
-            for line, before, after in pairs
-            if before is not None and after is not None
-        )
-        if drawn:
-            groups.append((titles.get(unit, "Other metrics"), drawn))
-    return groups
-
-
-def dumbbell(before: Metric, after: Metric, scale: Scale) -> Markup:
-    """Before hollow, after filled, a line between: blue where it is better, orange where it is worse."""
-    middle = HEIGHT / 2
-    a, b = scale.x(before.value), scale.x(after.value)
-    better = (after.value > before.value) == after.higher_is_better
-    kind = "same" if after.value == before.value else "better" if better else "worse"
-    label = f"before {score(before)}, after {score(after)}"
-    return Markup(
-        '<svg class="dumbbell {}" role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}">'
-        '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/><line class="range" x1="{}" y1="{}" x2="{}" y2="{}"/>'
-        '<circle class="before" cx="{}" cy="{}" r="3.4"/><circle class="after" cx="{}" cy="{}" r="3.8"/></svg>'
-    ).format(
-        kind, label, WIDTH, HEIGHT, WIDTH, HEIGHT, MARGIN, middle, WIDTH - MARGIN, middle, a, middle, b, middle,
-        a, middle, b, middle,
-    )  # fmt: skip
-
-
-def _scale(values: Sequence[float], unit: Unit) -> Scale:
-    """From the smallest to the largest value, and a little more: a change of two points must be seen."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    room = (high - low) / 12 or 0.01
-    return Scale(low - room, high + room, unit)
-
-
-def _known(metric: Metric | None) -> bool:
-    return metric is not None and math.isfinite(metric.value)
 
 
 def _list(value: Any) -> Sequence[Any]:

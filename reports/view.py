@@ -6,13 +6,14 @@ import copy
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.records import Metric
-from evalkit.reports.runs import RunView, full_name, read_all
-from evalkit.reports.story import in_training_order
+from evalkit.reports.names import Head, heads
+from evalkit.reports.runs import RunView, full_name, one_a_checkpoint, read_all
+from evalkit.reports.story import in_training_order, kind_of
 from evalkit.statistics.metric_names import DERIVED
 from evalkit.words import Unit, metric_title, unit_of
 
@@ -51,6 +52,11 @@ class MetricRow:
     def chance(self) -> float | None:
         return self.known.chance
 
+    @property
+    def higher(self) -> bool:
+        """Whether higher values are better."""
+        return self.known.higher_is_better
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -70,6 +76,8 @@ class Report:
     """Everything a report shows."""
 
     runs: tuple[RunView, ...]
+    heads: tuple[Head, ...]
+    """Short names of the runs."""
     lines: tuple[MetricRow, ...]
     warnings: tuple[tuple[str, str], ...]
     """Kind (``limited``, ``truncated``, ``failed``, ``partial``, ``compare``, ``note``) and sentence."""
@@ -98,32 +106,42 @@ class Report:
 
 
 def load_report(paths: Sequence[Path | str], metrics: Mapping[Path, Sequence[Metric]] | None = None) -> Report:
-    """Read runs and line them up; checkpoints of one model in the order of their training, others as given.
+    """Read runs and line them up: a column a checkpoint, those of one model in the order of their training, others as given.
 
-    `metrics` by run folder replace what is stored there. Of several, a run that is damaged is left out, with a warning.
+    `metrics` by run folder replace what is stored there. Of several, a run that is damaged, or that has no scores yet, is
+    left out, with a warning.
     Raises like `evalkit.reports.runs.read_all`.
     """
     readable, left = read_all([Path(path) for path in paths], metrics)
-    runs = _labelled(in_training_order(readable))
+    if any(run.metrics for run in readable):
+        left += [
+            f"Left out: {_name(run)} has no scores yet (its run is {run.status})."
+            for run in readable
+            if not run.metrics
+        ]
+        readable = [run for run in readable if run.metrics]
+    runs = _labelled(in_training_order(one_a_checkpoint(readable)))
     lines = _metric_rows(runs)
-    return Report(runs, lines, (*(("partial", sentence) for sentence in left), *_warnings(runs)), _sources(lines))
+    warnings = (*(("partial", sentence) for sentence in left), *_warnings(runs))
+    return Report(runs, tuple(heads(runs, kind_of(runs))), lines, warnings, _sources(lines))
+
+
+def _name(run: RunView) -> str:
+    checkpoint = run.part("checkpoint")
+    return str(checkpoint.get("name") or checkpoint.get("model") or run.path.name)
 
 
 def _labelled(runs: Sequence[RunView]) -> tuple[RunView, ...]:
     """Runs labelled by checkpoint, extended by suite folder and finally by number where labels would collide."""
 
     def names(run: RunView) -> list[str]:
-        checkpoint = run.part("checkpoint")
-        name = str(checkpoint.get("name") or checkpoint.get("model") or run.path.name)
         engine = " ".join(str(run.part("identity").get(key) or "") for key in ("engine", "dtype")).strip()
-        return [name, f"{name} · {engine}", f"{name} · {run.path.absolute().parent.name}"]
+        return [_name(run), f"{_name(run)} · {engine}", f"{_name(run)} · {run.path.absolute().parent.name}"]
 
     every = [names(run) for run in runs]
     kind = next((k for k in range(3) if len({each[k] for each in every}) == len(runs)), None)
     return tuple(
-        RunView(
-            run.path, run.info, run.metrics, each[0 if kind is None else kind] + (f" ({i})" if kind is None else "")
-        )
+        replace(run, label=each[0 if kind is None else kind] + (f" ({i})" if kind is None else ""))
         for i, (run, each) in enumerate(zip(runs, every, strict=True), start=1)
     )
 
@@ -267,7 +285,7 @@ def _comparability(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
     if differing:
         yield (
             "compare",
-            f"The columns were asked differently (other protocols) and do not compare in: {', '.join(differing)}.",
+            f"Different prompts or settings; not comparable on: {', '.join(differing)}.",
         )
     if len({str(run.part("tokenizer").get("hash")) for run in runs}) > 1:
         yield "compare", "The tokenizers differ: compare bits per byte across columns, not token perplexities."

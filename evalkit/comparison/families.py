@@ -7,9 +7,10 @@ Everything that one comparison (or one page of several) claims is corrected toge
 - domains: Benjamini-Hochberg over all runs' domains, so that at most that share of what is named is expected to be false;
 - sources, means over tasks and each metric that is not primary: Holm, a family each.
 
-Intervals of what was picked out because it is resolved are widened, to 1 − R (1 − level) / m for R resolved of m tests, so
-that on average at most 1 − level of those that are shown miss (false coverage rate: Benjamini and Yekutieli 2005, Journal of
-the American Statistical Association 100).
+Intervals are corrected as well, so that none contradicts the p-value beside it. Those of what is resolved, and of all domains,
+have the level 1 − R (1 − level) / m for R resolved of m tests, so that on average at most 1 − level of those that are shown
+miss (false coverage rate: Benjamini and Yekutieli 2005, Journal of the American Statistical Association 100). Those of what
+Holm does not resolve have 1 − (1 − level) / m (Bonferroni), since a family holds them together.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def correct(lines: Sequence[dict[str, Any]], level: float) -> None:
             found: Difference = line["tested"]
             line["p_adjusted"], line["resolved"], line["tests"] = p_adjusted, is_resolved, tests
             line["correction"] = "benjamini-hochberg" if name == "domain" else "holm"
-            line["ci_level"] = selected_level if is_resolved else level
+            line["ci_level"] = selected_level if is_resolved or name == "domain" else 1 - (1 - level) / max(1, tests)
             line["ci_low"], line["ci_high"] = found.interval(line["ci_level"])
             if line["primary"] and line["comparable"] and not math.isnan(line["p"]):
                 line["mde"] = found.detectable((1 - level) / max(1, tests))

@@ -121,6 +121,17 @@ def trend_table(runs: Sequence[Run | Path | str], *, level: float = LEVEL) -> pd
     return trends(runs, level=level).table
 
 
+def best_of_runs(runs: Sequence[Run | Path | str], *, level: float = LEVEL) -> list[dict[str, Any]]:
+    """For each task, source and suite of texts the best of any runs, and those that are statistically tied with it.
+
+    Lines have the columns of `trend_table` that need no order; ``labels``, ``best`` and ``best_set`` are positions in `runs`, as
+    text. Paired on the documents that all of them scored; a task that is not comparable has no line.
+    """
+    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    segment = _Stage(loaded, [str(i) for i in range(len(loaded))], [])
+    return [line for line in segment.lines(level) if line["level"] != "domain"]
+
+
 def training_order(run: Run) -> tuple[float, float, float, str]:
     """Sort key for the order of training: stage, ingredient, then step or tokens; runs with neither come last."""
     checkpoint = run.info["checkpoint"]

@@ -15,10 +15,12 @@ from markupsafe import Markup
 
 from evalkit import words
 from evalkit.records import Metric
-from evalkit.reports.charts import theme
+from evalkit.reports.charts import panels, theme
+from evalkit.reports.names import families
 from evalkit.reports.runs import RunView
 from evalkit.reports.story import base_of, training_info
 from evalkit.reports.view import MetricRow, Report
+from evalkit.results.suites import NO_SUITE
 
 Scale = Literal["log", "linear"]
 SCALES: tuple[Scale, ...] = ("log", "linear")
@@ -99,18 +101,24 @@ def curves(report: Report) -> Curves | None:
     for line in lines[:MOST_PANELS]:
         title = _title(line)
         label = f"{title}: {words.metric_title(line.metric)} against {axis}"
-        drawings: dict[Scale, Markup] = {}
-        for one in SCALES:
-            chart = panel(line, points, models, one, title)
-            drawings[one] = theme.drawing(chart, label)
+        drawings: dict[Scale, Markup] = {
+            scale: panels.panel(title, label, curve_rows(line, points, scale), models, scale, _chance(line))
+            for scale in SCALES
+        }
         groups.setdefault(_group(line), []).append(Panel(title, label, drawings))
     stages = len({(point.model, point.segment) for point in points if point.tuned_from is None}) > len(models)
     return Curves(axis, best_scale(points), groups, models, max(0, len(lines) - MOST_PANELS), min(xs) <= 0, stages)
 
 
 def curve_lines(report: Report) -> list[MetricRow]:
-    """What is drawn: each task's primary metric, and each source's macro bits per byte."""
-    lines = [line for unit in report.primary.values() for line in unit] + _sources(report)
+    """What is drawn: scores of suites first, each task's primary metric (not of families, whose suite is drawn), and each
+    source's macro bits per byte."""
+    every = [line for unit in report.primary.values() for line in unit]
+    asked = {name for run in report.runs for name in run.tasks}
+    there = {line.task for line in every}
+    folded = {name for name, family in families(line.task for line in every).items() if family in there}
+    lines = [line for line in every if line.task not in folded] + _sources(report)
+    lines.sort(key=lambda line: (line.unit != "percent", line.task in asked))
     return list({(line.task, line.source, line.metric): line for line in lines}.values())
 
 
@@ -141,7 +149,7 @@ def panel(line: MetricRow, points: Sequence[Point], models: Sequence[str], scale
     import altair as alt
 
     factor = 100 if line.unit == "percent" else 1
-    rows = _rows(line, points, scale, factor)
+    rows = curve_rows(line, points, scale)
     x_axis = alt.Axis(labelExpr=_AMOUNT, tickCount=4, title=None, grid=False, labelOverlap="greedy", labelSeparation=9)
     x = alt.X("x:Q", axis=x_axis, scale=alt.Scale(type=scale, nice=False, padding=8))
     y_scale = alt.Scale(zero=False, nice=True)
@@ -194,8 +202,13 @@ _AMOUNT = "replace(replace(format(datum.value, '~s'), 'G', 'B'), 'k', 'k')"
 """84G is 84 B to the people who train models."""
 
 
-def _rows(line: MetricRow, points: Sequence[Point], scale: Scale, factor: int) -> list[dict[str, Any]]:
-    """The points of one curve; a missing value, or one that a log axis cannot show, is a gap."""
+def _chance(line: MetricRow) -> float | None:
+    return None if line.chance is None else line.chance * (100 if line.unit == "percent" else 1)
+
+
+def curve_rows(line: MetricRow, points: Sequence[Point], scale: Scale) -> list[dict[str, Any]]:
+    """The points of one curve, accuracies in percent; a missing value, or one that a log axis cannot show, is a gap."""
+    factor = 100 if line.unit == "percent" else 1
     known = [point.x for point in points if math.isfinite(point.x) and (scale == "linear" or point.x > 0)]
     low, high = min(known, default=1.0), max(known, default=1.0)
     after = high * max(1.25, (high / low) ** 0.14) if scale == "log" else high + 0.14 * max(high - low, 1.0)
@@ -259,9 +272,10 @@ def _sources(report: Report) -> list[MetricRow]:
 
 
 def _title(line: MetricRow) -> str:
-    if line.unit == "percent" or not line.source or line.source in line.task:
-        return line.task
-    return f"{line.task} · {line.source}"
+    task, _, asked = line.task.partition(":")
+    asked = ", ".join(part for part in asked.split(":") if part)
+    name = "all texts" if line.task == NO_SUITE else f"{task} ({asked})" if asked else task
+    return name if line.unit == "percent" or not line.source or line.source in name else f"{name} · {line.source}"
 
 
 def _group(line: MetricRow) -> str:

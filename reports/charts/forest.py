@@ -26,7 +26,7 @@ def forest_chart(changes: Sequence[Change], title: str) -> Any:
     import altair as alt
 
     factor = 100 if changes[0].unit == "percent" else 1
-    turned = changes[0].unit == "bits"
+    turned = not changes[0].higher
     rows = [
         {
             "name": visible(change.name)[:60],
@@ -40,7 +40,8 @@ def forest_chart(changes: Sequence[Change], title: str) -> Any:
     names = [row["name"] for row in rows]
     y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=320, ticks=False, domain=False))
     scale = alt.Scale(nice=True, reverse=turned)
-    unit = "difference in bits per byte (better to the right)" if turned else "difference in points of accuracy"
+    names_of = {"percent": "points of accuracy", "bits": "bits per byte"}
+    unit = f"difference in {names_of.get(changes[0].unit, 'the metric')} (better to the right)"
     x = alt.X("d:Q", scale=scale, title=unit)
     verdicts = alt.Scale(domain=["better", "worse", "unresolved"], range=[theme.BETTER, theme.WORSE, theme.QUIET])
     colour = alt.Color("verdict:N", scale=verdicts, title=None)

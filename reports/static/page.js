@@ -1,4 +1,4 @@
-// What every page can do with a script and does without: a theme, copying, printing all of it, links into closed parts.
+// What every page can do with a script and does without: a theme, copying, links into closed parts.
 
 // ------------------------------------------------------------------------------------------------ shared with other files
 const evalkit = (globalThis.evalkit = {
@@ -81,19 +81,6 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     setTimeout(() => { button.textContent = title; }, 2000);
   });
 }
-
-// ---------------------------------------------------------------------------------------------------------------- print
-const opened = [];
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("main details:not([open])")) {
-    if (details.closest(".tools")) continue;
-    details.open = true;
-    opened.push(details);
-  }
-});
-addEventListener("afterprint", () => {
-  for (const details of opened.splice(0)) details.open = false;
-});
 
 // a link to something inside a closed part opens it
 const reveal = () => {

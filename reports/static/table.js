@@ -25,15 +25,32 @@ class LiveTable {
   constructor(box) {
     this.box = box;
     this.table = box.querySelector("table");
-    this.heads = [...this.table.tHead.rows[0].cells];
-    this.titles = this.heads.map(textOf);
+    this.heads = [...[...this.table.tHead.rows].at(-1).cells];
+    this.titles = this.heads.map((head) => head.dataset.t ?? textOf(head));
     this.bodies = [...this.table.tBodies].filter((body) => !("fixed" in body.dataset));
     this.order = this.bodies.map((body) => [...body.rows]);
     this.sorted = { column: -1, direction: "" };
     this.heads.forEach((head, column) => this.makeSortable(head, column));
     this.makeTools();
     this.heads.forEach((head, column) => { if ("hidden" in head.dataset) this.show(column, false); });
+    this.families = [...this.table.querySelectorAll("tbody[data-family]")].map((body) => this.makeFold(body));
     if (this.table.querySelector("tr[data-out]")) this.filter();
+  }
+
+  // a family of tasks is folded under its head until that is pressed, or something is looked for
+  makeFold(body) {
+    const members = body.nextElementSibling;
+    const name = body.rows[0].cells[0].querySelector("bdi");
+    const button = make("button", { type: "button", class: "fold", "aria-expanded": "false" });
+    name.replaceWith(button);
+    button.append(name, make("span", { class: "quiet nocopy" }, ` ${members.dataset.count} tasks`));
+    const fold = { open: false, set: (open) => {
+      members.hidden = !open;
+      button.setAttribute("aria-expanded", String(open));
+    } };
+    button.addEventListener("click", () => { fold.open = !fold.open; fold.set(fold.open); });
+    fold.set(false);
+    return fold;
   }
 
   rows() { return this.bodies.flatMap((body) => [...body.rows]); }
@@ -83,6 +100,7 @@ class LiveTable {
   // ----------------------------------------------------------------------------------------------------- columns and rows
   show(column, visible) {
     for (const row of this.table.rows) {
+      if (row.className === "over") continue;
       let place = 0; // a cell may span several columns
       for (const cell of row.cells) {
         if (place === column && cell.colSpan === 1) cell.hidden = !visible;
@@ -90,10 +108,25 @@ class LiveTable {
       }
     }
     this.checks[column].checked = visible;
+    this.fitGroups();
+  }
+
+  // a heading over several columns spans those that are shown
+  fitGroups() {
+    const over = this.table.tHead.querySelector(".over");
+    let place = 0;
+    for (const cell of over?.cells ?? []) {
+      cell.dataset.span ??= cell.colSpan;
+      const own = this.heads.slice(place, (place += Number(cell.dataset.span)));
+      const count = own.filter((head) => !head.hidden).length;
+      cell.hidden = count === 0;
+      cell.colSpan = Math.max(1, count);
+    }
   }
 
   filter() {
     const wanted = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const fold of this.families) fold.set(fold.open || wanted.length > 0);
     let shown = 0;
     const rows = this.rows();
     for (const row of rows) {
@@ -146,7 +179,7 @@ class LiveTable {
   grid() {
     const columns = this.titles.map((_, column) => column).filter((column) =>
       !this.heads[column].hidden && (this.heads[column].dataset.kind !== "none"));
-    const rows = [...this.table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.hidden);
+    const rows = [...this.table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.hidden && row.cells.length === this.heads.length);
     return {
       heads: columns.map((column) => ({ title: this.titles[column], number: this.heads[column].dataset.kind === "number" })),
       rows: rows.map((row) => columns.map((column) => {
