@@ -348,9 +348,7 @@ def dumbbell(change: Change, group: Group) -> Markup:
     span = (high - low) or 1.0
     middle = HEIGHT / 2
     a, b = (round(MARGIN + (v - low) / span * (WIDTH - 2 * MARGIN), 1) for v in (change.value_a, change.value_b))
-    label = (
-        f"before {number(change.value_a, change.unit)}, after {number(change.value_b, change.unit)}, {change.word}"
-    )
+    label = f"before {number(change.value_a, change.unit)}, after {number(change.value_b, change.unit)}, {change.word}"
     return Markup(
         '<svg class="dumbbell {}" role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}">'
         '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/><line class="range" x1="{}" y1="{}" x2="{}" y2="{}"/>'

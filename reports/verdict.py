@@ -47,7 +47,9 @@ def _pair(pair: Changes, *, tuned: bool) -> str:
 
 
 def _points(change: Change) -> str:
-    return f"{number(abs(change.difference), change.unit)} points" if change.unit == "percent" else "a significant amount"
+    return (
+        f"{number(abs(change.difference), change.unit)} points" if change.unit == "percent" else "a significant amount"
+    )
 
 
 def _tasks(changes: Sequence[Change]) -> str:
