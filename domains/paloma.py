@@ -22,8 +22,8 @@ from evalkit.task import DomainInfo, TaskName, TaskOptions
 
 FAMILY = "paloma"
 ADVICE = (
-    "Paloma is a gated data set: ask for access on https://huggingface.co/datasets/allenai/paloma, then "
-    f"{TOKEN_ADVICE}; or give the files with --data DIR."
+    "Paloma is gated: request access at https://huggingface.co/datasets/allenai/paloma, then "
+    f"{TOKEN_ADVICE}; or give the files with --data DIR. The suite paloma-mini needs no access."
 )
 
 
@@ -81,14 +81,12 @@ class PalomaTask(TextTask):
             return self.options.data.expanduser()
         choice = self.options.data_source
         if choice == "bundle":
-            raise DataUnavailable(
-                f"The offline bundle does not hold Paloma; the suite 'paloma-mini' is made of it. {ADVICE}"
-            )
+            raise DataUnavailable(f"The offline bundle does not contain Paloma. {ADVICE}")
         if choice in (None, "hub"):
             return None
         path = Path(choice).expanduser()
         if not path.is_dir():
-            raise UsageError(f"There is no data source '{choice}': Paloma comes from 'hub' or an existing folder.")
+            raise UsageError(f"There is no data source '{choice}'. For Paloma use 'hub' or an existing folder.")
         return path
 
     def origin(self) -> dict[str, Any]:
@@ -120,12 +118,12 @@ def release_folder(folder: Path) -> Path:
     """The folder that contains the sources' folders: the given one or a subfolder. Raises `DataUnavailable`."""
     names = manifest.sources()
     if not folder.is_dir():
-        raise DataUnavailable(f"There is no folder {folder}. --data takes the folder of Paloma's files. {ADVICE}")
+        raise DataUnavailable(f"There is no folder {folder}. --data takes the folder with Paloma's files. {ADVICE}")
     for candidate in (folder, folder / "paloma", folder / "data"):
         if any((candidate / name).is_dir() for name in names):
             return candidate
     raise DataUnavailable(
-        f"{folder} holds no source of Paloma: expected folders such as c4_en/test with test-00000000.jsonl.gz in it. {ADVICE}"
+        f"{folder} contains no Paloma source. Expected folders such as c4_en/test with test-00000000.jsonl.gz in it. {ADVICE}"
     )
 
 

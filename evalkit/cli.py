@@ -22,7 +22,7 @@ import typer.core
 from evalkit import __version__, registry
 from evalkit.commands import compare, data, doctor, leaderboard, listing, models, report, run, show, train, watch
 from evalkit.commands.terminal import clean, size
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, UnknownName
 from evalkit.system.characters import let_streams_replace
 from evalkit.system.environment import address_space_limit
 
@@ -166,7 +166,7 @@ def _with_joined_lines(command: Any) -> Any:
 def describe_error(error: BaseException) -> tuple[str, int]:
     """The message for `error` (one or two sentences) and the exit code."""
     if isinstance(error, EvalkitError):
-        return _with_full_stop(str(error)), error.exit_code
+        return _with_full_stop(str(error)) + _recipe_hint(error), error.exit_code
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         return _describe_usage_error(error), 2
     if isinstance(error, OSError):
@@ -186,6 +186,16 @@ def describe_error(error: BaseException) -> tuple[str, int]:
         f"Unexpected error ({detail}). Run the command again with --debug for a traceback.{cause}",
         1,
     )
+
+
+def _recipe_hint(error: EvalkitError) -> str:
+    """For a model that does not exist, the command that trains it, if a built-in recipe makes one of that kind."""
+    if not isinstance(error, UnknownName) or error.kind != "model":
+        return ""
+    from evalkit.train.shipped import recipes_for
+
+    found = recipes_for(error.name)
+    return f" To train it: evalkit train {found[0]} --name {error.name}." if found else ""
 
 
 def _describe_usage_error(error: BaseException) -> str:

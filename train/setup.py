@@ -14,6 +14,7 @@ from evalkit.engines.base import EngineSettings
 from evalkit.errors import UsageError
 from evalkit.records import Checkpoint
 from evalkit.system.documents import checked, read_yaml
+from evalkit.system.environment import install_command
 from evalkit.train.batches import Batches
 from evalkit.train.devices import on_one_device
 from evalkit.train.recipe import Recipe
@@ -28,15 +29,16 @@ def check_machine(recipe: Recipe) -> None:
     """Check that this machine can run the recipe, before any data are read. Raises `UsageError`."""
     for package in ("trl", "peft", "accelerate"):
         if importlib.util.find_spec(package) is None:
-            raise UsageError(f"Training needs {package}: pip install -e '.[train]' in evalkit's repository.")
+            raise UsageError(f"Training needs {package}. Install it with: {install_command('train')}")
     for tracker in recipe.report_to:
         if tracker not in TRACKERS:
             raise UsageError(
-                f"--report-to takes {', '.join(TRACKERS)}, not '{tracker}'. The log is in log.jsonl in any case."
+                f"--report-to takes {', '.join(TRACKERS)}, not '{tracker}'. The log is always written to log.jsonl."
             )
         if importlib.util.find_spec(TRACKERS[tracker]) is None:
             raise UsageError(
-                f"{tracker} is not installed. Install it, or leave --report-to out: the log is in log.jsonl in any case."
+                f"{tracker} is not installed. Run 'pip install {TRACKERS[tracker]}', or omit --report-to: the log is always "
+                "written to log.jsonl."
             )
     if recipe.accelerate_config is not None:
         accelerate_file(recipe.accelerate_config)
@@ -46,7 +48,7 @@ def check_machine(recipe: Recipe) -> None:
         if not torch.cuda.is_available():
             raise UsageError("qlora needs a CUDA device, and torch sees none. Choose --method lora.")
         if importlib.util.find_spec("bitsandbytes") is None:
-            raise UsageError("qlora needs bitsandbytes: pip install bitsandbytes.")
+            raise UsageError("qlora needs bitsandbytes. Run 'pip install bitsandbytes'.")
 
 
 class _AccelerateConfig(BaseModel):

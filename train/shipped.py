@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit import registry
 from evalkit.errors import UnknownName, UsageError
 from evalkit.system.documents import read_yaml
 from evalkit.train.recipe import current_names
@@ -46,6 +47,22 @@ def find_recipe(name: str) -> tuple[dict[str, Any], str]:
             "recipe", name, known, "'evalkit list recipes' lists the built-in ones; a file ends in .yaml."
         )
     return _with_default_name(read_fields(known[name]), name), f"recipe {name}"
+
+
+def recipes_for(name: str) -> list[str]:
+    """The built-in recipes that make a model called like this: BASE-METHOD, where the recipe trains BASE by METHOD.
+
+    ``olmo-1b-sft`` gives those that fine-tune the registered model ``olmo-1b``; the recipe of that very name comes first.
+    """
+    base, _, method = name.rpartition("-")
+    registered = {entry.name: entry.source for entry in registry.models}
+    sources = {base, registered.get(base, base)}
+    found = [
+        recipe.name
+        for recipe in shipped_recipes()
+        if recipe.name == name or (recipe.fields.get("model") in sources and recipe.fields.get("method") == method)
+    ]
+    return sorted(found, key=lambda recipe: recipe != name)
 
 
 def recipe_of_run(path: str | Path) -> tuple[dict[str, Any], str]:

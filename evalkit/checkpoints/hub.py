@@ -19,7 +19,7 @@ IGNORED_PATTERNS = ["*/*", "consolidated*"]
 UNREACHABLE = "the Hugging Face hub cannot be reached"
 RATE_LIMIT_RESET = re.compile(r"(?:^|;)\s*t=(\d+)")
 """In the hub's header ``RateLimit``: seconds until requests are answered again."""
-TOKEN_ADVICE = "put a token of an account that has access into HF_TOKEN, or run 'hf auth login'"
+TOKEN_ADVICE = "set HF_TOKEN to a token with access, or run 'hf auth login'"
 
 
 def offline_requested() -> bool:
@@ -182,9 +182,7 @@ def _translated(repository: str, revision: str, error: Exception, online: bool) 
     if isinstance(error, EvalkitError):
         return error
     if isinstance(error, errors.GatedRepoError):
-        return CheckpointError(
-            f"{repository} is gated: ask for access on its page of the model hub, then {TOKEN_ADVICE}."
-        )
+        return CheckpointError(f"{repository} is gated: request access on its page on the hub, then {TOKEN_ADVICE}.")
     if isinstance(error, errors.RevisionNotFoundError):
         known = _known_revisions(repository)
         return UnknownName(

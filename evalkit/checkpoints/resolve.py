@@ -151,7 +151,7 @@ def find_source(name: str) -> tuple[ModelSource, str | None]:
         "model",
         base,
         known,
-        "Give a registered name ('evalkit list models'), a folder, or a hub repository as ORG/NAME.",
+        "Use a registered name ('evalkit list models'; add one with 'evalkit models add NAME PATH'), a folder, or ORG/NAME on the hub.",
     )
 
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evalkit import registry
-from evalkit.checkpoints.revisions import Gap, Revision
+from evalkit.checkpoints.revisions import Revision
+from evalkit.commands import completion
 from evalkit.commands.options import Bundle, Data, Debug, Every, Format, Json, MaxPoints, Output, Split, Stage, TasksDir
+from evalkit.commands.run_listing import list_runs, scored_suites
 from evalkit.commands.task_listing import print_tasks
-from evalkit.commands.terminal import clean, print_json, print_table, say
-from evalkit.errors import EvalkitError, UnknownName, UsageError
+from evalkit.commands.terminal import print_json, print_table, say
+from evalkit.errors import UnknownName, UsageError
+from evalkit.results.layout import safe_name
 from evalkit.task import DomainInfo, TaskOptions
-from evalkit.words import duration
+
+if TYPE_CHECKING:
+    pass
 
 app = typer.Typer(
-    help="List what there is: tasks, suites, domains, models, checkpoints, engines, runs.", no_args_is_help=True
+    help="List tasks, suites, domains, models, checkpoints, engines, recipes or runs.", no_args_is_help=True
 )
 DEFAULT_SUITE = "paloma-585"
 """The suite whose sources are shown by default."""
@@ -38,16 +43,18 @@ def _registered(names: registry.Registry[registry.EntryT], tasks_dir: Path | Non
 def list_tasks(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Tell all of one task. Without it: a line a task.", show_default=False),
+        typer.Argument(
+            metavar="[NAME]", help="Show all details of one task. Default: one line per task.", show_default=False
+        ),
     ] = None,
     tasks_dir: TasksDir = None,
     as_json: Json = False,
     how: Format = None,
     debug: Debug = False,
 ) -> None:
-    """List the tasks with their forms by regime, or all of one: parts, groups, splits, examples, where its data are from.
+    """List the tasks with their forms per regime, or the details of one: parts, groups, splits, few-shot examples, data sources.
 
-    A task is asked for as NAME[:FORM][::REGIME], and a part of it as NAME/PART: arc_easy, arc_easy:mc::olmes, mmlu/anatomy.
+    A task is selected as NAME[:FORM][::REGIME], a part of it as NAME/PART: arc_easy, arc_easy:mc::olmes, mmlu/anatomy.
 
     Examples:
 
@@ -92,8 +99,8 @@ def list_domains(
         str | None,
         typer.Argument(
             metavar="[SUITE|SOURCE]",
-            help="A suite of texts, a folder of texts, or a source, also with a glob of its domains. Without it: the "
-            "sources of Paloma.",
+            help="Text suite, folder of texts, or a source, optionally with a glob of its domains. Default: the sources of "
+            "Paloma.",
             show_default=False,
         ),
     ] = None,
@@ -104,9 +111,9 @@ def list_domains(
     how: Format = None,
     debug: Debug = False,
 ) -> None:
-    """List the domains of texts, the units of perplexity.
+    """List the domains of text suites, the units of perplexity.
 
-    Of Paloma the manifest is shown, without its files; with --data DIR the documents that your files hold are counted.
+    Paloma is listed from its manifest, without its files; with --data DIR the documents in your files are counted.
 
     Examples:
 
@@ -133,7 +140,9 @@ def list_domains(
             right=["domains"],
             how=how,
         )
-        say("'evalkit list domains SOURCE' shows a source's domains, 'evalkit list domains paloma' those of a suite.")
+        say(
+            "Use 'evalkit list domains SOURCE' for the domains of a source, 'evalkit list domains paloma' for those of a suite."
+        )
         return
     counted = any(line.documents is not None for _, line in lines)
     print_table(
@@ -165,7 +174,7 @@ def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
         )
         names: Sequence[str] = entry.tasks
     elif len(sources) > 1:
-        raise UsageError(f"'{name}' is a source of several sets: name one of {', '.join(sources)}.")
+        raise UsageError(f"'{name}' is a source in several suites. Choose one of {', '.join(sources)}.")
     elif name.partition("/")[0] in {task.partition("/")[0] for task in known}:
         names = [name]
     elif sources:
@@ -173,18 +182,18 @@ def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
     else:
         everything = {*(suite.name for suite in registry.suites), *known, *(task.partition("/")[2] for task in known)}
         raise UnknownName(
-            "suite or source", name, everything - {""}, "'evalkit list suites' and 'evalkit list tasks' show all."
+            "suite or source", name, everything - {""}, "See 'evalkit list suites' and 'evalkit list tasks'."
         )
     tasks = [registry.make_task(task, options) for task in names]
     texts = [task for task in tasks if task.kind == "text"]
     if not texts:
-        raise UsageError(f"'{name}' is made of questions: only texts have domains.")
+        raise UsageError(f"'{name}' consists of multiple-choice tasks. Only text tasks have domains.")
     return texts
 
 
 @app.command("engines")
 def list_engines(tasks_dir: TasksDir = None, as_json: Json = False, how: Format = None, debug: Debug = False) -> None:
-    """List every engine. 'evalkit doctor' says which of them this machine can run."""
+    """List the inference engines. 'evalkit doctor' shows which of them this machine can run."""
     entries = _registered(registry.engines, tasks_dir)
     if as_json:
         print_json([{"name": e.name, "description": e.description, "where": e.where} for e in entries])
@@ -199,7 +208,7 @@ def list_engines(tasks_dir: TasksDir = None, as_json: Json = False, how: Format 
 
 @app.command("recipes")
 def list_recipes(as_json: Json = False, how: Format = None, debug: Debug = False) -> None:
-    """List every recipe for fine-tuning that ships: 'evalkit train NAME' runs one, with options over its fields."""
+    """List the built-in fine-tuning recipes. 'evalkit train NAME' runs one; options override its fields."""
     from evalkit.train.shipped import shipped_recipes
 
     found = list(shipped_recipes())
@@ -234,7 +243,7 @@ def _data(items: list[dict[str, Any]]) -> str:
 
 @app.command("models")
 def list_models(tasks_dir: TasksDir = None, as_json: Json = False, how: Format = None, debug: Debug = False) -> None:
-    """List every registered model: those that ship with evalkit and those of 'evalkit models add'."""
+    """List the registered models: built-in ones and those added with 'evalkit models add'."""
     entries = _registered(registry.models, tasks_dir)
     if as_json:
         print_json(
@@ -257,26 +266,34 @@ def list_models(tasks_dir: TasksDir = None, as_json: Json = False, how: Format =
         wraps=["description"],
         how=how,
     )
-    say("Any folder with a checkpoint, or a Hugging Face repository (org/name), is a model too.")
+    say("Any checkpoint folder or Hugging Face repository (org/name) can be used as a model too.")
 
 
 @app.command("checkpoints")
 def list_checkpoints(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered name, a folder, or a hub repository.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Registered name, folder or hub repository.",
+            autocompletion=completion.models,
+        ),
+    ],
     revisions: Annotated[
         list[str] | None,
-        typer.Option("--revisions", metavar="GLOB", help="Only revisions whose name fits. May be repeated."),
+        typer.Option("--revisions", metavar="GLOB", help="Only revisions whose name matches. May be repeated."),
     ] = None,
     every: Every = None,
     max_points: MaxPoints = None,
     stage: Stage = None,
+    output: Output = Path("results"),
     as_json: Json = False,
     how: Format = None,
     debug: Debug = False,
 ) -> None:
-    """List the checkpoints of a model, oldest first, with the steps and tokens that their names tell, and gaps.
+    """List the checkpoints of a model, oldest first: steps, tokens, gaps, the default revision, and the suites already scored.
 
-    With the options that 'evalkit run' has to choose among them it shows which would be scored.
+    With the selection options of 'evalkit run' it shows which checkpoints would be scored.
 
     Examples:
 
@@ -284,10 +301,11 @@ def list_checkpoints(
 
       evalkit list checkpoints olmo-tiny --max-points 4
     """
-    from evalkit.checkpoints.resolve import list_revisions
+    from evalkit.checkpoints.resolve import default_revision, list_revisions
     from evalkit.checkpoints.revisions import Selection, find_gaps, select_revisions
 
     found = list_revisions(model)
+    default, scored = default_revision(model), scored_suites(model, output)
     missing = {gap.after: gap for gap in find_gaps(found)}
     if revisions:
         for glob in revisions:
@@ -307,13 +325,23 @@ def list_checkpoints(
                     "stage": revision.stage,
                     "ingredient": revision.ingredient,
                     "chosen": revision.name in chosen,
+                    "default": revision.name == default,
+                    "scored": scored.get(safe_name(revision.name), []),
                     "missing_before": missing[revision.name].missing if revision.name in missing else 0,
                 }
                 for revision in found
             ]
         )
         return
-    _print_checkpoints(model, found, missing, chosen if selection.is_active else None, how)
+    notes = {
+        revision.name: [
+            *(["default"] if revision.name == default else []),
+            *([f"{missing[revision.name].missing} missing before"] if revision.name in missing else []),
+        ]
+        for revision in found
+    }
+    rows = [(revision, notes[revision.name], scored.get(safe_name(revision.name), [])) for revision in found]
+    _print_checkpoints(model, rows, chosen if selection.is_active else None, how)
     if selection.is_active:
         say(f"{len(chosen):,} of {len(found):,} checkpoints would be scored.")
     for gap in missing.values():
@@ -325,23 +353,22 @@ def list_checkpoints(
 
 def _print_checkpoints(
     model: str,
-    revisions: Sequence[Revision],
-    gaps: Mapping[str, Gap],
+    found: Sequence[tuple[Revision, Sequence[str], Sequence[str]]],
     chosen: Collection[str] | None,
     how: str | None,
 ) -> None:
-    """One row per revision; `gaps` by the revision after them; `chosen`: names to mark, None for no such column."""
-    has_stages = any(revision.stage is not None for revision in revisions)
+    """One row per revision with its notes and scored suites; `chosen`: names to mark, None for no such column."""
+    has_stages = any(revision.stage is not None for revision, _, _ in found)
     rows = []
-    for revision in revisions:
+    for revision, notes, suites in found:
         tokens = _count(revision.tokens) + (" (derived)" if revision.tokens_derived else "")
-        gap_note = f"{gaps[revision.name].missing} missing before" if revision.name in gaps else ""
         stage = [_stage(revision)] if has_stages else []
         mark = [] if chosen is None else ["yes" if revision.name in chosen else ""]
-        rows.append((f"{model}@{revision.name}", *stage, _count(revision.step), tokens, gap_note, *mark))
+        name = f"{model}@{revision.name}"
+        rows.append((name, *stage, _count(revision.step), tokens, ", ".join(suites), ", ".join(notes), *mark))
     stage_column, mark_column = ["stage"] if has_stages else [], [] if chosen is None else ["chosen"]
-    columns = ["checkpoint", *stage_column, "step", "tokens", "gap", *mark_column]
-    print_table(columns, rows, right=["step", "tokens"], wraps=["gap"], how=how)
+    columns = ["checkpoint", *stage_column, "step", "tokens", "scored on", "notes", *mark_column]
+    print_table(columns, rows, right=["step", "tokens"], wraps=["scored on", "notes"], how=how)
 
 
 def _stage(revision: Revision) -> str:
@@ -354,79 +381,4 @@ def _count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-@app.command("runs")
-def list_runs(
-    output: Output = Path("results"),
-    suite: Annotated[
-        list[str] | None, typer.Option("--suite", metavar="GLOB", help="Only runs of this suite. May be repeated.")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", metavar="GLOB", help="Only models whose name fits: 'olmo-1b*'. May be repeated."),
-    ] = None,
-    status: Annotated[
-        str | None, typer.Option("--status", metavar="NAME", help="Only runs that are done, running, failed …")
-    ] = None,
-    as_json: Json = False,
-    how: Format = None,
-    debug: Debug = False,
-) -> None:
-    """List the runs of a folder of results, newest first.
-
-    Examples:
-
-      evalkit list runs
-
-      evalkit list runs --output results --suite 'paloma*' --status failed
-    """
-    from evalkit.results.reading import find_runs, load_run
-
-    rows = []
-    for folder in find_runs(output):
-        try:
-            run = load_run(folder)
-        except EvalkitError as error:
-            say(f"Warning: left out: {error}")
-            continue
-        checkpoint = run.info["checkpoint"]
-        row = {
-            "run": str(folder),
-            "model": checkpoint.get("model") or checkpoint.get("name"),
-            "revision": checkpoint.get("revision"),
-            "suite": run.suite,
-            "status": run.status,
-            "started": run.info.get("timings", {}).get("started"),
-            "seconds": run.info.get("timings", {}).get("seconds"),
-            "modified": (folder / "run.json").stat().st_mtime,
-        }
-        if (
-            _matches(row["suite"], suite)
-            and (_matches(row["model"], model) or _matches(checkpoint.get("name"), model))
-            and status in (None, row["status"])
-        ):
-            rows.append(row)
-    rows.sort(key=lambda row: -row["modified"])
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        chosen = " that fit" if suite or model or status else ""
-        say(f"There are no runs{chosen} in {clean(output)}. 'evalkit run' makes one; --output names another folder.")
-        return
-    print_table(
-        ["run", "model", "revision", "suite", "status", "started", "took"],
-        [
-            (
-                *(row[name] for name in ("run", "model", "revision", "suite", "status")),
-                str(row["started"] or "")[:16].replace("T", " "),
-                duration(row["seconds"]),
-            )
-            for row in rows
-        ],
-        right=["took"],
-        how=how,
-    )
-
-
-def _matches(name: object, globs: Sequence[str] | None) -> bool:
-    return not globs or any(fnmatchcase(str(name or ""), glob) for glob in globs)
+app.command("runs")(list_runs)

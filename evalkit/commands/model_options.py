@@ -16,6 +16,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from evalkit.commands.completion import BY_FIELD
 from evalkit.options import option_name
 
 
@@ -31,6 +32,7 @@ def option(model: type[BaseModel], name: str, *, paired: bool = False, metavar: 
     else:
         more["metavar"] = metavar or extra.get("metavar")
     more["min"] = next((one.ge for one in field.metadata if hasattr(one, "ge")), None) if int in _kinds(field) else None
+    more["autocompletion"] = BY_FIELD.get(name)
     panel = extra.get("panel")
     shown = extra.get("shown", None if field.default in (None, "", (), [], {}, False) else field.default)
     return typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from evalkit.commands import completion
 from evalkit.commands.model_options import option
 from evalkit.options import RunOptions
 
@@ -28,7 +29,12 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the wa
 Output = Annotated[Path, option(RunOptions, "output")]
 LookupSuite = Annotated[
     str | None,
-    typer.Option("--suite", metavar="S", help="Suite to look up when a run is given as MODEL[@REVISION]."),
+    typer.Option(
+        "--suite",
+        metavar="S",
+        help="Suite to look up when a run is given as MODEL[@REVISION].",
+        autocompletion=completion.suites,
+    ),
 ]
 TasksDir = Annotated[Path | None, option(RunOptions, "tasks_dir")]
 DataSource = Annotated[str | None, option(RunOptions, "data_source")]

@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalkit.commands.options import Bundle, Data, DataSource, Debug, Limit, Sample, Seed, Shots, Split, TasksDir
+from evalkit.commands import completion
+from evalkit.commands.lookup import find_run
+from evalkit.commands.options import (
+    Bundle,
+    Data,
+    DataSource,
+    Debug,
+    Limit,
+    LookupSuite,
+    Output,
+    Sample,
+    Seed,
+    Shots,
+    Split,
+    TasksDir,
+)
 from evalkit.commands.show_prompts import print_prompts
 from evalkit.commands.terminal import clean, print_json, say, stdout
 from evalkit.errors import UsageError
@@ -25,30 +40,38 @@ def show(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="TASK|RUN", help="A task's name (or several with commas, or a glob), or the folder of a run."
+            metavar="TASK|RUN",
+            help="Task (a comma-separated list or a glob selects several); or a run folder, or MODEL[@REVISION] with --suite.",
+            autocompletion=completion.tasks,
         ),
     ],
+    suite: LookupSuite = None,
+    output: Output = Path("results"),
     split: Split = None,
     shots: Shots = None,
     limit: Limit = None,
     sample: Sample = None,
     seed: Seed = DEFAULT_SEED,
-    full: Annotated[
-        bool, typer.Option("--full", help="Print the examples before a question whole, as --limit does too.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt, a line each.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print all few-shot examples, as --limit does too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per prompt, one per line.")] = False,
     tokens: Annotated[
-        bool, typer.Option("--tokens", help="Show the requests: token ids and strings of --model's tokenizer.")
+        bool,
+        typer.Option("--tokens", help="Show the requests as token ids and strings, using the tokenizer of --model."),
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="M", help="The model whose tokenizer --tokens uses.")
+        str | None,
+        typer.Option(
+            "--model", metavar="M", help="Model whose tokenizer is used by --tokens.", autocompletion=completion.models
+        ),
     ] = None,
     doc: Annotated[
         str | None,
-        typer.Option("--doc", metavar="ID", help="Of a run: the document of that id, or of that row of its split."),
+        typer.Option(
+            "--doc", metavar="ID", help="For a run: the document with this id, or this row number of its split."
+        ),
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", metavar="T", help="Of a run with several tasks: which one.")
+        str | None, typer.Option("--task", metavar="T", help="For a run with several tasks: the task.")
     ] = None,
     data: Data = None,
     data_source: DataSource = None,
@@ -56,7 +79,7 @@ def show(
     tasks_dir: TasksDir = None,
     debug: Debug = False,
 ) -> None:
-    """Show the prompts of a task (no model needed), its requests as token ids, or one document of a run.
+    """Show the prompts of a task (no model needed), its requests as token ids, or one document of a run with its scores.
 
     Examples:
 
@@ -73,21 +96,18 @@ def show(
 
     if tasks_dir is not None:
         registry.load_tasks_dir(tasks_dir)
-    if doc is not None or (Path(what) / "run.json").is_file():
-        if doc is None:
-            raise UsageError(f"{what} is a run. Say with --doc which of its documents to show.")
-        _show_document(Path(what), doc, task, as_json)
+    if doc is not None or suite is not None or (Path(what) / "run.json").is_file():
+        _show_document(find_run(what, output, suite).path, doc, task, as_json)
         return
     if tokens and model is None:
-        raise UsageError("--tokens needs a tokenizer: name the model that brings it with --model.")
+        raise UsageError("--tokens needs a tokenizer. Give the model with --model.")
     given = {
         "split": split, "shots": shots, "limit": limit, "sample": sample, "seed": seed, "data_source": data_source,
         "data": data, "bundle": bundle,
     }  # fmt: skip
     options = RunOptions.make(given, command="evalkit show").task_options
     is_counted = limit is not None or sample is not None
-    for name in task_list([what]):
-        shown_task = registry.make_task(name, options)
+    for shown_task in (registry.make_task(name, options) for name in task_list([what])):
         if tokens:
             _show_requests(shown_task, str(model), None if as_json or is_counted else DEFAULT_DOCUMENTS, as_json)
         elif as_json:
@@ -148,13 +168,15 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
                 console.print(clean(" ".join(pairs[: request.start])), style="dim", soft_wrap=True)
                 console.print(clean(" ".join(pairs[request.start :])), soft_wrap=True)
     if first is not None and not as_json:
-        say(f"These are the first {first} documents of {task.name}; --json prints all, --limit N asks for N.")
+        say(f"These are the first {first} documents of {task.name}. Use --limit N for N of them, --json for all.")
 
 
-def _show_document(folder: Path, doc: str, task: str | None, as_json: bool) -> None:
+def _show_document(folder: Path, doc: str | None, task: str | None, as_json: bool) -> None:
     """Print one document of a run: its prompts, and the score of each option."""
     from evalkit.results.reading import load_run
 
+    if doc is None:
+        raise UsageError(f"{folder} is a run. Choose a document with --doc.")
     run = load_run(folder)
     if task is None and len(run.tasks) > 1:
         raise UsageError(f"{folder} has several tasks; choose one with --task: {', '.join(run.tasks)}.")
@@ -164,7 +186,7 @@ def _show_document(folder: Path, doc: str, task: str | None, as_json: bool) -> N
     row = row or next((row for row in rows if str(row["index"]) == doc), None)
     if row is None:
         some = ", ".join(str(row["native_id"] or row["index"]) for row in rows[:3])
-        raise UsageError(f"{folder} has no document '{doc}' of {name}. It has {len(rows):,}: {some}, …")
+        raise UsageError(f"{folder} has no document '{doc}' of {name}. It has {len(rows):,} documents: {some}, …")
     prompts = run.prompts(name)
     prompt_rows = [
         {str(key): value for key, value in line.items()}
@@ -180,7 +202,7 @@ def _print_document(row: Mapping[str, Any], prompt_rows: list[dict[str, Any]]) -
     console = stdout()
     options = [prompt for prompt in prompt_rows if not prompt["unconditional"]]
     if options and "continuation" not in options[0]:
-        say("The texts of a gated data set are stored only if 'evalkit run --samples N' asks for them.")
+        say("Texts of gated datasets are stored only with 'evalkit run --samples N'.")
         options = []
     if options and options[0]["context"]:
         console.print(clean(options[0]["context"], lines=True), soft_wrap=True)
@@ -197,8 +219,8 @@ def _print_document(row: Mapping[str, Any], prompt_rows: list[dict[str, Any]]) -
         line = f"{marks} {total:10.4f} nats  {row['tokens'][position]:3d} tokens  {text!r}"
         console.print(clean(line), soft_wrap=True)
     legend = (
-        "* the right answer, > the model's"
+        "* correct answer, > the model's answer"
         if len(row["sums"]) > 1
-        else "* the answer; there is no other to choose from"
+        else "* correct answer (the only one that is scored)"
     )
     console.print(legend, style="dim")

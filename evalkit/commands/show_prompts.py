@@ -38,7 +38,7 @@ def print_prompts(task: TaskBase, first: int | None, *, is_full: bool) -> None:
             _print_document(console, task, document, is_full=is_full)
         console.print()
     if first is not None:
-        say(f"This is the first document of {task.name}; --limit N shows N of them whole, and --json all.")
+        say(f"This is the first document of {task.name}. Use --limit N for N of them in full, --json for all.")
 
 
 def _print_document(console: Console, task: TaskBase, document: Document, *, is_full: bool) -> None:
@@ -58,14 +58,14 @@ def _print_document(console: Console, task: TaskBase, document: Document, *, is_
             position += 1
     twins = list(dict.fromkeys(prompt.context for prompt in prompts if prompt.unconditional))
     for context in twins:
-        console.print(clean(f"  the same are scored after {context!r} alone too"), style="dim", soft_wrap=True)
+        console.print(clean(f"  also scored after {context!r} alone (unconditional)"), style="dim", soft_wrap=True)
 
 
 def _print_context(console: Console, task: TaskBase, prompt: Prompt, *, is_full: bool) -> None:
     shared, own = prompt.context[: prompt.shared], prompt.context[prompt.shared :]
     shown = shared if is_full else _beginning(task, shared)
     if left := len(shared) - len(shown):
-        note = f"[{left:,} more characters of examples: --full shows them]"
+        note = f"[{left:,} more characters of few-shot examples; use --full to show them]"
         text = Text(clean(shown, lines=True), "dim") + Text(note, "dim italic") + Text(SEPARATOR)
     else:
         text = Text(clean(shown, lines=True), "dim")

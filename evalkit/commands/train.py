@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 
+from evalkit.commands import completion
 from evalkit.commands.model_options import add_options
 from evalkit.commands.options import Debug, Json
 from evalkit.commands.terminal import clean, print_as, print_json, print_table, say, stdout
@@ -26,7 +27,11 @@ LIST_FIELDS = ("suites", "tasks", "report_to")
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help="Built-in recipe ('evalkit list recipes') or a .yaml file."),
+        typer.Argument(
+            metavar="[RECIPE]",
+            help="Built-in recipe ('evalkit list recipes') or a .yaml file.",
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     dataset: Annotated[
         list[str] | None,

@@ -52,7 +52,7 @@ def load(repo: str, config: str | None, split: str, commit: str | None) -> list[
     if not offline_requested() and not reachable():
         raise DataUnavailable(
             f"{_obstacle()}, so {repo} cannot be read from it. Check the network or the proxy, "
-            "set HF_HUB_OFFLINE=1 to use what the hub's own cache holds, or take --data-source bundle or a folder."
+            "set HF_HUB_OFFLINE=1 to use only the local hub cache, or use --data-source bundle or a folder."
         )
     import datasets
 
@@ -102,18 +102,18 @@ def _translated(error: Exception, repo: str, split: str = "") -> DataUnavailable
     refused = hub.refusal_of(error)
     if refused:
         return DataUnavailable(
-            f"{repo} could not be read: {refused}. Try again later, or take --data-source bundle or a folder."
+            f"{repo} could not be read: {refused}. Try again later, or use --data-source bundle or a folder."
         )
     if "GatedRepoError" in error_names or "is a gated dataset" in text:
         return DataUnavailable(
-            f"{repo} is gated: ask for access on https://huggingface.co/datasets/{repo}, "
+            f"{repo} is gated: request access at https://huggingface.co/datasets/{repo}, "
             f"then {TOKEN_ADVICE}. Or give a folder with the files: --data-source DIR."
         )
     if "RepositoryNotFoundError" in error_names or "DatasetNotFoundError" in error_names:
-        return DataUnavailable(f"The hub has no data set {repo}, or it is private: {TOKEN_ADVICE}.")
+        return DataUnavailable(f"The hub has no dataset {repo}, or it is private. If it is private, {TOKEN_ADVICE}.")
     if split and "split" in text.lower():
         return DataUnavailable(f"{repo} on the hub has no split '{split}' ({text[:160]}).")
     return DataUnavailable(
         f"{repo} could not be read from the hub ({type(error).__name__}: {text[:160]}). "
-        "Try again, or take --data-source bundle or a folder."
+        "Try again, or use --data-source bundle or a folder."
     )

@@ -13,6 +13,7 @@ from evalkit.engines.base import EngineSettings
 from evalkit.engines.names import DTYPES, SHORT_DTYPES
 from evalkit.errors import CheckpointError, UsageError
 from evalkit.records import Checkpoint
+from evalkit.system.environment import install_command
 
 
 def pick_device(name: str) -> torch.device:
@@ -100,7 +101,7 @@ def _with_adapter(model: Any, checkpoint: Checkpoint) -> Any:
         from peft import PeftModel
     except ImportError as error:
         raise CheckpointError(
-            "Scoring an adapter needs peft: pip install -e '.[train]' in evalkit's repository."
+            f"Scoring an adapter needs peft. Install it with: {install_command('train') or 'pip install peft'}"
         ) from error
     try:
         _resize_embeddings(model, checkpoint)

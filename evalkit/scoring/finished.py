@@ -94,6 +94,8 @@ def _asks_alike(run: Run, group: Group, tasks: Tasks) -> bool:
         return False
     if any(info["tasks"][name].get("options", {}) != options_to_json(options) for name, (_, options) in asked.items()):
         return False
+    if not any(info["tasks"][name].get("documents") for name in asked):  # an error, which the normal path raises
+        return False
     score = None if group.shape is None else {"shape": group.shape.to_json(), "altered": list(group.altered)}
     weights = None if group.weights is None else dict(group.weights)
     if info.get("score") != score or info.get("domain_weights") != weights:
@@ -122,10 +124,18 @@ def _is_readable(run: Run) -> bool:
 
     try:
         read_metrics(run.path)
-        counts = {name: pq.read_metadata(run.documents_file(name)).num_rows for name in run.tasks}
+        stored = {name: pq.read_metadata(run.documents_file(name)) for name in run.tasks}
     except (EvalkitError, OSError, ValueError):  # pyarrow's errors are ValueErrors
         return False
-    return all(counts[name] == about.get("documents") for name, about in run.info["tasks"].items())
+    for name, about in run.info["tasks"].items():
+        columns = {stored[name].schema.column(i).path.partition(".")[0] for i in range(stored[name].num_columns)}
+        if (
+            about.get("gated") and "token_ids" in columns
+        ):  # texts that an earlier --samples stored, and this call does not ask for
+            return False
+        if stored[name].num_rows != about.get("documents"):
+            return False
+    return True
 
 
 def _has_protocols(run: Run, group: Group, tasks: Tasks, hash_of: Callable[[int], str]) -> bool:

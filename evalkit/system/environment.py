@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 PACKAGES = (
@@ -37,6 +38,20 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return installed
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra's requirements from the package index, whether evalkit is a checkout or a wheel.
+
+    evalkit itself is on no index, so ``pip install 'olmo-evalkit[train]'`` would fail.
+    """
+    try:
+        declared = requires("olmo-evalkit") or []
+    except PackageNotFoundError:  # run from a folder without installation
+        declared = []
+    marker = re.compile(rf"""^(.*?)\s*;\s*extra == ["']{re.escape(extra)}["']$""")
+    found = [match[1] for requirement in declared if (match := marker.match(requirement))]
+    return "pip install " + " ".join(f"'{requirement}'" for requirement in found) if found else ""
 
 
 def address_space_limit() -> int | None:

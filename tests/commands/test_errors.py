@@ -278,7 +278,7 @@ def test_a_gated_repository_says_how_to_get_access(
     """Only the hub's HTTP answer is imitated: 401 with the header that marks a gated repository."""
     hub = {"HF_ENDPOINT": gated_hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1"}
     message = from_process(start(*arguments, env=hub)).fails(1)
-    assert "is gated: ask for access" in message
+    assert "is gated: request access" in message
     assert "HF_TOKEN" in message
 
 

@@ -159,7 +159,7 @@ def test_one_document_is_shown_at_once(evalkit: Command, alone: Path) -> None:
     left = len("Example 1?\nAnswer: no\n\n") * 2
     assert "\n".join(lines) == (
         "document 0\nAnswer.\n\nExample 0?\nAnswer: no\n\n"
-        f"[{left} more characters of examples: --full shows them]\n\nMars is red?\nAnswer:\n  * ' yes'\n    ' no'\n"
+        f"[{left} more characters of few-shot examples; use --full to show them]\n\nMars is red?\nAnswer:\n  * ' yes'\n    ' no'\n"
     )
     assert several.out == done.out
     assert "Example 2?" in full.out
@@ -342,3 +342,36 @@ def test_a_run_scores_the_chosen_checkpoints(evalkit: Command, tmp_path: Path, m
     scored = sorted(file.parent.name for file in (tmp_path / "results").rglob("run.json"))
     assert scored == ["step1000", "step3000", "step5000"]
     assert evalkit("trend", "many").code == 0
+
+
+def test_runs_have_their_score_and_checkpoints_what_is_scored(
+    evalkit: Command, checkpoint: Path, my_tasks: Path
+) -> None:
+    """The only task's primary metric stands beside the run; the checkpoint shows its run, and which one is the default."""
+    evalkit(*fake_run(checkpoint, my_tasks, "--no-report"))
+    (row,) = json.loads(evalkit("list", "runs", "--json").out)
+    stored = json.loads((Path(row["run"]) / "metrics.json").read_text())
+    (primary,) = [record for record in stored if record["primary"]]
+    assert (row["score"], row["metric"]) == (primary["value"], primary["metric"])
+    shown = evalkit("list", "runs").out
+    assert f"{100 * primary['value']:.1f} %" in shown
+    (one,) = json.loads(evalkit("list", "checkpoints", checkpoint, "--json").out)
+    assert (one["default"], one["scored"]) == (True, ["tasks~fake"])
+    assert "tasks~fake" in evalkit("list", "checkpoints", checkpoint).out
+
+
+def test_a_document_of_a_run_is_found_by_name(evalkit: Command, checkpoint: Path, my_tasks: Path) -> None:
+    """`show MODEL --suite S --doc ID` is `show FOLDER --doc ID`."""
+    evalkit(*fake_run(checkpoint, my_tasks, "--no-report"))
+    by_name = evalkit("show", "tiny", "--suite", "tasks", "--doc", "0")
+    assert by_name.code == 0, by_name.err
+    assert by_name.out == evalkit("show", "results/tiny/tasks~fake/main", "--doc", "0").out
+    assert "Choose a document with --doc" in evalkit("show", "tiny", "--suite", "tasks").fails(2)
+
+
+def test_a_model_that_is_not_there_says_how_to_get_it(evalkit: Command) -> None:
+    """`evalkit models add`, and the recipe that trains a model called so."""
+    message = evalkit("run", "--model", "olmo-1b-sft", "--suite", "quickstart").fails(2)
+    assert "'evalkit models add NAME PATH'" in message
+    assert message.endswith("To train it: evalkit train tulu-v2-olmo-1b --name olmo-1b-sft.")
+    assert "To train it" not in evalkit("run", "--model", "nothing-of-it", "--suite", "quickstart").fails(2)

@@ -394,9 +394,9 @@ for name in ("org/gated", "org/missing", "org/broken"):
         EVALKIT_HOME="/nonexistent",
     ).splitlines()
     assert printed[0] == "True " + "c" * 40
-    assert "org/gated is gated: ask for access" in printed[1]
+    assert "org/gated is gated: request access" in printed[1]
     assert "HF_TOKEN" in printed[1]
-    assert "has no data set org/missing, or it is private" in printed[2]
+    assert "has no dataset org/missing, or it is private" in printed[2]
     assert "org/broken could not be read from the hub" in printed[3]
 
 
@@ -461,8 +461,8 @@ def test_what_datasets_raises_is_explained(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(hub, "reachable", lambda: True)
     missing = datasets.exceptions.DatasetNotFoundError
     for error, said in [
-        (missing("Dataset 'org/name' is a gated dataset on the Hub."), r"gated: ask for access.*HF_TOKEN.*DIR"),
-        (missing("Dataset 'org/name' doesn't exist on the Hub or cannot be accessed."), "has no data set org/name"),
+        (missing("Dataset 'org/name' is a gated dataset on the Hub."), r"gated: request access.*HF_TOKEN.*DIR"),
+        (missing("Dataset 'org/name' doesn't exist on the Hub or cannot be accessed."), "has no dataset org/name"),
         (ValueError("Unknown split \"dev\". Should be one of ['train']."), "no split 'dev'"),
         (ConnectionError("Couldn't reach it"), r"could not be read from the hub \(ConnectionError"),
     ]:

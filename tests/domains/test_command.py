@@ -78,7 +78,7 @@ def test_paloma_without_its_files(checkpoint: Path, capsys: pytest.CaptureFixtur
     """One sentence: how to get access, where the token goes, or how to give the files. The model is not loaded first."""
     assert cli.main(["run", "--model", str(checkpoint), "--suite", "paloma", "--engine", "fake"]) == 1
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
-    assert "ask for access" in error
+    assert "request access" in error
     assert "HF_TOKEN" in error
     assert "--data DIR" in error
 

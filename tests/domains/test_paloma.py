@@ -185,7 +185,7 @@ def test_a_missing_source_leaves_the_others(alone: Path, checkpoint: Path) -> No
     assert [one["value"] for one in read_metrics(run.path) if one["task"] == "paloma/c4_en"] == [None]
     with pytest.raises(EvalkitError, match=r"There are no documents to ask\. .*1 of 1 domains are missing: c4_en"):
         score(checkpoint, task="paloma/c4_en", data=alone / "files")
-    with pytest.raises(DataUnavailable, match=r"holds no source of Paloma.*c4_en/test.*HF_TOKEN"):
+    with pytest.raises(DataUnavailable, match=r"contains no Paloma source.*c4_en/test.*HF_TOKEN"):
         score(checkpoint, suite="paloma", data=alone)
     with pytest.raises(DataUnavailable, match="There is no folder"):
         score(checkpoint, suite="paloma", data=alone / "nowhere")
@@ -232,7 +232,7 @@ def test_globs_and_limits_are_parts(alone: Path) -> None:
 def test_the_hub_is_gated_and_the_error_says_so(alone: Path) -> None:
     """Without the files: where to ask for access, where the token goes, and how to give a folder."""
     with pytest.raises(
-        DataUnavailable, match=r"ask for access on https://\S+/allenai/paloma.*HF_TOKEN.*--data DIR"
+        DataUnavailable, match=r"request access at https://\S+/allenai/paloma.*HF_TOKEN.*--data DIR"
     ) as error:
         make_task("paloma/ptb", TaskOptions()).protocol()
     assert len(str(error.value)) < 400

