@@ -173,7 +173,7 @@ def _text_tasks(name: str, options: TaskOptions) -> list[Any]:
             options, **{key: value for key, value in entry.options.items() if getattr(options, key) is None}
         )
         names: Sequence[str] = entry.tasks
-    elif len(sources) > 1:
+    elif len(sources := [task for task in sources if registry.make_task(task, options).kind == "text"]) > 1:
         raise UsageError(f"'{name}' is a source in several suites. Choose one of {', '.join(sources)}.")
     elif name.partition("/")[0] in {task.partition("/")[0] for task in known}:
         names = [name]

@@ -42,11 +42,11 @@ def run(
 
       evalkit run --model olmo-tiny --suite quickstart
 
-      evalkit run --model olmo-1b --task arc_easy::olmes --limit 200
+      evalkit run --model olmo-1b --task arc_easy::olmes --limit 200  # hub
 
       evalkit run --model checkpoints/mine --revisions 'step*' --suite olmes
 
-      evalkit run --model allenai/OLMo-2-0425-1B --stage 1 --max-points 20 --suite paloma
+      evalkit run --model allenai/OLMo-2-0425-1B --stage 1 --max-points 20 --suite paloma  # hub, gated
     """
     from evalkit.commands.run_config import read
 

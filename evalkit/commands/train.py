@@ -80,9 +80,9 @@ def train(
 
       evalkit train olmo-tiny-sft
 
-      evalkit train tulu-v2-olmo-1b --inspect 3
+      evalkit train tulu-v2-olmo-1b --inspect 3  # hub
 
-      evalkit train --model olmo-1b --dataset chats.jsonl --method lora --name mine --suite olmes
+      evalkit train --model olmo-1b --dataset chats.jsonl --method lora --name mine --suite olmes  # hub
 
       evalkit train olmo-tiny-sft --name tiny-grid --seed 1 --seed 2 --learning-rate 1e-3 --learning-rate 3e-4
     """

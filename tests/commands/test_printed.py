@@ -16,6 +16,7 @@ import typer
 from evalkit import cli, registry
 from evalkit.checkpoints.resolve import resolve
 from evalkit.results.layout import run_folder
+from evalkit.train.shipped import shipped_recipes
 from tests.made.command_line import DOCS, Command
 from tests.made.markdown import fenced
 from tests.made.repository import modules
@@ -97,7 +98,8 @@ def test_printed_commands_can_be_given(where: str, line: str) -> None:
     context = parsed(line)
     given = context.params if context is not None else {}
     suites = given.get("suite") or given.get("suites") or []
-    for suite in [suites] if isinstance(suites, str) else suites:
+    named = [suites] if isinstance(suites, str) else suites
+    for suite in [one for text in named for one in text.split(",")]:
         if not set(suite) & {"/", "*"} and not given.get("tasks_dir"):
             assert registry.suite_entry(suite).name == suite
     for folder in re.findall(r"results/olmo-tiny/[\w~,.-]+/[\w.-]+", line):
@@ -138,3 +140,46 @@ def test_a_suite_without_runs_is_not_said_not_to_exist(evalkit: Command, checkpo
     )
     message = evalkit("compare", "tiny", "tiny", "--suite", "paloma-mini").fails(2)
     assert message == "There is no run of tiny on the suite 'paloma-mini'. It has runs on tasks~fake."
+
+
+HUB_NAME = re.compile(r"^(?!results|checkpoints|path|trained|runs|my-)[\w.-]+/[\w.-]+$")
+
+
+def needs(line: str) -> set[str]:
+    """What a command cannot do without: ``hub`` (downloads), ``gated`` (access to gated data), ``cuda``."""
+    context = parsed(line)
+    given: dict[str, Any] = context.params if context is not None else {}
+    found = set()
+    recipe: dict[str, Any] = {}
+    if context is not None and context.command.name == "train":
+        name = str(given.get("recipe") or "")
+        recipe = next((one.fields for one in shipped_recipes() if one.name == name), {})
+        data = [*(item["dataset"] for item in recipe.get("data", [])), *(given.get("dataset") or [])]
+        found |= {"hub" for item in data if HUB_NAME.match(item)}
+        found |= {"cuda"} if "qlora" in (recipe.get("method"), *(given.get("method") or [])) else set()
+    models = given.get("model") or recipe.get("model") or []
+    if context is not None and context.command.name in ("run", "train", "checkpoints"):
+        for model in [models] if isinstance(models, str) else models:
+            base = model.partition("@")[0]
+            source = next((entry.source for entry in registry.models if entry.name == base), base)
+            found |= {"hub"} if HUB_NAME.match(source) and not Path(source).is_dir() else set()
+    if context is not None and context.command.name == "run" and not given.get("data"):
+        asked = [one for text in given.get("suite") or [] for one in text.split(",")]
+        found |= {"gated"} if {"paloma", "paloma-585"} & set(asked) else set()
+    return found
+
+
+@pytest.mark.parametrize(("where", "line"), PRINTED, ids=lambda value: value[:60])
+def test_what_a_command_needs_is_marked_beside_it(where: str, line: str) -> None:
+    """Whoever copies a command sees whether it needs the hub, gated data or CUDA, in the comment behind it."""
+    _, _, comment = line.partition("#")
+    assert needs(line) <= set(re.findall(r"\b(hub|gated|cuda)\b", comment)), line
+
+
+def test_marked_commands_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands that no test here runs, by what they need: `pytest -k marked_commands -rP` prints them."""
+    marked = [(where, line, sorted(found)) for where, line in PRINTED if (found := needs(line))]
+    for where, line, found in marked:
+        print(f"{', '.join(found):12} {where}: {line}")
+    assert {mark for _, _, found in marked for mark in found} >= {"hub", "gated"}
+    assert capsys.readouterr().out.count("\n") == len(marked) > 5

@@ -127,7 +127,7 @@ def test_domains_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "list domains SOURCE" in err
     for wrong, said in (
         ("arc_easy", "Only text tasks have domains"),
-        ("boolq", "name one of paloma-mini-full/boolq, paloma-mini/boolq"),
+        ("boolq", "Choose one of paloma-mini-full/boolq, paloma-mini/boolq"),
         ("palomma", "There is no suite or source 'palomma'. Did you mean 'paloma'"),
     ):
         assert cli.main(["list", "domains", wrong]) == 2
