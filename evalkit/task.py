@@ -148,6 +148,11 @@ class TaskBase(ABC):
         """Sentences about the task's data for the warnings in ``run.json``."""
         return []
 
+    def document_set(self) -> str:
+        """The name of its documents: tasks that ask the same rows under the same indices share it, and errors of their mean
+        count each row once."""
+        return self.name.base
+
     def known_baseline(self) -> tuple[float, str] | None:
         """What the task's data say that guessing scores, between 0 and 1, and the file that says it. A suite's own baseline comes
         before it, and a run warns where the two differ."""

@@ -129,6 +129,9 @@ class CoreTask(TaskBase):
         published = self.core_kind, self.published["shots"], self.delimiter
         return [f"{one}, which is asked." for one in self.folder.differences(self.label, *published)]
 
+    def document_set(self) -> str:
+        return self.name.base.removesuffix("_zeroshot")  # hellaswag's rows, asked twice
+
     def known_baseline(self) -> tuple[float, str] | None:
         found = {} if self.family == PART else self.folder.baselines
         return (found[self.label], str(self.folder.path / BASELINES)) if self.label in found else None
@@ -139,9 +142,8 @@ class CoreTask(TaskBase):
         """The examples before the question at a position of the shuffled rows."""
         if self.shots == 0:
             return ""
-        others = [other for other in range(len(self._pool)) if other != position]
-        drawn = random.Random(SHOT_SEED + position).sample(others, self.shots)  # noqa: S311
-        items = [self._pool[other][1] for other in drawn]
+        drawn = random.Random(SHOT_SEED + position).sample(range(len(self._pool) - 1), self.shots)  # noqa: S311
+        items = [self._pool[other + (other >= position)][1] for other in drawn]  # of all but the question itself
         return "".join(f"{one.contexts[one.gold]}{self.delimiter}{one.answers[one.gold]}\n\n" for one in items)
 
     def prompts(self, document: Document) -> list[Prompt]:

@@ -155,7 +155,7 @@ def _part(scored: ScoredTask, name: str) -> Part:
         metric.chance is not None or is_rate(metric.metric),
         metric.stderr,
         metric.chance,
-        (scored.task.name.base, scored.protocol.get("split")),
+        (scored.task.document_set(), scored.protocol.get("split")),
         values,
         units,
         reason=metric.note.removeprefix("not available: "),
