@@ -16,6 +16,7 @@ from evalkit.train.grid import expand
 from evalkit.train.recipe import Recipe, make_recipe
 from evalkit.train.setup import warmup_steps
 from evalkit.train.shipped import find_recipe, recipe_of_run, shipped_recipes
+from evalkit.train.tuning import plan
 
 Make = Callable[..., Recipe]
 SHIPPED = {recipe.name: recipe for recipe in shipped_recipes()}
@@ -94,8 +95,8 @@ def test_published_recipes_are_all_there() -> None:
         ({"epochs": 0}, "epochs cannot be 0"),
         ({"method": "rlhf"}, "method cannot be 'rlhf'"),
         ({"schedule": "zigzag"}, "one of linear"),
-        ({"name": "a/b"}, "make a name"),
-        ({"data": "basics,count=2,weight=1"}, "give one of the two"),
+        ({"name": "a/b"}, "a name consists of"),
+        ({"data": "basics,count=2,weight=1"}, "cannot be combined"),
         ({"data": "basics,rows=2"}, "none of split="),
         ({"learning_rate": "fast"}, "learning_rate cannot be 'fast'"),
     ],
@@ -204,3 +205,16 @@ def test_two_runs_of_one_name() -> None:
         {"name": "g", "model": "olmo-tiny", "grid": {"data": {"first": ["a/x.jsonl"], "second": ["b/x.jsonl"]}}}
     )
     assert [cell.recipe.name for cell in named.cells] == ["g-first", "g-second"]
+
+
+def test_the_old_name_of_a_field_is_read(tmp_path: Path) -> None:
+    """Recipe files may say `clip` for `max_grad_norm`, and not both; an argument of that name is told the new one."""
+    file = tmp_path / "old.yaml"
+    file.write_text("model: olmo-tiny\ndata: basics\nclip: 0.25\n")
+    assert plan(file, None, {}).cells[0].recipe.max_grad_norm == 0.25
+    assert plan(file, None, {"max_grad_norm": 2.0}).cells[0].recipe.max_grad_norm == 2.0
+    file.write_text("model: olmo-tiny\ndata: basics\nclip: 0.25\nmax_grad_norm: 1\n")
+    with pytest.raises(UsageError, match="'clip' is the old name of 'max_grad_norm'"):
+        plan(file, None, {})
+    with pytest.raises(UsageError, match="'clip' is now called 'max_grad_norm'"):
+        plan({"model": "olmo-tiny", "data": "basics"}, None, {"clip": 1.0})
