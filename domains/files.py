@@ -57,6 +57,8 @@ class TextFile:
     """Domain of the documents that do not name one themselves."""
     domain_key: str = "subdomain"
     """The key with a document's domain."""
+    text_key: str = "text"
+    """The key with its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,9 @@ def _parse_document(row: Any, file: TextFile, scan: FileScan, number: int) -> Te
     if not isinstance(row, dict):
         scan.invalid.add(number, "not a JSON object")
         return None
-    text = row.get("text")
+    text = row.get(file.text_key)
     if not isinstance(text, str):
-        scan.invalid.add(number, "no 'text'" if text is None else "'text' is no string")
+        scan.invalid.add(number, f"no '{file.text_key}'" if text is None else f"'{file.text_key}' is no string")
         return None
     if not text:
         scan.empty += 1
@@ -193,14 +195,14 @@ def _plain_text(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
         scan.invalid.add(1, LongLine(size).reason)
         return
     try:
-        yield 1, {"text": b"".join(kept).decode("utf-8")}
+        yield 1, {file.text_key: b"".join(kept).decode("utf-8")}
     except UnicodeDecodeError:
         scan.invalid.add(1, "not UTF-8")
 
 
 def _parquet_rows(file: TextFile, scan: FileScan) -> Iterator[tuple[int, Any]]:
-    """The rows of a Parquet file with a column ``text``, numbered like lines."""
+    """The rows of a Parquet file with a column of texts, numbered like lines."""
     try:
-        yield from enumerate(parquet_rows(file.path, ("text", "id", "cluster", file.domain_key)), 1)
+        yield from enumerate(parquet_rows(file.path, (file.text_key, "id", "cluster", file.domain_key)), 1)
     except Invalid as error:
         raise DamagedFile(f"it{error}") from error

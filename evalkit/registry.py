@@ -69,6 +69,8 @@ class SuiteMember:
     """Of the aggregation ``weighted``. With 0, in any, it is scored and shown, and is no part of the suite's score."""
     baseline: float | None = None
     """Of the aggregation ``centred``, between 0 and 1; None: chance."""
+    missing: str = ""
+    """Why it cannot be asked, as a clause, of a member that is listed all the same: the suite then has no score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,17 @@ def suite_entry(name: str) -> SuiteEntry:
     if "/" in name:
         raise UsageError(f"There is no folder {name}. --suite takes the name of a suite, or a folder of texts.")
     return suites.get(name)
+
+
+def nested_suite(name: str) -> SuiteEntry | None:
+    """The suite that a member of a suite names; None where it names a task, also one that a suite is called after."""
+    if name not in suites or ":" in name:
+        return None
+    try:
+        parse_task_name(name)
+    except UsageError:
+        return suites.get(name)
+    return None
 
 
 tasks: Registry[TaskEntry] = Registry("task", "evalkit.tasks", "'evalkit list tasks' shows all.")

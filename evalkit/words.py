@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from evalkit.records import Metric
@@ -158,3 +158,13 @@ def plainly(value: Any) -> str:
         return ", ".join(plainly(item) for item in value)
     text = str(value)
     return f"{text[:12]}…" if len(text) >= 40 and all(sign in "0123456789abcdef" for sign in text) else text
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names with commas; of more than `most` the first few, and how many more there are.
+
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c", "d", "e"], most=4)
+    ('a, b, c', 'a, b, c and 2 more')
+    """
+    shown = len(names) if len(names) <= most else 3
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown:,} more" if len(names) > shown else "")

@@ -15,7 +15,7 @@ from evalkit.reports.names import Head, heads
 from evalkit.reports.runs import RunView, full_name, one_a_checkpoint, read_all
 from evalkit.reports.story import in_training_order, kind_of
 from evalkit.statistics.metric_names import DERIVED
-from evalkit.words import Unit, metric_title, unit_of
+from evalkit.words import Unit, listed, metric_title, unit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +247,7 @@ def _run_warnings(run: RunView) -> Iterable[tuple[str, str]]:
         )
         yield (
             "limited",
-            f"Limited: fewer documents than the regime asks for{' in ' if tasks else ''}{', '.join(tasks)}.",
+            f"Limited: fewer documents than the regime asks for{' in ' if tasks else ''}{listed(list(tasks))}.",
         )
     for warning in noted:
         kinds = {"limited": "Limited", "truncated": " cut ", "failed": "ailed", "compare": "loses text"}

@@ -347,6 +347,7 @@ class QuestionTask(TaskBase):
         sample = f"Random({seed}).sample" if not is_complete and is_sampled else None
         if self.source.name == "bundle" and settings.data is not None and self.split in settings.data.sampled:
             sample = sample or f"Random({regimes.SAMPLE_SEED}).sample"
+        counted = "with the leading space" if self.regime.counts_leading_space else "without the leading space"
         return {
             "task": self.name.base,
             "version": settings.version,
@@ -361,7 +362,7 @@ class QuestionTask(TaskBase):
             "encoding": self.regime.encoding,
             "max_length": self.max_length,
             "unconditional_context": regimes.UNCONDITIONAL_CONTEXT if self.has_unconditional else None,
-            "lengths": "with the leading space" if self.regime.counts_leading_space else "without the leading space",
+            **({"lengths": counted} if settings.delimiter == " " else {}),
             "primary": self.primary_metric,
             "data": described[0] if len(described) == 1 else described,
         }

@@ -16,6 +16,7 @@ from evalkit.checkpoints.revisions import Revision
 from evalkit.commands import completion
 from evalkit.commands.options import Bundle, Data, Debug, Every, Format, Json, MaxPoints, Output, Split, Stage, TasksDir
 from evalkit.commands.run_listing import list_runs, scored_suites
+from evalkit.commands.suite_listing import print_suites
 from evalkit.commands.task_listing import print_tasks
 from evalkit.commands.terminal import print_json, print_table, say
 from evalkit.errors import UnknownName, UsageError
@@ -66,31 +67,25 @@ def list_tasks(
 
 
 @app.command("suites")
-def list_suites(tasks_dir: TasksDir = None, as_json: Json = False, how: Format = None, debug: Debug = False) -> None:
-    """List every suite with its tasks."""
-    entries = _registered(registry.suites, tasks_dir)
-    if as_json:
-        print_json(
-            [
-                {
-                    "name": entry.name,
-                    "tasks": list(entry.tasks),
-                    "description": entry.description,
-                    "data_source": entry.data_source,
-                    "options": dict(entry.options),
-                    "aggregation": entry.aggregation,
-                    "where": entry.where,
-                }
-                for entry in entries
-            ]
-        )
-        return
-    print_table(
-        ["suite", "tasks", "description"],
-        [(entry.name, ", ".join(entry.tasks), entry.description) for entry in entries],
-        wraps=["tasks", "description"],
-        how=how,
-    )
+def list_suites(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Tell all of one suite. Without it: a line a suite.", show_default=False),
+    ] = None,
+    tasks_dir: TasksDir = None,
+    as_json: Json = False,
+    how: Format = None,
+    debug: Debug = False,
+) -> None:
+    """List every suite with the number of its tasks, or all of one: tasks, options, how its score is made.
+
+    Examples:
+
+      evalkit list suites
+
+      evalkit list suites olmes
+    """
+    print_suites(_registered(registry.suites, tasks_dir), name, as_json=as_json, how=how)
 
 
 @app.command("domains")

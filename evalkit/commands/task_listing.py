@@ -82,7 +82,7 @@ def _print_families(entries: Sequence[TaskEntry]) -> None:
         )
         for entry in listed
     ]
-    _print_lines(["task", *regimes, "parts", "description"], rows)
+    print_lines(["task", *regimes, "parts", "description"], rows)
     console = stdout()
     others: dict[str, int] = {}
     for entry in entries:
@@ -99,7 +99,7 @@ def _print_families(entries: Sequence[TaskEntry]) -> None:
     )
 
 
-def _print_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table whose last column ends where a terminal's line does."""
     console = stdout()
     widths = [max(len(clean(row[i])) for row in [columns, *rows]) for i in range(len(columns) - 1)]

@@ -60,7 +60,7 @@ def score_metrics(shape: Shape, scored: Sequence[ScoredTask], altered: Sequence[
     else, has another name (`evalkit.results.layout.display_score_name`).
     """
     by_name = {str(one.task.name): one for one in scored}
-    parts = {(name, metric): _part(by_name[name], metric) for name, metric in shape.scored_tasks() if name in by_name}
+    parts = {(name, metric): _part(by_name[name], metric) for name, metric in shape.measured_tasks() if name in by_name}
     whole = set() if {"limit", "sample"} & set(altered) else shape.limited_tasks()
     return [
         _metric(score, by_name, whole, altered, primary=number == 0)

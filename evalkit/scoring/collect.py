@@ -102,9 +102,16 @@ def _expand(
     if entry.data_source is not None:
         own["data_source"] = entry.data_source
     members = []
-    listed = [dataclasses.replace(member, name=name) for member in entry.members for name in task_list([member.name])]
+    listed = [
+        dataclasses.replace(member, name=name)
+        for member in entry.members
+        for name in ([member.name] if member.missing else task_list([member.name]))
+    ]
     for member in listed:
-        nested = _nested_suite(member.name)
+        if member.missing:
+            members.append(Member(member.name, None, member.weight, member.baseline, missing=member.missing))
+            continue
+        nested = registry.nested_suite(member.name)
         if nested is not None and nested.aggregation == TEXTS:
             raise UsageError(
                 f"The suite '{entry.name}' has the suite of texts '{nested.name}' in it, whose mean is one over domains. Name its "
@@ -123,17 +130,6 @@ def _expand(
         limited = any(options.get(name) is not None for name in LIMITS)
         members.append(Member(task, None, member.weight, member.baseline, limited))
     return Shape(entry.name, tuple(members), entry.aggregation, entry.metric)
-
-
-def _nested_suite(name: str) -> SuiteEntry | None:
-    """The suite with that name, unless a task has it."""
-    if name not in registry.suites or ":" in name:
-        return None
-    try:
-        registry.parse_task_name(name)
-    except UsageError:
-        return registry.suites.get(name)
-    return None
 
 
 def completed(base: TaskOptions, own: Mapping[str, Any], entry: SuiteEntry) -> TaskOptions:

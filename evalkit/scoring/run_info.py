@@ -28,6 +28,7 @@ from evalkit.system.files import remove_stale_files, writing
 from evalkit.system.masking import mask_text
 from evalkit.system.processes import this_process
 from evalkit.task import Row, TaskName
+from evalkit.words import listed
 
 SCORING_KEYS = ("timings", "command", "versions", "hardware", "process")
 """Keys of ``run.json`` that describe how and when the scores were computed."""
@@ -51,7 +52,7 @@ def build_run_info(
     warnings: list[str] = []
     limited = [planned.name for planned in tasks if planned.task.limited]
     if limited:
-        warnings.append(f"Limited: fewer documents than the regime asks for in {', '.join(limited)}.")
+        warnings.append(f"Limited: fewer documents than the regime asks for in {listed(limited)}.")
     for planned in tasks:
         warnings += planned.task.warnings()
     warnings += [

@@ -55,6 +55,8 @@ class Member:
     """Of ``centred``, between 0 and 1; by default chance."""
     limited: bool = False
     """Of a task: whether the suite itself asks fewer documents than the task has, so that such a run is the whole suite."""
+    missing: str = ""
+    """Of a task: why it cannot be asked, as a clause."""
 
     @property
     def counts(self) -> bool:
@@ -79,6 +81,7 @@ class Shape:
                 **({} if one.weight is None else {"weight": one.weight}),
                 **({} if one.baseline is None else {"baseline": one.baseline}),
                 **({"limited": True} if one.limited else {}),
+                **({"missing": one.missing} if one.missing else {}),
             }
             for one in self.members
         ]
@@ -92,7 +95,8 @@ class Shape:
         for one in values["members"]:
             suite = cls.from_json(one["suite"]) if one.get("suite") else None
             name = suite.name if suite is not None else str(one["task"])
-            members.append(Member(name, suite, one.get("weight"), one.get("baseline"), bool(one.get("limited"))))
+            limited, missing = bool(one.get("limited")), str(one.get("missing") or "")
+            members.append(Member(name, suite, one.get("weight"), one.get("baseline"), limited, missing))
         return cls(str(values["name"]), tuple(members), str(values["aggregation"]), str(values.get("metric") or ""))
 
     def tasks(self) -> list[str]:
@@ -108,6 +112,16 @@ class Shape:
     def scored_tasks(self) -> list[tuple[str, str]]:
         """Tasks that count, with the metric that they are measured by (empty: their primary one), each pair once."""
         return list(dict.fromkeys(self._scored_tasks("")))
+
+    def measured_tasks(self) -> list[tuple[str, str]]:
+        """`scored_tasks` of the suite and of all suites in it, those with the weight 0 too: what `score_suite` needs."""
+        return list(dict.fromkeys(self._measured_tasks("")))
+
+    def _measured_tasks(self, metric: str) -> Iterable[tuple[str, str]]:
+        yield from self._scored_tasks(metric)
+        for one in self.members:
+            if one.suite is not None:
+                yield from one.suite._measured_tasks(self.metric or metric)
 
     def _scored_tasks(self, metric: str) -> Iterable[tuple[str, str]]:
         for one in self.members:
@@ -292,7 +306,9 @@ def _member_sum(member: Member, parts: Parts, metric: str) -> _Sum:
         return _sum_of(member.suite, parts, member.suite.metric or metric)
     part = parts.get((member.name, metric))
     if part is None:
-        return _Sum(reason=f"{member.name} was not scored")
+        return _Sum(
+            reason=f"{member.name} {f'cannot be asked ({member.missing})' if member.missing else 'was not scored'}"
+        )
     if math.isnan(part.value):
         return _Sum(n=part.n, reason=part.reason or f"{member.name} has no value of {metric or part.metric}")
     return _Sum(

@@ -2,7 +2,7 @@
 
 Keys: ``description, tasks`` and optionally ``data_source, options`` (split, shots, limit, sample, seed), ``aggregation`` and
 ``metric``. An entry of ``tasks`` is a name, or a mapping with ``task`` (or ``suite``) and what belongs to it alone: split,
-shots, limit, sample, seed, weight, baseline. A suite is named after its file.
+shots, limit, sample, seed, weight, baseline; ``missing`` says why it cannot be asked. A suite is named after its file.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class _Member(_Options):
     suite: str | None = None
     weight: float | None = Field(None, ge=0, allow_inf_nan=False)
     baseline: float | None = Field(None, ge=0, lt=1)
+    missing: str = ""
 
     @model_validator(mode="after")
     def _one_name(self) -> _Member:
@@ -68,11 +69,14 @@ def read_suite(path: Path) -> SuiteEntry:
             one.model_dump(exclude_none=True, include=set(_Options.model_fields)),
             one.weight,
             one.baseline,
+            one.missing,
         )
         for one in suite.tasks
     )
     if suite.aggregation == "weighted" and any(member.weight is None for member in members):
         raise UsageError(f"{path} is weighted, so each of its tasks needs a 'weight'.")
+    if all(member.missing for member in members):
+        raise UsageError(f"{path} has no task that can be asked: all are missing.")
     if not any(member.weight != 0 for member in members):
         raise UsageError(f"{path} gives each of its tasks the weight 0, so it has no score.")
     return SuiteEntry(

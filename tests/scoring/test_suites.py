@@ -20,6 +20,7 @@ from evalkit.results.suites import shape_of
 from evalkit.scoring.collect import collect, completed, expand
 from evalkit.statistics.suite_scores import Member, Shape
 from evalkit.task import TaskOptions
+from evalkit.tasks import suites as shipped
 from evalkit.tasks.suites import read_suite
 from tests.made import invented_tasks  # noqa: F401 (registers test_texts)
 from tests.made.command_line import DOCS
@@ -60,6 +61,7 @@ class Colours(TaskBase):
 for _name in ("colours", "shades"):
     tasks.add(TaskEntry(_name, Colours, {"olmes": ("rc", "mc")}, where=__name__))
 """
+SUITES = Path(str(shipped.__file__)).parent
 MADE = ("inner", "outer", "better", "around", "mixed")
 
 
@@ -314,11 +316,59 @@ def test_the_suite_of_the_page(made: Path) -> None:
     assert "quickstart_texts" not in dict(shape.scored_tasks())
 
 
+def test_a_suite_beside_has_a_score_too(made: Path, checkpoint: Path) -> None:
+    """A suite with the weight 0 is scored and shown, by a metric of its own, and is no part of the score."""
+    add(made, "inner", "tasks: [shades::olmes]\nmetric: acc\n")
+    add(made, "outer", "metric: soft_log\ntasks: [colours::olmes, {suite: inner, weight: 0}]\n")
+    values = {(one["task"], one["metric"]): one["value"] for one in read_metrics(scored(checkpoint, "outer"))}
+    assert values["inner", "suite_score"] == pytest.approx(values["shades", "acc"])
+    assert values["outer", "mean_soft_log"] == pytest.approx(values["colours", "soft_log"])
+
+
+def test_a_member_that_cannot_be_asked(made: Path, checkpoint: Path) -> None:
+    """It takes the score and the suite's name, with its reason, also where metrics are made again; the others stand."""
+    add(made, "outer", "tasks: [colours::olmes, {task: riddles, missing: nobody wrote them}]\n")
+    folder = scored(checkpoint, "outer")
+    again = [asdict(metric) for metric in recompute_metrics(folder, write=False)]
+    for metrics in (read_metrics(folder), again):
+        (score,) = [metric for metric in metrics if metric["metric"] == "suite_score"]
+        assert score["task"] == "part of outer"
+        assert score["value"] is None or math.isnan(score["value"])
+        assert score["note"] == "not available: riddles cannot be asked (nobody wrote them)"
+        assert [one["n"] for one in metrics if (one["task"], one["metric"]) == ("colours", "acc")] == [30]
+    with pytest.raises(UsageError, match="all are missing"):
+        add(made, "better", "tasks: [{task: riddles, missing: nobody wrote them}]\n")
+
+
 def test_shipped_suites_expand() -> None:
     """Every suite that ships names tasks that there are, and keeps its texts out of a mean of accuracies."""
-    for name in ("olmes", "olmo1", "lm-eval", "quickstart"):
-        shape, leaves = expand(suites.get(name))
-        assert list(leaves) == shape.tasks()
+    asked = {"olmo-core-fast": 26, "olmo-core-small": 61, "olmo-core-large": 35, "mmlu": 57, "mmlu-rc": 57}
+    for entry in suites:
+        if not entry.where.startswith(str(SUITES)):
+            continue
+        shape, leaves = expand(entry)
+        missing = {member.name for member in entry.members if member.missing}
+        assert list(leaves) == [name for name in shape.tasks() if name not in missing]
+        assert len(leaves) == asked.get(entry.name, len(leaves))
     assert "quickstart_texts" not in dict(expand(suites.get("quickstart"))[0].scored_tasks())
+    easy = expand(suites.get("olmobase-easy"))[0]
+    assert len(easy.members) == 51
+    assert {member.weight for member in easy.members} == {None}
     _, groups = collect(["olmes", "quickstart"], [], TaskOptions())
     assert [group.altered for group in groups] == [(), ()]
+
+
+def test_mmlu_has_each_subject_once_in_a_group() -> None:
+    """The four groups of OLMo-core (``olmo_eval/tasks.py``) together are the 57 subjects; MMLU is weighted by questions."""
+    for name, form in (("mmlu", "mc"), ("mmlu-rc", "rc")):
+        shape, leaves = expand(suites.get(name))
+        groups = [member for member in shape.members if member.counts]
+        assert [len(group.suite.tasks()) for group in groups if group.suite] == [18, 13, 12, 14]
+        assert sum(len(group.suite.tasks()) for group in groups if group.suite) == len(leaves) == 57
+        assert all(task.endswith(f":{form}::olmes") for task in leaves)
+        assert {shape.aggregation, *(group.suite.aggregation for group in groups if group.suite)} == {"micro"}
+        parts = registry.task_family("mmlu").groups
+        assert [sorted(group.suite.tasks()) for group in groups if group.suite] == [
+            [f"mmlu/{part}:{form}::olmes" for part in sorted(parts[key])]
+            for key in ("stem", "humanities", "social_sciences", "other")
+        ]

@@ -165,6 +165,15 @@ def row_of(task: Any) -> dict[str, Any]:
     return dict(task.score(document, scores(*[-1.0] * len(task.prompts(document)))))
 
 
+WITH_LENGTHS = {
+    "copa::lm-eval": "without the leading space",
+    "lambada:bpb::olmes": "with the leading space",
+    "codex_humaneval:bpb::olmes": None,
+    "mt_mbpp/c:bpb::olmes": None,
+}
+"""What a task's protocol says of lengths."""
+
+
 def test_rows_count_lengths_as_the_regime_does(folder: str) -> None:
     """lm-eval without the space before an option, OLMES and olmo1 with it; é is one character and two bytes."""
     for name, characters, size in [
@@ -180,6 +189,12 @@ def test_rows_count_lengths_as_the_regime_does(folder: str) -> None:
         assert (row["index"], row["native_id"], row["gold"]) == (2, "A_3", 4)
         assert row["tokens"] == [1, 2, 3, 4, 5]
         assert row["is_greedy"] == [True, False, False, False, False]
+
+
+def test_lengths_are_told_only_where_one_space_precedes_answers() -> None:
+    """What a protocol says of the space makes definitions of bits per byte of a row; code follows its context at once."""
+    told = {name: make(name, data_source="bundle", limit=1).protocol().get("lengths") for name in WITH_LENGTHS}
+    assert told == WITH_LENGTHS
 
 
 def test_predicted_is_by_the_primary_metric(folder: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from evalkit.errors import UsageError
-from evalkit.registry import parse_task_name, suites, tasks
+from evalkit.registry import nested_suite, suites, tasks
 from evalkit.task import TaskBase, TaskOptions
+from evalkit.task_names import task_list
 from evalkit.tasks.show import show_prompts
 from evalkit.tasks.suites import read_suite
 from tests.made.invented_data import ARC, HELLASWAG, make, write_folder
@@ -40,8 +41,9 @@ def test_every_task_of_every_suite_exists() -> None:
     for suite in suites:
         assert suite.description
         TaskOptions(**suite.options)
-        for name in suite.tasks:
-            parse_task_name(name)
+        for member in suite.members:
+            if not member.missing and nested_suite(member.name) is None:
+                assert task_list([member.name])
     assert suites.get("quickstart").data_source == "bundle"
     assert {"quickstart", "lm-eval", "olmes", "olmo1"} <= {suite.name for suite in suites}
 
