@@ -65,9 +65,11 @@ def run(
         validated = RunOptions.make(options, command="evalkit.run")
         return run_with_options(validated, command=command, progress=progress, live=live_target(model, tokenizer, name))
     if name is not None:
-        raise UsageError("name goes with a model in memory; 'evalkit models add' names a checkpoint.")
+        raise UsageError("'name' applies only to a model in memory. Use 'evalkit models add' to name a checkpoint.")
     if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
-        raise UsageError("A tokenizer object goes with a model object; for a name or a folder give a name or a folder.")
+        raise UsageError(
+            "A tokenizer object can only be combined with a model object. For a model name or folder, give a tokenizer name or folder."
+        )
     validated = RunOptions.make({**options, "model": model, "tokenizer": tokenizer}, command="evalkit.run")
     return run_with_options(validated, command=command, progress=progress)
 
@@ -79,7 +81,9 @@ def run_with_options(
     progress = progress or Silent()
     _check_samples(options.samples)
     if options.delete_downloads and options.cross_check is not None:
-        raise UsageError("--cross-check loads checkpoints again at the end, so --delete-downloads cannot go with it.")
+        raise UsageError(
+            "--cross-check loads checkpoints again at the end, so it cannot be combined with --delete-downloads."
+        )
     if options.tasks_dir is not None:
         registry.load_tasks_dir(options.tasks_dir)
     tasks, groups = collect(options.suite, options.task, options.task_options)

@@ -61,7 +61,7 @@ class SomeFailed(EvalkitError):
         super().__init__(
             f"{len(failures)} of {len(failures) + len({run.model for run in runs})} checkpoints failed: "
             f"{'; '.join(shown)}{f'; and {more} more' if more else ''}. The others are scored; "
-            "the same command again tries these once more."
+            "run the same command again to retry these."
         )
         self.failures, self.runs = dict(failures), list(runs)
 

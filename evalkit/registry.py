@@ -293,7 +293,7 @@ def nested_suite(name: str) -> SuiteEntry | None:
 tasks: Registry[TaskEntry] = Registry("task", "evalkit.tasks", "'evalkit list tasks' shows all.")
 suites: Registry[SuiteEntry] = Registry("suite", "evalkit.suites", "'evalkit list suites' shows all.")
 engines: Registry[EngineEntry] = Registry("engine", "evalkit.engines", "'evalkit list engines' shows all.")
-models: Registry[ModelEntry] = Registry("model", "evalkit.models", "'evalkit list models' shows all.")
+models: Registry[ModelEntry] = Registry("model", "evalkit.models", "'evalkit list models' lists the models.")
 
 
 def load_all() -> None:

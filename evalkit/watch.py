@@ -134,7 +134,7 @@ class _Watcher:
             if folder.name not in self.result.passed_over:
                 reason = f"its name is not that of a checkpoint ({NAMES})"
                 self.result.passed_over[folder.name] = reason
-                self.progress.note(f"{folder.name} is passed over: {reason}. 'evalkit run --model {folder}' scores it.")
+                self.progress.note(f"{folder.name} is skipped: {reason}. Score it with 'evalkit run --model {folder}'.")
 
     def scan(self) -> bool:
         """Score finished checkpoints that are not scored yet; returns whether there were any."""
@@ -154,7 +154,7 @@ class _Watcher:
             if reason:
                 result.waiting[checkpoint.name] = reason
                 if self._reported.get(checkpoint.name) != reason and not reason.startswith("it changed"):
-                    self.progress.note(f"{checkpoint.name} is left for later: {reason}")
+                    self.progress.note(f"{checkpoint.name} is not complete yet: {reason}")
                     self._reported[checkpoint.name] = reason
                 continue
             found_any = True
@@ -189,10 +189,10 @@ class _Watcher:
         if tries <= len(self.retry_pauses):
             pause = self.retry_pauses[tries - 1]
             self.pauses[name] = self.clock() + pause
-            again = f" It is tried again in {pause:.0f} seconds."
+            again = f" Retrying in {pause:.0f} seconds."
         else:
             self.pauses.pop(name, None)
-            again = f" That was the last of {tries} tries." if self.retry_pauses else ""
+            again = f" Giving up after {tries} attempts." if self.retry_pauses else ""
         self.progress.note(f"{name} failed: {error}{again}")
 
 

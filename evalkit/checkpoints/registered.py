@@ -93,7 +93,7 @@ def add_model(
         models = user_models()
         if name in models and not replace:
             raise UsageError(
-                f"The model '{name}' is registered already, for {models[name].source}. 'evalkit models rm {name}' forgets it."
+                f"The model '{name}' is registered already, for {models[name].source}. 'evalkit models rm {name}' removes it."
             )
         if name not in models and name in registry.models:
             raise UsageError(f"The model '{name}' comes with evalkit or a plugin. Choose another name.")
@@ -111,7 +111,7 @@ def remove_model(name: str) -> ModelEntry:
     with _locked():
         models = user_models()
         if name not in models:
-            raise UnknownName("registered model", name, models, "'evalkit list models' shows all.")
+            raise UnknownName("registered model", name, models, "'evalkit list models' lists the models.")
         entry = models.pop(name)
         _write(models)
     registry.models.remove(name)

@@ -102,7 +102,7 @@ def find_checkpoints(
     if globs and revision == source.default_revision and "@" not in name:
         revision = None  # explicit globs override the default of a registered name
     if revision is not None and globs:
-        raise UsageError(f"'{name}' names a revision and --revisions asks for others. Give one of the two.")
+        raise UsageError(f"'{name}' already has a revision, so it cannot be combined with --revisions.")
     if revision is not None:
         names = [revision]
     elif globs:
@@ -136,7 +136,9 @@ def find_source(name: str) -> tuple[ModelSource, str | None]:
     if not at or Path(name).expanduser().is_dir():
         base, revision = name, ""
     if not base or (at and base != name and not revision):
-        raise UsageError(f"'{name}' is no model name. Write NAME, ORG/NAME or a folder, and @REVISION behind it.")
+        raise UsageError(
+            f"'{name}' is not a model name. Write NAME, ORG/NAME or a folder, optionally followed by @REVISION."
+        )
     entry = _registered_model(base)
     if entry is not None:
         return _source_from_entry(entry), revision or entry.default_revision
@@ -180,7 +182,7 @@ def _source_from_entry(entry: ModelEntry) -> ModelSource:
     if folder.is_absolute() or folder.is_dir():
         if not folder.is_dir():
             raise CheckpointError(
-                f"The folder {folder} of the model '{entry.name}' does not exist. 'evalkit models rm {entry.name}' forgets it."
+                f"The folder {folder} of the model '{entry.name}' does not exist. 'evalkit models rm {entry.name}' removes it."
             )
         return ModelSource(entry.name, folder, None, entry.tokenizer, entry.default_revision, rate, training, True)
     _reject_native_olmo(entry.source)
@@ -358,10 +360,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         if (folder / "adapter_config.json").is_file():
             raise CheckpointError(
-                f"{folder} holds an adapter and no model. Give the base model with --model and this folder with --adapter."
+                f"{folder} contains an adapter but no model. Give the base model with --model and this folder with --adapter."
             )
         raise CheckpointError(
-            f"{folder} is no checkpoint: it has no config.json. Give a folder as transformers' save_pretrained writes it."
+            f"{folder} is not a checkpoint: it has no config.json. Give a folder written by transformers' save_pretrained."
         )
     config = read_model_config(file)
     native = config.get("model_type") == "hf_olmo" or "OLMoForCausalLM" in (config.get("architectures") or [])
@@ -430,7 +432,7 @@ def _adapter_files(adapter: Path) -> list[Path]:
     config, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
     if not config.is_file() or not weights.is_file():
         raise CheckpointError(
-            f"{adapter} is no adapter: it needs adapter_config.json and adapter_model.safetensors, as PEFT writes them."
+            f"{adapter} is not an adapter: it needs adapter_config.json and adapter_model.safetensors, as written by PEFT."
         )
     read_header(weights)
     return [config, weights]

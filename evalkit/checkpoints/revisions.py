@@ -145,7 +145,7 @@ def _nearest_to_multiples(revisions: Sequence[Revision], text: str) -> list[Revi
     match = _EVERY_PATTERN.match(text.strip())
     distance = Decimal(match[1]) * UNITS.get(match[2] or "", 1) if match else Decimal(0)
     if match is None or distance <= 0:
-        raise UsageError(f"--every takes tokens, as 100B, or steps, as 1000steps; not '{text}'.")
+        raise UsageError(f"--every takes tokens (100B) or steps (1000steps), not '{text}'.")
     kept = {revision.name for revision in revisions if revision.step is None}
     for segment in segments(revisions):
         unit = "tokens" if match[2] else "step"

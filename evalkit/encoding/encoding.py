@@ -55,7 +55,7 @@ def lm_eval_prefix(tokenizer: Tokenizer) -> int:
         if token is not None:
             return token
     raise UsageError(
-        "The tokenizer names neither BOS nor EOS, so nothing can stand before the first token. Name another with --tokenizer."
+        "The tokenizer has neither a BOS nor an EOS token, so there is no prefix token. Use another one with --tokenizer."
     )
 
 
@@ -64,9 +64,7 @@ def prefix_token(tokenizer: Tokenizer, policy: PrefixPolicy) -> int:
     if policy == "bos":
         return lm_eval_prefix(tokenizer)
     if tokenizer.eos_id is None:
-        raise UsageError(
-            "The tokenizer names no EOS token. Choose --prefix-token bos or name another with --tokenizer."
-        )
+        raise UsageError("The tokenizer has no EOS token. Use --prefix-token bos or another --tokenizer.")
     return tokenizer.eos_id
 
 

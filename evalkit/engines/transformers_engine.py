@@ -44,7 +44,7 @@ class TransformersEngine:
         unknown = sorted(set(self.settings.args) - {"row_tokens", "tree", "attention"})
         if unknown:
             raise UsageError(
-                f"The engine 'transformers' has no argument '{unknown[0]}'. It has row_tokens, tree, attention."
+                f"The engine 'transformers' has no option '{unknown[0]}'. It has row_tokens, tree, attention."
             )
         self.device = pick_device(self.settings.device)
         kind = "cuda" if self.device.type == "cuda" else "cpu"

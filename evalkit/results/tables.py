@@ -76,8 +76,10 @@ def read_table(path: Path, *, without: Sequence[str] = ()) -> pa.Table:
     Raises `EvalkitError` naming the file if it is missing or damaged.
     """
     if not path.is_file():
-        raise EvalkitError(f"{path} is missing. Run the same 'evalkit run' command again: it is made from the journal.")
-    advice = "Run the same 'evalkit run' command again: it is made from the journal."
+        raise EvalkitError(
+            f"{path} is missing. Run the same 'evalkit run' command again to rebuild it from the journal."
+        )
+    advice = "Run the same 'evalkit run' command again to rebuild it from the journal."
     try:
         return parquet_table(path, without=without)
     except Invalid as error:

@@ -15,7 +15,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.options import ModelSelection, RunOptions, ScoringOptions
 from evalkit.records import Checkpoint
-from evalkit.results.layout import PARTIAL_PREFIX
+from evalkit.results.layout import PARTIAL_PREFIX, safe_name
 from evalkit.results.reading import Run, read_metrics
 from evalkit.results.recompute import options_to_json
 from evalkit.scoring.ownership import runs_of
@@ -70,6 +70,8 @@ def _is_finished(run: Run, checkpoint: Checkpoint, options: RunOptions, engine: 
     settings, versions = info.get("settings", {}), info.get("versions", {})
     if run.status != "done" or info["identity"].get("engine") != engine or (run.path / FORCED).exists():
         return False
+    if run.path.name != safe_name(checkpoint.revision or "main"):  # moved aside for other weights, and to be moved back
+        return False
     if (info.get("tokenizer") or {}).get("path") != str(checkpoint.tokenizer_path):
         return False
     now = environment.versions()
@@ -101,7 +103,10 @@ def _asks_alike(run: Run, group: Group, tasks: Tasks) -> bool:
     if info.get("score") != score or info.get("domain_weights") != weights:
         return False
     finished = (run.path / "run.json").stat().st_mtime_ns
-    files = [run.path / "metrics.json", *(run.documents_file(name) for name in run.tasks)]
+    documents = {run.documents_file(name) for name in run.tasks}
+    if documents != set((run.path / "documents").glob("*.parquet")):
+        return False
+    files = [run.path / "metrics.json", *documents]
     sources = [file for task, _ in asked.values() for file in _sources(task)]
     return all(file.is_file() and file.stat().st_mtime_ns <= finished for file in [*files, *sources]) and _is_readable(
         run

@@ -169,7 +169,7 @@ class _CheckpointScorer:
             rows = self._score()
             self._finish(rows)
         except KeyboardInterrupt:
-            self._record_failure("partial", "Interrupted; the same command goes on where this one stopped.")
+            self._record_failure("partial", "Interrupted. Run the same command again to resume.")
             raise
         except BaseException as error:
             self._record_failure("failed", str(error) or type(error).__name__)

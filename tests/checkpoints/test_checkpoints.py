@@ -129,7 +129,7 @@ def test_unknown_names_suggest(many: Path, monkeypatch: pytest.MonkeyPatch) -> N
         resolve(str(many), "stage*")
     with pytest.raises(UnknownName, match="revision"):
         resolve(f"{many}@..")
-    with pytest.raises(UsageError, match="one of the two"):
+    with pytest.raises(UsageError, match="already has a revision"):
         resolve(f"{many}@step5-tokens5M", "*")
     with pytest.raises(DataUnavailable, match="HF_HUB_OFFLINE"):
         resolve("nobody/nothing-here")

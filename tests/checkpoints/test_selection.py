@@ -100,7 +100,7 @@ def test_points_are_exactly_as_many_and_keep_the_ends(places: list[int], count: 
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        (Selection(every="often"), "--every takes tokens, as 100B, or steps, as 1000steps; not 'often'"),
+        (Selection(every="often"), r"--every takes tokens \(100B\) or steps \(1000steps\), not 'often'"),
         (Selection(every="100"), "--every takes tokens"),
         (Selection(every="0B"), "--every takes tokens"),
         (Selection(stage=4), "No revision is of stage 4: there are 1, 2"),
@@ -148,6 +148,6 @@ def test_a_registered_default_gives_way_to_a_choice(tmp_path: Path, monkeypatch:
     user_models.add_model("with-default", str(tmp_path / "many"), default_revision="step2")
     assert [one.step for one in resolve("with-default")] == [2]
     assert [one.step for one in resolve("with-default", selection=Selection(max_points=2))] == [1, 3]
-    with pytest.raises(UsageError, match="names a revision"):
+    with pytest.raises(UsageError, match="already has a revision"):
         resolve("with-default@step2", "step*")
     user_models.remove_model("with-default")  # the registry outlives this test's home

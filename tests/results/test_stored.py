@@ -130,7 +130,8 @@ def test_the_same_command_says_why_it_scores_again(evalkit: Command) -> None:
         again = [record for record in read_metrics(folder) if record["metric"] not in DERIVED]
         assert_alike(again, metrics, rel=1e-4)
         assert json.loads((folder / "run.json").read_text())["counts"]["batches_scored"] > 0
+    records = {folder: (folder / "run.json").read_bytes() for folder in before}
     repeated = evalkit(*command)
     assert "samples of the weights" not in repeated.err
-    for folder in before:
-        assert json.loads((folder / "run.json").read_text())["counts"]["batches_scored"] == 0
+    assert repeated.err.count("is already scored") == 2  # of two checkpoints
+    assert {folder: (folder / "run.json").read_bytes() for folder in before} == records

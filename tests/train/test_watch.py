@@ -189,8 +189,8 @@ def test_failures_are_tried_again(run_folder: Callable[..., Path], task: str, tm
     assert list(watched.failed) == ["checkpoint-3"]
     third = [(when, text) for when, text in told if text.startswith("checkpoint-3")]
     assert [when for when, _ in third] == [0, 30, 150, 750]
-    assert third[0][1].endswith("It is tried again in 30 seconds.")
-    assert third[-1][1].endswith("That was the last of 4 tries.")
+    assert third[0][1].endswith("Retrying in 30 seconds.")
+    assert third[-1][1].endswith("Giving up after 4 attempts.")
     assert "no checkpoint appeared" in watched.reason
     assert clock.now == pytest.approx(750 + 70)
     once = watch(tmp_path / "runs" / "other", task=[task], once=True, sleep=lambda seconds: pytest.fail("no pause"))
