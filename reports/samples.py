@@ -53,6 +53,8 @@ class Samples:
     """The samples of a page: packed documents for the script, and why some tasks have none."""
 
     labels: tuple[str, ...]
+    heads: tuple[str, ...]
+    """Short names of the runs."""
     tasks: list[dict[str, Any]] = field(default_factory=list)
     vocabulary: list[tuple[int, str]] = field(default_factory=list)
     """Token ids and strings; the strips hold positions in it."""
@@ -76,7 +78,7 @@ class Samples:
 
     def packed(self) -> dict[str, Any]:
         """JSON for ``static/samples.js``."""
-        return {"runs": list(self.labels), "vocab": [list(pair) for pair in self.vocabulary], "tasks": self.tasks}
+        return {"runs": list(self.heads), "vocab": [list(pair) for pair in self.vocabulary], "tasks": self.tasks}
 
 
 def parse_sample_count(samples: str | int | None, tasks: int) -> SampleCount:
@@ -103,7 +105,7 @@ def collect_samples(report: Report, columns: Sequence[int], samples: str | int |
     A task without stored documents has none. Raises `EvalkitError` for files that are damaged.
     """
     runs = [report.runs[column] for column in columns]
-    found = Samples(tuple(run.label for run in runs))
+    found = Samples(tuple(run.label for run in runs), tuple(report.heads[column].title for column in columns))
     names = [name for name in runs[-1].tasks if all(name in run.tasks for run in runs)]
     ask = parse_sample_count(samples, len(names))
     if ask.count == 0:
@@ -123,8 +125,19 @@ def collect_samples(report: Report, columns: Sequence[int], samples: str | int |
             continue
         task = (_texts if kind == "text" else _choices)(found, name, runs, files, ask.count)
         if task["docs"]:
-            found.tasks.append(task)
+            found.tasks.append(task | {"by": decides(report, name)})
     return found
+
+
+DECIDES = {"acc": 0, "acc_per_token": 1, "acc_norm": 2, "acc_bytes": 3, "acc_pmi": 4}
+"""The column of an option's scores that decides, by the metric that it belongs to: sum, per token, per character, per byte,
+minus unconditional."""
+
+
+def decides(report: Report, task: str) -> int:
+    """The column that decides which option a task's primary metric takes."""
+    names = [line.metric for line in report.lines if line.task == task and line.primary]
+    return DECIDES.get(names[0] if names else "acc", 0)
 
 
 def _stored(file: Path, columns: Sequence[str]) -> bool:

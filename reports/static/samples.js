@@ -2,7 +2,8 @@
 
 const { make: el } = evalkit;
 const host = document.getElementById("samples-live");
-const PAGE = 8; // cards at a time
+const PAGE = 12; // cards at a time
+const SNIPPET = 110; // characters of a closed card
 const number = (value, digits = 2) => (value == null ? "—" : (value < 0 ? "−" : "") + Math.abs(value).toFixed(digits));
 const letter = (place) => (place < 26 ? String.fromCharCode(65 + place) : String(place + 1));
 
@@ -11,7 +12,8 @@ const start = async () => {
   if (!data) return;
   const { runs, vocab, tasks } = data;
   const two = runs.length > 1;
-  const names = two ? ["A", "B"] : [""];
+  const names = two ? runs : [""];
+  const [first, second] = runs;
   const docs = [];
   tasks.forEach((task) => task.docs.forEach((doc) => {
     for (const made of doc.r) if (made.k === 0) made.k = doc.r[0].k;
@@ -28,7 +30,7 @@ const start = async () => {
   };
   const [taskLabel, taskSelect] = pick("samples-task", "Task", [["", `all ${tasks.length} tasks`], ...tasks.map((task) => [task.name, `${task.name} (${task.docs.length} of ${task.of.toLocaleString("en")})`])]);
   const states = [["", "all"], ...names.flatMap((name, i) => [[`right${i}`, `right${name && ` in ${name}`}`], [`wrong${i}`, `wrong${name && ` in ${name}`}`]])];
-  if (two) states.push(["flipped", "flipped between A and B"], ["gained", "flipped: wrong in A, right in B"], ["lost", "flipped: right in A, wrong in B"]);
+  if (two) states.push(["flipped", "flipped"], ["gained", `flipped: wrong in ${first}, right in ${second}`], ["lost", `flipped: right in ${first}, wrong in ${second}`]);
   states.push(["truncated", "truncated"]);
   const [stateLabel, stateSelect] = pick("samples-state", "Show", states);
   const search = el("input", { type: "search", placeholder: "Search text or id", "aria-label": "Search the documents" });
@@ -78,25 +80,51 @@ const start = async () => {
   };
 
   // ---------------------------------------------------------------------------------------------------------------- cards
+  // closed, a card is a line: what was asked, what was chosen; the rest is made when it is opened
+  const shortened = (text) => {
+    const flat = text.replace(/\s+/g, " ").trim();
+    return flat.length > SNIPPET ? `${flat.slice(0, SNIPPET)}…` : flat;
+  };
+  const snippet = ({ task, doc }) => {
+    if (task.kind !== "choice") return shortened((doc.r[0].k?.[0] ?? []).slice(0, 60).map((k) => vocab[k][1]).join(""));
+    const asked = Array.isArray(doc.c) ? doc.c[0] : doc.c;
+    return shortened(asked.replace(/\s*(Answer|A):\s*$/, "").split("\n\n").at(-1).replace(/^(Question|Q):\s*/, ""));
+  };
   const card = (entry) => {
     const { task, doc, right, flipped } = entry;
     const chips = right.map((ok, i) => el("span", { class: `chip ${ok ? "ok" : "no"}` }, `${ok ? "✓ right" : "✗ wrong"}${names[i] && ` in ${names[i]}`}`));
     if (flipped) chips.push(el("span", { class: "chip flip" }, "⇄ flipped"));
     if (doc.t) chips.push(el("span", { class: "mark truncated" }, `✂ ${doc.t} tokens cut`));
-    const link = el("a", { href: `#${new URLSearchParams({ task: task.name, doc: doc.i })}`, title: "A link to this document" }, `document ${doc.i}`);
-    const head = el("h3", {}, el("bdi", {}, task.name), " · ", link, doc.id ? el("bdi", { class: "quiet" }, ` ${doc.id}`) : "",
-      doc.d ? el("bdi", { class: "quiet" }, ` ${doc.d}`) : "", " ", ...chips);
-    const parts = [head];
+    if (task.kind !== "choice") {
+      chips.push(el("span", { class: "quiet" }, doc.r.map((made, i) => `${names[i]} ${number(-made.s[0] / doc.by[0] / Math.LN2, 3)}`.trim()).join(" → ")));
+    }
+    const head = el("h3", {}, el("bdi", {}, task.name), ` · document ${doc.i} `, doc.d ? el("bdi", { class: "quiet" }, `${doc.d} `) : "", ...chips);
+    const box = el("details", { class: "card", id: `doc-${docs.indexOf(entry)}` },
+      el("summary", {}, head, el("bdi", { class: "snippet" }, snippet(entry))));
+    box.addEventListener("toggle", () => { if (box.open && box.children.length === 1) box.append(...inside(entry)); });
+    return box;
+  };
+  const inside = (entry) => {
+    const { task, doc } = entry;
+    const parts = [el("p", { class: "quiet" }, el("a", { href: `#${new URLSearchParams({ task: task.name, doc: doc.i })}` }, "link to this document"),
+      doc.id ? el("bdi", {}, ` · ${doc.id}`) : "")];
     if (task.kind === "choice") {
-      if (task.shots) parts.push(el("details", {}, el("summary", {}, "Solved examples before it"), el("pre", { dir: "auto", tabindex: 0 }, task.shots)));
+      if (task.shots) parts.push(el("details", {}, el("summary", {}, "Few-shot examples"), el("pre", { dir: "auto", tabindex: 0 }, task.shots)));
       if (!Array.isArray(doc.c)) parts.push(el("pre", { class: "prompt", dir: "auto", tabindex: 0 }, doc.c));
       parts.push(options(entry));
     } else {
       parts.push(el("p", { class: "quiet" }, `${doc.r[0].n[0].toLocaleString("en")} tokens, ${doc.by[0].toLocaleString("en")} bytes; bits per byte `,
         doc.r.map((made, i) => `${names[i]} ${number(-made.s[0] / doc.by[0] / Math.LN2, 3)}`.trim()).join(", ")));
     }
-    if (doc.r.every((made) => made.l && made.k)) parts.push(strip(entry));
-    return el("article", { class: "card", id: `doc-${docs.indexOf(entry)}`, tabindex: -1 }, ...parts);
+    if (doc.r.every((made) => made.l && made.k)) {
+      const tokens = el("details", { class: "tokens-of" }, el("summary", {}, "Tokens"));
+      const draw = () => { if (tokens.open && tokens.children.length === 1) tokens.append(strip(entry)); };
+      tokens.addEventListener("toggle", draw);
+      tokens.open = task.kind !== "choice";
+      draw();
+      parts.push(tokens);
+    }
+    return parts;
   };
 
   const options = ({ doc, task }) => {
@@ -104,7 +132,11 @@ const start = async () => {
     const kinds = [["sum", (made, o) => made.s[o], 2], ["per token", (made, o) => made.s[o] / made.n[o], 3],
       ["per character", (made, o) => made.s[o] / doc.ch[o], 3], ["per byte", (made, o) => made.s[o] / doc.by[o], 3]];
     if (doc.r.every((made) => made.u)) kinds.push(["minus unconditional", (made, o) => made.s[o] - made.u[o], 2]);
-    const heads = doc.r.flatMap((_, i) => kinds.map(([title]) => el("th", { scope: "col", class: "num" }, `${names[i]} ${title}`.trim())));
+    // what decides stands first, and alone until the others are asked for
+    const decider = Math.min(task.by, kinds.length - 1);
+    kinds.unshift(...kinds.splice(decider, 1));
+    const rest = (k) => (k ? " rest" : "");
+    const heads = kinds.flatMap(([title], k) => doc.r.map((_, i) => el("th", { scope: "col", class: `num${rest(k)}` }, `${names[i]} ${title}`.trim(), k ? "" : el("span", { class: "note" }, "decides"))));
     const best = doc.r.map((made) => kinds.map(([, value]) => {
       const all = doc.o.map((_, o) => value(made, o));
       return all.indexOf(Math.max(...all.map((one) => one ?? -Infinity)));
@@ -114,11 +146,14 @@ const start = async () => {
       return el("tr", { class: o === doc.g ? "gold" : "" },
         el("th", { scope: "row" }, el("span", { class: "quiet" }, `${letter(o)} `), el("bdi", { class: "option" }, several ? `${doc.c[o]}▸${text}` : text)),
         el("td", {}, marks.join(", ")),
-        ...doc.r.flatMap((made, i) => kinds.map(([, value, digits], k) =>
-          el("td", { class: `num${best[i][k] === o ? " best" : ""}` }, el("span", { class: "score" }, number(value(made, o), digits))))));
+        ...kinds.flatMap(([, value, digits], k) => doc.r.map((made, i) =>
+          el("td", { class: `num${best[i][k] === o ? " best" : ""}${rest(k)}` }, el("span", { class: "score" }, number(value(made, o), digits))))));
     });
-    return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Options of document ${doc.i} of ${task.name}` },
-      el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Option"), el("th", { scope: "col" }, ""), ...heads)), el("tbody", {}, ...rows)));
+    const box = el("div", { class: "scroll brief", tabindex: 0, role: "region", "aria-label": `Options of document ${doc.i} of ${task.name}` },
+      el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Option"), el("td", {}), ...heads)), el("tbody", {}, ...rows)));
+    const more = el("button", { type: "button", "aria-pressed": "false" }, "All scores");
+    more.addEventListener("click", () => more.setAttribute("aria-pressed", String(!box.classList.toggle("brief"))));
+    return el("div", {}, box, more);
   };
 
   // ----------------------------------------------------------------------------------------------------------- the strip
@@ -134,7 +169,7 @@ const start = async () => {
     const line = el("p", { class: "token-line" }, "");
     const tokens = el("div", { class: "tokens", role: "group", dir: "ltr", tabindex: 0, "aria-label": "Tokens, shaded by surprisal; arrow keys move, Home and End jump" });
     let o = task.kind === "choice" ? doc.g : 0;
-    let mode = two ? 1 : 0; // 0 A, 1 B, 2 A−B
+    let mode = two ? 1 : 0; // the first, the second, their difference
     let at = -1;
     const same = () => two && doc.r[0].k[o].length === doc.r[1].k[o].length && doc.r[0].k[o].every((k, i) => k === doc.r[1].k[o][i]);
     const tell = (i) => {
@@ -144,7 +179,7 @@ const start = async () => {
       const [id, text] = vocab[made.k[o][i]];
       const said = JSON.stringify(text);
       const values = mode === 2
-        ? `A ${number(doc.r[0].l[o][i], 3)}, B ${number(doc.r[1].l[o][i], 3)}, A − B ${number(doc.r[0].l[o][i] - doc.r[1].l[o][i], 3)} nats`
+        ? `${first} ${number(doc.r[0].l[o][i], 3)}, ${second} ${number(doc.r[1].l[o][i], 3)}, ${first} − ${second} ${number(doc.r[0].l[o][i] - doc.r[1].l[o][i], 3)} nats`
         : `log-probability ${number(made.l[o][i], 3)} nats, surprisal ${number(-made.l[o][i] / Math.LN2, 2)} bits`;
       line.textContent = `token ${i + 1} of ${made.k[o].length}: ${said}, id ${id}, ${values}`;
     };
@@ -161,7 +196,7 @@ const start = async () => {
       const left = made.n[o] - made.k[o].length;
       if (left > 0) tokens.append(el("em", { class: "quiet" }, ` … and ${left.toLocaleString("en")} tokens more`));
       line.textContent = mode === 2
-        ? "A − B: blue with a line above where A is surer of a token, orange with a dotted line below where B is. Point at a token."
+        ? `Blue with a line above where ${first} is surer of a token, orange with a dotted line below where ${second} is. Point at a token.`
         : "The stronger the shade, the more a token surprised the model. Point at a token, or step with the arrow keys.";
       at = -1;
     };
@@ -190,7 +225,7 @@ const start = async () => {
     if (task.kind === "choice" && doc.o.length > 1) {
       controls.append(group("Option", doc.o.map((_, place) => [place, `${letter(place)}${place === doc.g ? " ★" : ""}`]), o, (value) => { o = value; if (mode === 2 && !same()) mode = 1; }));
     }
-    if (two) controls.append(group("Run", [[0, "Run A"], [1, "Run B"], ...(same() ? [[2, "A − B"]] : [])], mode, (value) => { mode = value; }));
+    if (two) controls.append(group("Run", [[0, first], [1, second], ...(same() ? [[2, `${first} − ${second}`]] : [])], mode, (value) => { mode = value; }));
     paint();
     box.append(controls, tokens, line);
     return box;
@@ -198,11 +233,11 @@ const start = async () => {
 
   // ------------------------------------------------------------------------------------------------------------- deep link
   const follow = () => {
-    const { task, doc, show } = evalkit.link();
+    const { task, doc, show, find } = evalkit.link();
     if (task === undefined && show === undefined) return;
     if (tasks.some((one) => one.name === task)) taskSelect.value = task;
     stateSelect.value = states.some(([value]) => value === show) ? show : "";
-    search.value = "";
+    search.value = find ?? "";
     page = 0;
     draw();
     const place = shown.findIndex((entry) => String(entry.doc.i) === doc);
@@ -211,12 +246,13 @@ const start = async () => {
       draw();
       const element = document.getElementById(`doc-${docs.indexOf(shown[place])}`);
       element.classList.add("linked");
-      element.focus({ preventScroll: true });
+      element.open = true;
+      element.querySelector("summary").focus({ preventScroll: true });
       element.scrollIntoView();
     } else if (doc !== undefined) {
       status.textContent = `Document ${doc} of ${task} is not among the samples on this page.`;
       host.scrollIntoView();
-    }
+    } else if (find !== undefined) host.scrollIntoView();
   };
   draw();
   addEventListener("hashchange", follow);

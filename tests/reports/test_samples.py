@@ -126,9 +126,9 @@ def test_the_filter_for_flipped_shows_those_alone(browser: Any, page: Path, pair
         assert all("⇄ flipped" in head for head in heads)
         total = open_page.locator("#samples-live output").text_content()
         open_page.locator("#samples-state").select_option("gained")
-        assert all("✗ wrong in A✓ right in B" in head for head in cards(open_page))
+        assert all("✗ wrong in 73B✓ right in 2T" in head for head in cards(open_page))
         open_page.locator("#samples-state").select_option("right1")
-        assert all("✓ right in B" in head for head in cards(open_page))
+        assert all("✓ right in 2T" in head for head in cards(open_page))
     tasks = {one["name"]: one["docs"] for one in packed(page)["tasks"]}
     every = sum(len(docs) for docs in tasks.values())
     flips = sum(before[doc["i"]] != after[doc["i"]] for doc in tasks["boolq:rc::olmes"])
@@ -147,10 +147,17 @@ def test_a_deep_link_opens_its_document(browser: Any, page: Path) -> None:
 
 
 def test_the_strip_tells_each_token(browser: Any, page: Path, pair: list[Path]) -> None:
-    """Shaded by surprisal; arrow keys step through tokens with id and log-probability; A − B is their difference."""
+    """Shaded by surprisal; arrow keys step through tokens with id and log-probability; the two runs' difference."""
     rows = [load_run(run).documents("arc_easy:rc::olmes").set_index("index") for run in pair]
     with Reader(browser, page) as open_page:
         card = open_page.locator(".card").first
+        assert card.locator("table").count() == 0  # made when it is opened
+        card.locator("summary").first.click()
+        assert card.locator("thead th:visible").all_text_contents()[1] == "73B per characterdecides"
+        columns = card.locator("thead th:visible").count()
+        card.get_by_role("button", name="All scores").click()
+        assert card.locator("thead th:visible").count() > columns
+        card.locator(".tokens-of summary").click()
         index = int(re.findall(r"document (\d+)", card.locator("h3").text_content())[0])
         gold = int(rows[1].loc[index, "gold"])
         ids, strings = rows[1].loc[index, "token_ids"][gold], rows[1].loc[index, "token_strings"][gold]
@@ -166,12 +173,12 @@ def test_the_strip_tells_each_token(browser: Any, page: Path, pair: list[Path]) 
             shades[sum(round(-float(value), 3) >= end for end in (0.25, 1, 2.5, 5, 8))] for value in logprobs[1]
         ]
         assert [token.get_attribute("class").split()[1] for token in card.locator(".token").all()] == expected
-        card.locator("button", has_text="A − B").click()
+        card.locator("button", has_text="73B − 2T").click()
         open_page.keyboard.press("Shift+Tab")
         card.locator(".token").first.hover()
         difference = round(float(logprobs[0][0]), 3) - round(float(logprobs[1][0]), 3)
         sign = "−" if difference < 0 else ""
-        assert f"A − B {sign}{abs(difference):.3f} nats" in card.locator(".token-line").text_content()
+        assert f"73B − 2T {sign}{abs(difference):.3f} nats" in card.locator(".token-line").text_content()
 
 
 HOSTILE = (
@@ -202,7 +209,7 @@ def test_hostile_documents_are_text(browser: Any, tmp_path: Path) -> None:
     assert "<img" not in source
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b\u2028]", source)
     with Reader(browser, page) as open_page:
-        open_page.wait_for_selector(".card")
+        open_page.locator(".card summary").first.click()
         text = open_page.locator(".card").first.text_content()
         assert "<script>alert(1)</script></script>" in text
         assert "characters are left out here" in text
