@@ -36,6 +36,8 @@ class HeatSource:
     """Number of domains, and the change of their mean."""
     limited: bool
     lossy: bool
+    alone: bool
+    """Whether it is a single domain of the source's own name, which needs no heading."""
     rows: Markup
     """Table rows as HTML; a template loop would be too slow for forty checkpoints."""
 
@@ -122,6 +124,7 @@ def _source(source: Source, drawn: _Rows) -> HeatSource:
         ", ".join(part for part in (count, _summary(macro, drawn.reference, drawn.last)) if part),
         any(line.limited for line in source.domains),
         any(line.lossy for line in source.domains),
+        many == 1 and source.domains[0].domain == source.name,
         Markup("").join(_row(line, drawn) for line in ordered),
     )
 

@@ -91,11 +91,11 @@ def score_tables(
     A cell is tied with the best where the page's own paired test (of `changes`, otherwise of `sets`) does not tell the two
     apart; without stored documents where their difference is within the noise of two independent values.
     """
-    tested = tested_pairs(changes)
+    tested = pairs_tested(changes)
     return [_table(report, unit, lines, story, tested, sets or {}) for unit, lines in report.primary.items()]
 
 
-def tested_pairs(changes: Sequence[Changes]) -> Tested:
+def pairs_tested(changes: Sequence[Changes]) -> Tested:
     """What the comparisons of a page have tested, and whether it is resolved."""
     return {
         (change.task, change.metric.removeprefix("macro_"), frozenset((pair.a, pair.b))): change.resolved

@@ -10,9 +10,9 @@ from typing import Any
 
 from evalkit.errors import EvalkitError
 from evalkit.reports.changes import MOST_SOURCES, Changes, signed
-from evalkit.reports.names import task_labels
+from evalkit.reports.names import TaskLabel, task_labels
 from evalkit.reports.runs import RunView
-from evalkit.reports.scores import WIDEST, BestSets, Tested, evenly, tested_pairs
+from evalkit.reports.scores import WIDEST, BestSets, Tested, evenly, pairs_tested
 from evalkit.reports.story import is_sweep, training_info
 from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
@@ -64,7 +64,7 @@ def task_trends(report: Report, changes: Sequence[Changes] = ()) -> TaskTrends:
     from evalkit.comparison.trends import trends
 
     chosen = [plain[i] for i in evenly(len(plain), WIDEST)]
-    tested = tested_pairs(changes)
+    tested = pairs_tested(changes)
     lines: list[dict[str, Any]] = []
     sentences: list[str] = []
     suites = _suites([report.runs[i] for i in chosen])
@@ -96,7 +96,7 @@ def task_trends(report: Report, changes: Sequence[Changes] = ()) -> TaskTrends:
     if len(plain) > WIDEST:
         sentences.append(f"Looked at {WIDEST} of {len(plain)} checkpoints, evenly chosen.")
     labels, _ = task_labels(str(line["task"]) for line in tasks)
-    shown = tuple(_line(line, labels[str(line["task"])].title, staged) for line in tasks)
+    shown = tuple(_line(line, labels[str(line["task"])], staged) for line in tasks)
     return TaskTrends(shown, tuple(sentences), domains)
 
 
@@ -137,14 +137,14 @@ def _renamed(report: Report, line: Mapping[Any, Any], of: Mapping[str, int], tes
     return new
 
 
-def _line(line: Mapping[str, Any], title: str, staged: bool) -> StageTrend:
+def _line(line: Mapping[str, Any], label: TaskLabel, staged: bool) -> StageTrend:
     metric, source = str(line["metric"]), str(line["source"] or "")
-    name = title + (f" {source}" if source and source not in str(line["task"]) else "")
+    name = label.title + (f" {source}" if source and source not in str(line["task"]) else "")
     unit = unit_of_name(metric)
     stage = f"stage {line['stage'] or MISSING}" if staged else ""
     return StageTrend(
         name,
-        ", ".join(part for part in (stage, metric_title(metric)) if part),
+        ", ".join(part for part in (stage, label.note, metric_title(metric)) if part),
         unit,
         str(line["best"]),
         float(line["best_value"]),
