@@ -27,7 +27,7 @@ def test_it_ends_with_a_table_and_the_report(evalkit: Command, checkpoint: Path,
     """The plan comes on stderr, the table and the report's path on stdout."""
     done = evalkit(*fake_run(checkpoint, my_tasks))
     assert done.code == 0, done.err
-    assert "12 documents, 36 requests" in done.err
+    assert "12 documents, 36 unique requests" in done.err
     assert "capitals" in done.out
     last = done.out.strip().splitlines()[-1]
     assert last == "Report: results/tiny/tasks~fake/main/report.html"
@@ -154,7 +154,7 @@ def test_progress_is_plain_lines_without_a_terminal(
     done = evalkit(*fake_run(checkpoint, my_tasks, "--no-report", "--batch-tokens", "150"))
     assert "\x1b" not in done.err
     assert "\r" not in done.err
-    assert "% scored, about" in done.err
+    assert "% done, about" in done.err
     assert "left" in done.err
 
 
