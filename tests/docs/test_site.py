@@ -71,7 +71,7 @@ def test_names_in_docstrings_are_links(site: Path) -> None:
 def test_options_of_a_run_are_listed(site: Path) -> None:
     """The keyword arguments that the signature leaves out are in a table, brackets and asterisks as they are."""
     text = (site / "api" / "run.html").read_text(encoding="utf-8")
-    assert "A task, as NAME[:FORM][::REGIME]" in text
+    assert "Task as NAME[:FORM][::REGIME]" in text
     assert "'step*', '*-tokens84B', '*'" in text
 
 
