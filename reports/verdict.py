@@ -78,7 +78,9 @@ def _domains(domains: Sequence[Change]) -> list[str]:
         return [f"{better} of {every} text domains improved, {worse} worsened", f"{worse} of {every} domains got worse"]
     for count, word in ((worse, "worse"), (better, "better")):
         if count:
-            return [f"{'all' if count == every else f'{count} of'} {every} text domain{'s' * (every > 1)} got {word}"]
+            many = f"{'all' if count == every else f'{count} of'} {every}"
+            short = "improved" if word == "better" else "worsened"
+            return [f"{many} text domain{'s' * (every > 1)} got {word}", f"{many} domain{'s' * (every > 1)} {short}"]
     return ["no significant change in text domains"] if domains else []
 
 
