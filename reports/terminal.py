@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit.records import Metric
+from evalkit.reports.names import LEAST_OF_FAMILY
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import MetricRow, Report, load_report
 from evalkit.table import Cell, Column, Row, Table
-from evalkit.words import MISSING, NO_INTERVAL, UNIT_WORDS, interval, metric_title, number, score
+from evalkit.words import MISSING, NO_INTERVAL, UNIT_WORDS, Unit, interval, metric_title, number, score
+
+MOST_LINES = 30
+"""Tables of more lines fold the tasks of one family (``mmlu/…``) into one."""
 
 
 def terminal_table(
     run_paths: Path | str | Sequence[Path | str], metrics: Mapping[Path, Sequence[Metric]] | None = None
 ) -> Table:
     """One row per task's primary metric: score ± standard error, 95 % interval, chance, n; one column per run if there are several.
+    A table of more than `MOST_LINES` has one line a family, with the lowest and the highest score.
 
     `metrics` by run folder replace what is stored there.
     """
@@ -37,8 +42,13 @@ def terminal_table(
         line for line in report.others if line.metric.startswith("reweighted_")
     ]  # only if they were asked for
     lines = [*(line for lines in report.primary.values() for line in lines), *reweighted]
-    rows = tuple(Row(tuple(Cell(text) for text in _cells(line, len(report.runs)))) for line in lines)
+    families = _families(lines) if len(lines) > MOST_LINES else {}
+    rows = tuple(Row(tuple(Cell(text) for text in cells)) for cells in _all_cells(lines, families, len(report.runs)))
     told = [_texts(run) for run in report.runs if any(about.get("kind") == "text" for about in run.tasks.values())]
+    if families:
+        told.append(
+            "a … b: the lowest and the highest of several tasks, each of which is in the report and in metrics.json"
+        )
     if report.limited:
         told.append("limited: scored on a subset of the documents; not a benchmark result")
     told += [sentence for _, sentence in report.warnings if sentence.startswith("Left out")]
@@ -84,6 +94,50 @@ def _texts(run: RunView) -> str:
         for name, value in answers.items()
     ]
     return f"{said}; {' '.join(marks)}"
+
+
+Family = tuple[str, str]
+"""What tasks are called that fold into one line (``mt_mbpp/…:bpb::olmes``), and their metric."""
+
+
+def _families(lines: Sequence[MetricRow]) -> dict[Family, list[MetricRow]]:
+    """Tasks that are parts of one family in one form and regime, measured alike; of those only with enough tasks."""
+    found: dict[Family, list[MetricRow]] = {}
+    for line in lines:
+        if (family := _family(line)) is not None:
+            found.setdefault(family, []).append(line)
+    return {family: own for family, own in found.items() if len(own) >= LEAST_OF_FAMILY}
+
+
+def _family(line: MetricRow) -> Family | None:
+    head, slash, part = line.task.partition("/")
+    return (f"{head}/…{''.join(part.partition(':')[1:])}", line.metric) if slash and not line.domain else None
+
+
+def _all_cells(
+    lines: Sequence[MetricRow], families: Mapping[Family, Sequence[MetricRow]], runs: int
+) -> Iterator[list[str]]:
+    """The cells of every line; a family stands where its first task would."""
+    for line in lines:
+        family = _family(line)
+        own = [] if family is None else families.get(family, [])
+        if family is None or not own:
+            yield _cells(line, runs)
+        elif line is own[0]:
+            cells = [_cells(one, runs) for one in own]
+            ranges = [_range([one.cells[i] for one in own], line.unit) for i in range(runs)]
+            total = sum(one.known.n for one in own)
+            marks = list(dict.fromkeys(mark for cell in cells for mark in cell[-1].split(", ") if mark))
+            name = f"{family[0]} ({len(own)} tasks)"
+            yield [name, cells[0][1], *ranges, *[""] * (runs == 1), cells[0][-3], f"{total:,}", ", ".join(marks)]
+
+
+def _range(cells: Sequence[Metric | None], unit: Unit) -> str:
+    """``1.306 … 7.555``."""
+    values = [cell.value for cell in cells if cell is not None and math.isfinite(cell.value)]
+    if not values:
+        return MISSING
+    return " … ".join(dict.fromkeys(number(value, unit) for value in (min(values), max(values))))
 
 
 def _cells(line: MetricRow, runs: int) -> list[str]:
