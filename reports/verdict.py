@@ -35,7 +35,7 @@ def headline(
 
 def _pair(pair: Changes, *, tuned: bool) -> str:
     if pair.failure or not (pair.tasks or pair.domains):
-        return "These checkpoints cannot be compared."
+        return "Differences could not be tested."
     held_out = next((c for c in pair.tasks if c.task.startswith(HELD_OUT) and c.resolved), None) if tuned else None
     domains = _domains([c for c in pair.domains if not c.task.startswith(HELD_OUT)])
     if held_out is not None:
@@ -96,7 +96,7 @@ def _joined(first: str, others: Sequence[str], most: int = MOST_WORDS) -> str:
 def _sweep(report: Report, changes: Sequence[Changes], trends: TaskTrends) -> str:
     whole = changes[-1]
     if whole.failure or not (whole.tasks or whole.domains):
-        return "These checkpoints cannot be compared."
+        return "Differences could not be tested."
     first = report.heads[whole.a].title
     better, worse, _ = counted(c for c in whole.tasks if c.level == "task")
     every = sum(c.level == "task" for c in whole.tasks)

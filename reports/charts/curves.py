@@ -111,14 +111,15 @@ def curves(report: Report) -> Curves | None:
 
 
 def curve_lines(report: Report) -> list[MetricRow]:
-    """What is drawn: scores of suites first, each task's primary metric (not of families, whose suite is drawn), and each
+    """What is drawn: scores of suites first, each task's primary metric (not of a family whose suite is drawn; families last), and each
     source's macro bits per byte."""
     every = [line for unit in report.primary.values() for line in unit]
     asked = {name for run in report.runs for name in run.tasks}
     there = {line.task for line in every}
-    folded = {name for name, family in families(line.task for line in every).items() if family in there}
+    of = families(line.task for line in every)
+    folded = {name for name, family in of.items() if family in there}
     lines = [line for line in every if line.task not in folded] + _sources(report)
-    lines.sort(key=lambda line: (line.unit != "percent", line.task in asked))
+    lines.sort(key=lambda line: (line.unit != "percent", line.task in asked, line.task in of))
     return list({(line.task, line.source, line.metric): line for line in lines}.values())
 
 

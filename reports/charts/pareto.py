@@ -143,7 +143,7 @@ def pareto_chart(points: Sequence[CheckpointPoint], title: str) -> Any:
             .mark_text(align="left", dx=8, dy=-8, color=theme.INK, fontSize=10, aria=False)
             .encode(x=x, y=y, text="name:N")
         )
-    return alt.layer(*layers).properties(width=760, height=300)
+    return alt.layer(*layers).properties(width=500, height=250)
 
 
 def _scores(report: Report) -> list[tuple[str, bool, list[float | None]]]:
