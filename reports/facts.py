@@ -132,11 +132,6 @@ def _names(labels: Sequence[str], all_runs: int) -> str:
     return ", ".join(labels) if len(labels) <= 3 else f"{', '.join(labels[:2])} and {len(labels) - 2} more"
 
 
-def split(rows: Sequence[tuple[str, list[str]]]) -> tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]]:
-    """The rows that are equal in all runs, and those that are not."""
-    return [row for row in rows if len(set(row[1])) == 1], [row for row in rows if len(set(row[1])) > 1]
-
-
 def commands(runs: Sequence[RunView]) -> list[tuple[str, str]]:
     """Each distinct command with the runs it produced."""
     found: dict[str, list[str]] = {}
