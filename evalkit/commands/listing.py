@@ -70,7 +70,12 @@ def list_tasks(
 def list_suites(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Tell all of one suite. Without it: a line a suite.", show_default=False),
+        typer.Argument(
+            metavar="[NAME]",
+            help="Tell all of one suite. Without it: a line a suite.",
+            show_default=False,
+            autocompletion=completion.suites,
+        ),
     ] = None,
     tasks_dir: TasksDir = None,
     as_json: Json = False,

@@ -66,6 +66,23 @@ def test_listed_names_of_tasks_are_complete(evalkit: Command) -> None:
     assert all(str(registry.parse_task_name(name)) == name for name in names)
 
 
+def test_suites_are_told_in_short_and_whole(evalkit: Command) -> None:
+    """A line a suite with the number of its tasks, those of suites in it too; NAME tells members, options and the score."""
+    rows = {line.split()[0]: line.split()[1] for line in evalkit("list", "suites").out.splitlines() if line.strip()}
+    assert {name: rows[name] for name in ("olmo-core-small", "mmlu", "olmobase-easy", "uncheatable")} == {
+        "olmo-core-small": "61",
+        "mmlu": "57",
+        "olmobase-easy": "56",
+        "uncheatable": "1",
+    }
+    told = evalkit("list", "suites", "open-llm-v1").out
+    for said in ("shots 25", "gsm8k", "cannot be asked: evalkit does not judge", "60 tasks in all"):
+        assert said in told
+    (entry,) = json.loads(evalkit("list", "suites", "open-llm-v1", "--json").out)
+    assert entry["members"][0] == {"name": "arc_challenge::lm-eval", "shots": 25}
+    assert "Did you mean 'olmes'" in evalkit("list", "suites", "olmess").fails(2)
+
+
 def test_tasks_fit_a_terminal(evalkit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line a family, no wider than the terminal; through a pipe the descriptions are whole."""
     lines = io.StringIO()
