@@ -27,7 +27,7 @@ def completed(words: str) -> list[str]:
     ("words", "expected"),
     [
         ("run --suite q", ["quickstart"]),
-        ("run --suite quickstart,olmo", ["quickstart,olmo1"]),
+        ("run --suite quickstart,olmo1", ["quickstart,olmo1"]),
         ("run --engine v", ["vllm"]),
         ("run --model olmo-tiny@step6", ["olmo-tiny@step60-tokens1M"]),
         ("list checkpoints olmo-ti", ["olmo-tiny"]),

@@ -52,4 +52,4 @@ def test_hundreds_of_runs_are_listed(evalkit: Command) -> None:
     assert done.err == ""
     few = json.loads(evalkit("list", "runs", "--json", "--model", "org/model-3").out)
     assert {row["model"] for row in few} == {"org/model-3"}
-    assert "no runs that fit" in evalkit("list", "runs", "--status", "failed").err
+    assert "no runs that match" in evalkit("list", "runs", "--status", "failed").err

@@ -106,7 +106,7 @@ def test_every_sentence_is_carried_by_its_table(seed: int) -> None:
                 assert not (row["p_rises_adjusted"] < 0.05)
         primary = [row for row in found.records() if row["primary"] and row["level"] in ("task", "domain")]
         rising = sum(row["monotone"] is True for row in primary)
-        spoken = [int(n) for s in found.sentences() for n in re.findall(r"(\d+) got better at every step", s)]
+        spoken = [int(n) for s in found.sentences() for n in re.findall(r"(\d+) improved at every step", s)]
         assert sum(spoken) == rising
-        fallen = [int(n) for s in found.sentences() for n in re.findall(r"(\d+) of \d+ \w+ got worse at some point", s)]
+        fallen = [int(n) for s in found.sentences() for n in re.findall(r"(\d+) of \d+ \w+ got significantly worse", s)]
         assert sum(fallen) == sum(row["monotone"] is False for row in primary)
