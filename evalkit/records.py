@@ -56,6 +56,8 @@ class Prompt:
     """Index of the answer option being scored; 0 for texts."""
     unconditional: bool = False
     """True for the extra prompt that scores an option after ``Answer:`` alone (PMI normalization)."""
+    windows: bool = field(default=False, compare=False)
+    """Whether a continuation longer than the model's positions is scored in windows, and is no error: long gold answers."""
     shared: int = field(default=0, compare=False)
     """Number of characters at the beginning of ``context`` that other prompts begin with too: few-shot examples with the
     separator after the last. Only a hint that makes encoding faster; no part of any result, digest or protocol."""

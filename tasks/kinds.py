@@ -93,6 +93,8 @@ class Schema(QuestionTask):
 class Continuation(QuestionTask):
     """One context and its one right answer, measured in bits per byte."""
 
+    long_answers = True
+
     metric_names: ClassVar[Sequence[str]] = ("bits_per_byte",)
 
     def ask(self, values: Mapping[str, Any]) -> dict[str, Any]:

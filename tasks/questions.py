@@ -43,6 +43,8 @@ class QuestionTask(TaskBase):
     """
 
     can_sample = True
+    long_answers: ClassVar[bool] = False
+    """Whether an answer longer than the model's positions is scored in windows (`Prompt.windows`)."""
     metric_names: ClassVar[Sequence[str]] = ("acc", "acc_norm", "acc_bytes", "acc_per_token", "bits_per_byte")
 
     def __init__(
@@ -332,7 +334,10 @@ class QuestionTask(TaskBase):
         before, encoding = self._before[document.index], self.regime.encoding
         pairs = zip(document.fields["contexts"], document.fields["answers"], strict=True)
         asked = [(before + context, self.settings.delimiter + answer) for context, answer in pairs]
-        prompts = [Prompt(context, text, encoding, i, shared=len(before)) for i, (context, text) in enumerate(asked)]
+        prompts = [
+            Prompt(context, text, encoding, i, windows=self.long_answers, shared=len(before))
+            for i, (context, text) in enumerate(asked)
+        ]
         if self.has_unconditional:
             context = regimes.UNCONDITIONAL_CONTEXT
             prompts += [Prompt(context, text, encoding, i, unconditional=True) for i, (_, text) in enumerate(asked)]

@@ -119,6 +119,16 @@ def truncate_left(context: Row, continuation: Row, max_length: int) -> tuple[Row
     return ids, len(ids) - len(continuation), n_cut
 
 
+def windows_of_answer(context: Row, continuation: Row, length: int) -> list[Row]:
+    """The windows of a continuation with more ids than the model has positions, each scored from its second id.
+
+    Of the context only its last id is left; then the windows are those of `windows_strict`: disjoint, each but the first
+    behind the last id of the one before. No published convention has an answer for this case, in which lm-eval stops.
+    """
+    row = context[-1:] + continuation
+    return [row[first : first + length + 1] for first in range(0, len(continuation), length)]
+
+
 def windows_strict(ids: Ids, prefix: int, length: int) -> list[tuple[Ids, int]]:
     """The Paloma paper's windows: disjoint inputs; each window after the first has one token of context.
 
@@ -290,8 +300,12 @@ class Encoder:
             return self._encode_text(prompt, tokenized, length, keep_tokens)
         if prompt.encoding in core.RULES:
             length -= 1  # as many ids as the model has positions, the last of which is not fed
+        context, continuation = self._split(prompt, strings, tokenized)
+        if prompt.windows and len(continuation) > length:
+            windows = windows_of_answer(context, continuation, length)
+            return Encoded(tuple(Request(ids, 1, keep_tokens) for ids in windows), len(context) - 1)
         try:
-            ids, start, n_cut = truncate_left(*self._split(prompt, strings, tokenized), length)
+            ids, start, n_cut = truncate_left(context, continuation, length)
         except ScoringError as error:
             shown = strings.continuation
             shown = shown if len(shown) <= 60 else shown[:57] + "..."

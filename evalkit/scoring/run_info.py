@@ -166,6 +166,12 @@ def warn_if_truncated(info: dict[str, Any], planned: PlannedTask, rows: Sequence
             f"{planned.name}: the context of {n_truncated} of {len(rows)} documents was cut on the left to fit the model "
             f"({sum(planned.truncated):,} tokens in all)."
         )
+    n_windows = sum(windows > 1 for windows in planned.windows) if planned.task.kind == "choice" else 0
+    if n_windows:
+        info["warnings"].append(
+            f"{planned.name}: {n_windows} of {len(planned.windows)} answers are longer than the model's {planned.max_length:,} "
+            "positions and were scored in windows, without their question."
+        )
 
 
 def _paloma_guidelines(

@@ -257,6 +257,27 @@ def test_truncation_is_counted(olmo_like: Tokenizer) -> None:
         Encoder(olmo_like, 3).encode([Prompt("the", " sat on the mat and then")])
 
 
+@pytest.mark.parametrize("encoding", ["joint", "separate"])
+def test_answers_longer_than_the_model(olmo_like: Tokenizer, encoding: Any) -> None:
+    """A gold answer of more tokens than positions: each token is scored once, behind the one before it; an option is an error."""
+    answer = "".join(f" word{n}" for n in range(9))
+    ids = olmo_like.encode(["the question" + answer if encoding == "joint" else answer], special=False)[0]
+    context = olmo_like.encode(["the question"], special=False)[0]
+    ids = list(ids)[len(context) :] if encoding == "joint" else list(ids)
+    encoder = Encoder(olmo_like, 4)
+    (encoded,) = encoder.encode([Prompt("the question", answer, encoding, windows=True)])
+    assert len(ids) > 4
+    scored = [token for request in encoded.requests for token in request.tokens[request.start :]]
+    assert scored == ids
+    assert all(len(request.tokens) - 1 <= 4 for request in encoded.requests)
+    assert [request.tokens[0] for request in encoded.requests] == [context[-1], *ids[3 : len(ids) - 1 : 4]]
+    assert encoded.truncated == len(context) - 1
+    with pytest.raises(ScoringError, match="longer than the model's 4 positions"):
+        encoder.encode([Prompt("the question", answer, encoding)])
+    (short,) = encoder.encode([Prompt("the question", " one", encoding, windows=True)])
+    assert len(short.requests) == 1
+
+
 def test_max_length_order(olmo_like: Tokenizer) -> None:
     """The user's value, then text_config, then the config's names in lm-eval's order, the tokenizer's, 2,048."""
     config = {"text_config": {"max_position_embeddings": 7}, "n_positions": 5, "max_position_embeddings": 6}
