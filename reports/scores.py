@@ -72,6 +72,8 @@ class ScoreTable:
     """Whether the metrics differ, so that rows name theirs."""
     chances: bool
     """Whether there is a column of chance levels."""
+    perplexities: bool
+    """Whether there is a column of token perplexity, beside bits per byte of texts."""
 
     @property
     def rows(self) -> list[ScoreRow]:
@@ -81,6 +83,11 @@ class ScoreTable:
     @property
     def limited(self) -> bool:
         return any(row.line.limited for row in self.rows)
+
+    @property
+    def all_limited(self) -> bool:
+        """Whether every row is, so that the heading says it for all."""
+        return all(row.line.limited for row in self.rows)
 
 
 def score_tables(
@@ -149,7 +156,7 @@ def _table(
     scale = scale_of((cell for line in lines for cell in line.cells), unit)
     trend = story.kind == "sweep"
     labels, ends = task_labels(line.task for line in lines)
-    metrics = {line.metric for line in lines if line.metric != SUITE_SCORE}
+    metrics = {line.metric for line in lines if not is_suite(line)}
     chances = {line.chance for line in lines if line.metric != SUITE_SCORE}
     known = next(iter(chances)) if len(chances) == 1 else None
     shared = [
@@ -158,6 +165,7 @@ def _table(
         f"chance {number(known, unit)}" if known is not None and len(lines) > 1 else "",
     ]
     has_chances = any(chances - {None}) and not (known is not None and len(lines) > 1)
+    perplexities = unit == "bits" and any(line.beside for line in lines)
     rows = [
         ScoreRow(line, labels[line.task], marks_of(line, tested, sets), sparkline(line.cells) if trend else Markup(""))
         for line in lines
@@ -166,12 +174,13 @@ def _table(
         unit,
         CAPTIONS.get(unit, "Other metrics"),
         " · ".join(part for part in shared if part),
-        tuple(_columns(report, unit, scale, trend, has_chances)),
+        tuple(_columns(report, unit, scale, trend, has_chances, perplexities)),
         tuple(_families(report, rows)),
         scale,
         trend,
         len(metrics) > 1 or len(lines) == 1 or unit == "number",
         has_chances,
+        perplexities,
     )
 
 
@@ -218,13 +227,18 @@ def marks_of(line: MetricRow, tested: Tested, sets: BestSets) -> tuple[str, ...]
     return tuple(marks)
 
 
-def _columns(report: Report, unit: Unit, scale: Scale, trend: bool, chances: bool) -> list[Column]:
+def is_suite(line: MetricRow) -> bool:
+    """Whether a row is a suite's score over its tasks."""
+    return line.metric == SUITE_SCORE or line.metric.startswith("mean_")
+
+
+def _columns(report: Report, unit: Unit, scale: Scale, trend: bool, chances: bool, perplexities: bool) -> list[Column]:
     columns = [Column("Task")]
     if len(report.runs) == 1:
         columns.append(Column(scale.title, "none", classes="bar"))
         columns.append(Column("Score", "number", "down" if unit == "percent" else "up"))
         columns.append(Column("95 % interval", classes="num"))
-        if unit == "bits":
+        if perplexities:
             columns.append(Column("Token perplexity", "number"))
     else:
         if trend:

@@ -121,8 +121,9 @@ def _one(report: Report) -> str:
     lines = [line for lines in report.primary.values() for line in lines]
     guessed = [line for line in lines if line.task in asked and line.chance is not None and line.unit == "percent"]
     texts = next((line for line in lines if line.metric == "macro_bits_per_byte" and line.task not in asked), None)
-    texts = texts or next((line for line in lines if line.unit == "bits"), None)
-    score = next((line for line in lines if line.metric == SUITE_SCORE), None)
+    texts = texts or next((line for line in lines if line.unit == "bits" and line.beside), None)
+    scores = [line for line in lines if line.metric == SUITE_SCORE or line.metric.startswith("mean_")]
+    score = next((line for line in scores if line.task not in asked), None)
     parts = []
     if guessed:
         above = sum(_above(line) for line in guessed)
@@ -135,7 +136,8 @@ def _one(report: Report) -> str:
             else "Not above chance"
         )
     if score is not None and math.isfinite(score.known.value):
-        parts.append(f"suite score {number(score.known.value, score.unit)}")
+        value = number(score.known.value, score.unit)
+        parts.append(f"{value} bits per byte on average" if score.unit == "bits" else f"suite score {value}")
     elif texts is not None and math.isfinite(texts.known.value):
         parts.append(f"{number(texts.known.value, 'bits')} bits per byte on texts")
     if not parts and lines:
