@@ -12,6 +12,8 @@ from evalkit.table import best_of
 from evalkit.words import Unit
 
 LEVEL = 0.95
+MOST_TASKS = 16
+"""Of more tasks the columns are shown on demand, where suites have scores that stand for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,11 @@ class Board:
     @property
     def limited(self) -> bool:
         return any(cell is not None and cell.limited for column in self.columns for cell in column.cells)
+
+    @property
+    def hides_tasks(self) -> bool:
+        """Whether the columns of tasks are too many to be shown unasked."""
+        return bool(self.scores) and len(self.columns) > MOST_TASKS
 
 
 def with_best(column: Column, candidates: Sequence[bool]) -> Column:

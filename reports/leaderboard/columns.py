@@ -191,7 +191,7 @@ def _cell(
         marks.append(f"the run is {found.run.status}")
     cut = int(found.about.get("truncated_prompts") or 0)
     if cut:
-        marks.append(f"{cut:,} prompts were cut on the left to fit the model")
+        marks.append(f"{cut:,} prompt{'s were' if cut > 1 else ' was'} cut on the left to fit the model")
     if runs > 1:
         marks.append(f"of {runs} runs the newest whole one")
     return Cell(

@@ -120,7 +120,8 @@ def board_table(board: Board) -> Table:
             head = shown.Column("Pareto front", f"{score.suite} pareto", hidden=True, legend=(PARETO,))
             add(head, [shown.Cell("yes" if front else "") for front in score.front])
     for column in board.columns:
-        add(_head(column, several), [_number(cell, column) for cell in column.cells])
+        head = replace(_head(column, several), hidden=board.hides_tasks)
+        add(head, [_number(cell, column) for cell in column.cells])
     if any(row.guidelines for row in board.rows):
         add(
             shown.Column("guidelines", hidden=True, legend=guideline_legend(board)),

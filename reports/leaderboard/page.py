@@ -126,7 +126,7 @@ def _columns(board: Board, notes: dict[str, int], link: Linker) -> list[Drawn]:
         tip = "Paloma's guidelines; the legend below the table says what the signs mean"
         texts = [formats.guideline_text(row) for row in rows]
         columns.append(_words("guidelines", texts, tip=tip, classes="quiet guidelines", hidden=True))
-    columns += [_numbers(column, notes) for column in board.columns]
+    columns += [_numbers(column, notes, hidden=board.hides_tasks) for column in board.columns]
     for name in ("engine", "dtype", "date"):
         columns.append(_words(name, [getattr(row, name) for row in rows], hidden=True))
     if any(row.step is not None for row in rows):

@@ -237,10 +237,22 @@ def _score_cell(score: SuiteScore, cells: Sequence[Cell]) -> Cell:
         low,
         high,
         tuple(reasons),
-        tuple(dict.fromkeys(mark for cell in taken for mark in cell.marks if not mark.startswith("of "))),
+        _together([cell.marks for cell in taken]),
         any(cell.limited for cell in taken),
         chosen=", ".join(score.chosen),
     )
+
+
+def _together(marks: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The marks of a score's tasks; those that differ by their numbers alone are counted."""
+    found = [mark for own in marks for mark in own if not mark.startswith("of ")]
+    said: dict[str, None] = {}
+    for start, sentence in ((LIMITED, "limited in {} tasks"), (CUT, "prompts were cut to fit the model in {} tasks")):
+        alike = [mark for mark in found if start in mark]
+        if len(set(alike)) > 1:
+            said[sentence.format(len(alike))] = None
+            found = [mark for mark in found if start not in mark]
+    return tuple(dict.fromkeys([*found, *said]))
 
 
 def _as_called(
