@@ -243,6 +243,10 @@ def _score_cell(score: SuiteScore, cells: Sequence[Cell]) -> Cell:
     )
 
 
+LIMITED, CUT = "limited to ", "cut on the left"
+"""What marks of cells have in them (`columns`)."""
+
+
 def _together(marks: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """The marks of a score's tasks; those that differ by their numbers alone are counted."""
     found = [mark for own in marks for mark in own if not mark.startswith("of ")]
