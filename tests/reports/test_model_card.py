@@ -109,6 +109,6 @@ def test_the_command(evalkit: Command, run: Path) -> None:
     done = evalkit("report", run, "--format", "model-card")
     assert done.code == 0
     assert yaml.safe_load(done.out)["model-index"][0]["name"] == "model"
-    assert "hellaswag:rc::olmes is limited" in done.err
+    assert "hellaswag:rc::olmes is left out" in done.err
     assert "card.md" in evalkit("report", run, "--format", "model-card", "--out", run / "card.md").out
     assert "html or model-card" in evalkit("report", run, "--format", "pdf").fails(2)

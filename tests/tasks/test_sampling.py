@@ -76,7 +76,7 @@ def test_the_options_are_checked_and_named() -> None:
     assert not options.scores_alike(seeded.settings())
     assert options.scores_alike(options.settings())
     assert RunOptions().scores_alike({})  # runs before there were samples
-    with pytest.raises(UsageError, match="--sample and --limit both say"):
+    with pytest.raises(UsageError, match="--sample and --limit cannot be combined"):
         RunOptions.make({"sample": 5, "limit": 5}, command="x")
     with pytest.raises(UsageError, match="--seed says which documents --sample N draws"):
         RunOptions.make({"seed": 5}, command="x")

@@ -312,7 +312,7 @@ def test_models_that_cannot_be_packed_train_unpacked(kind: str, chats: Path, tmp
         threads=1, device="cpu", progress=told,
     )  # fmt: skip
     assert isinstance(tuned, FineTuned)
-    assert any("Packing is left out" in line and "see each other" in line for line in told.notes)
+    assert any("Packing is disabled" in line and "see each other" in line for line in told.notes)
     assert tuned.facts["hyper"]["packing"] is False
     rows = evalkit.train.prepare.find_prepared(tuned.folder / "data").rows()  # type: ignore[attr-defined, union-attr]
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
