@@ -78,7 +78,7 @@ def test_the_options_are_checked_and_named() -> None:
     assert RunOptions().scores_alike({})  # runs before there were samples
     with pytest.raises(UsageError, match="--sample and --limit cannot be combined"):
         RunOptions.make({"sample": 5, "limit": 5}, command="x")
-    with pytest.raises(UsageError, match="--seed says which documents --sample N draws"):
+    with pytest.raises(UsageError, match="--seed has an effect only together with --sample N"):
         RunOptions.make({"seed": 5}, command="x")
     with pytest.raises(UsageError, match="cannot be combined"):
         make_recipe({"model": "m", "limit": 5, "sample": 5})
