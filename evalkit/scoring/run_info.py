@@ -159,19 +159,35 @@ def _gated_warnings(tasks: Sequence[PlannedTask], options: RunOptions) -> list[s
     return []
 
 
-def warn_if_truncated(info: dict[str, Any], planned: PlannedTask, rows: Sequence[Row]) -> None:
-    n_truncated = sum(1 for row in rows if row.get("truncated"))
-    if n_truncated:
-        info["warnings"].append(
-            f"{planned.name}: the context of {n_truncated} of {len(rows)} documents was cut on the left to fit the model "
-            f"({sum(planned.truncated):,} tokens in all)."
-        )
-    n_windows = sum(windows > 1 for windows in planned.windows) if planned.task.kind == "choice" else 0
-    if n_windows:
-        info["warnings"].append(
-            f"{planned.name}: {n_windows} of {len(planned.windows)} answers are longer than the model's {planned.max_length:,} "
-            "positions and were scored in windows, without their question."
-        )
+NAMED = 3
+"""Tasks that a warning names; of more it says how many."""
+
+
+def truncation_warnings(tasks: Sequence[tuple[PlannedTask, Sequence[Row]]]) -> list[str]:
+    """What did not fit the model: a sentence a task, or one for all if they are many."""
+    cut = {
+        planned.name: (sum(1 for row in rows if row.get("truncated")), len(rows), sum(planned.truncated))
+        for planned, rows in tasks
+    }
+    cut = {name: counts for name, counts in cut.items() if counts[0]}
+    if len(cut) <= NAMED:
+        warnings = [
+            f"{name}: the context of {documents} of {of} documents was cut on the left to fit the model ({tokens:,} tokens in "
+            "all)."
+            for name, (documents, of, tokens) in cut.items()
+        ]
+    else:
+        most = sorted(cut.items(), key=lambda item: -item[1][0] / item[1][1])[:NAMED]
+        named = ", ".join(f"{name} ({documents} of {of} documents)" for name, (documents, of, _) in most)
+        warnings = [f"In {len(cut)} tasks contexts were cut on the left to fit the model, most in {named}."]
+    for planned, _ in tasks:
+        n_windows = sum(windows > 1 for windows in planned.windows) if planned.task.kind == "choice" else 0
+        if n_windows:
+            warnings.append(
+                f"{planned.name}: {n_windows} of {len(planned.windows)} answers are longer than the model's "
+                f"{planned.max_length:,} positions and were scored in windows, without their question."
+            )
+    return warnings
 
 
 def _paloma_guidelines(

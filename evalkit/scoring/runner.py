@@ -39,7 +39,7 @@ from evalkit.scoring.run_info import (
     prepare_folder,
     previous_info,
     remove_stale_documents,
-    warn_if_truncated,
+    truncation_warnings,
 )
 from evalkit.scoring.settings import TASKS_SUITE, Group, RunSettings
 from evalkit.system.documents import read_json
@@ -359,7 +359,9 @@ class _CheckpointScorer:
                 protocol, limited = planned.protocol["task"], planned.task.limited
                 own = task_metrics(planned.task, task_rows, limited, protocol)
                 scored.append(ScoredTask(planned.task, task_rows, limited, protocol, own))
-                warn_if_truncated(info, planned, task_rows)
+            info["warnings"] += truncation_warnings(
+                [(self.plan.tasks[index], rows[id(self.plan.tasks[index])]) for index in group.task_indices]
+            )
             metrics: list[Metric] = [metric for one in scored for metric in one.metrics]
             texts = [(one.task, one.rows, one.limited) for one in scored]
             metrics += suite_metrics(group.suite, group.aggregation, texts, group.weights)
