@@ -14,6 +14,16 @@ from evalkit.reports.charts import theme
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import Report
 
+_EXPONENT = "floor(log(datum.value) / LN10 + 1e-9)"
+_LEADING = f"round(datum.value / pow(10, {_EXPONENT}))"
+_DIGITS = "'⁰¹²³⁴⁵⁶⁷⁸⁹'"
+POWER_OF_TEN = (
+    f"indexof([1, 2, 5], {_LEADING}) < 0 ? '' : ({_LEADING} == 1 ? '' : {_LEADING} + '·') + '10'"
+    f" + ({_EXPONENT} > 9 ? substring({_DIGITS}, floor({_EXPONENT} / 10), floor({_EXPONENT} / 10) + 1) : '')"
+    f" + substring({_DIGITS}, {_EXPONENT} % 10, {_EXPONENT} % 10 + 1)"
+)
+"""Vega's expression for a label of a logarithmic axis: ``10²⁰``, ``2·10²⁰``, ``5·10²⁰``, nothing between."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPoint:
@@ -116,7 +126,7 @@ def pareto_chart(points: Sequence[CheckpointPoint], title: str) -> Any:
         for point in points
     ]
     x = alt.X("x:Q", scale=alt.Scale(type="log", nice=False, padding=30), title="parameters × tokens seen",
-              axis=alt.Axis(format="~e", tickCount=5, grid=False))  # fmt: skip
+              axis=alt.Axis(labelExpr=POWER_OF_TEN, tickCount=5, grid=False))  # fmt: skip
     y = alt.Y("y:Q", scale=alt.Scale(zero=False, padding=12), title=title)
     data = theme.data(rows)
     line = (
