@@ -153,6 +153,7 @@ def test_the_strip_tells_each_token(browser: Any, page: Path, pair: list[Path]) 
         card = open_page.locator(".card").first
         assert card.locator("table").count() == 0  # made when it is opened
         card.locator("summary").first.click()
+        card.locator("table").wait_for()
         assert card.locator("thead th:visible").all_text_contents()[1] == "73B per characterdecides"
         columns = card.locator("thead th:visible").count()
         card.get_by_role("button", name="All scores").click()
@@ -210,6 +211,7 @@ def test_hostile_documents_are_text(browser: Any, tmp_path: Path) -> None:
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b\u2028]", source)
     with Reader(browser, page) as open_page:
         open_page.locator(".card summary").first.click()
+        open_page.locator(".card .option").first.wait_for()  # a card is filled when it has opened
         text = open_page.locator(".card").first.text_content()
         assert "<script>alert(1)</script></script>" in text
         assert "characters are left out here" in text
