@@ -159,6 +159,7 @@ def test_the_strip_tells_each_token(browser: Any, page: Path, pair: list[Path]) 
         card.get_by_role("button", name="All scores").click()
         assert card.locator("thead th:visible").count() > columns
         card.locator(".tokens-of summary").click()
+        card.locator(".token").first.wait_for()
         index = int(re.findall(r"document (\d+)", card.locator("h3").text_content())[0])
         gold = int(rows[1].loc[index, "gold"])
         ids, strings = rows[1].loc[index, "token_ids"][gold], rows[1].loc[index, "token_strings"][gold]
