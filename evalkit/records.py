@@ -7,6 +7,7 @@ tokenizer; a request consists of token ids and is the only thing an engine sees.
 from __future__ import annotations
 
 import hashlib
+import json
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,11 @@ class Prompt:
     shared: int = field(default=0, compare=False)
     """Number of characters at the beginning of ``context`` that other prompts begin with too: few-shot examples with the
     separator after the last. Only a hint that makes encoding faster; no part of any result, digest or protocol."""
+    generation: GenerationSettings | None = None
+    """How the model is to go on from ``context`` + ``continuation``, in place of scoring; such prompts are encoded ``joint``.
+    With a chat template the context is the user's message and the continuation the beginning of the answer."""
+    sample: int = 0
+    """Of a prompt that is answered several times: which of its texts this is."""
     beside: tuple[str, ...] = field(default=(), compare=False)
     """Of ``core_options`` and ``core_contexts``: the whole texts of all prompts of the document, by which each is split."""
 
@@ -219,17 +225,92 @@ class GenerationSettings:
     """How to generate: greedy unless a temperature is given."""
 
     max_tokens: int = 256
+    """The cap: at most so many tokens are generated."""
     temperature: float = 0.0
     top_p: float = 1.0
-    stop: Sequence[str] = ()
+    stop: tuple[str, ...] = ()
+    """Strings that end a text; what counts of the text is what stands before the first of them."""
     seed: int = 0
+    """Of sampled texts; each has a generator of its own (`GenerationRequest.seed`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """An encoded prompt that a model is to continue: all that determines the text for given weights."""
+
+    tokens: array[int]
+    """Token ids of the prompt, typecode ``i``; at least one."""
+    settings: GenerationSettings
+    end_ids: tuple[int, ...] = ()
+    """Tokens that end a text: the tokenizer's EOS, and those of the checkpoint's generation configuration."""
+    sample: int = 0
+    """Which of the texts of one prompt this is; always 0 where nothing is drawn."""
+
+    def __post_init__(self) -> None:
+        if not len(self.tokens):
+            raise ValueError("a generation request has at least one token to go on from")
+
+    @property
+    def key(self) -> bytes:
+        """16-byte hash of everything here, the same on every machine; never that of a `Request`.
+
+        Greedy texts do not depend on top-p, seed and sample, so these do not count for them.
+        """
+        settings = self.settings
+        drawn = [settings.top_p, settings.seed, self.sample] if settings.temperature > 0 else []
+        about = [settings.max_tokens, settings.temperature, list(settings.stop), sorted(self.end_ids), drawn]
+        ids = self.tokens if self.tokens.itemsize == 4 else array("i", self.tokens)
+        digest = hashlib.blake2b(ids.tobytes(), digest_size=16, person=b"generation")
+        digest.update(json.dumps(about).encode())
+        return digest.digest()
+
+    @property
+    def draw_seed(self) -> int:
+        """63 bits that seed this text's own random generator, so that a sample is the same in any batch and order."""
+        return int.from_bytes(hashlib.blake2b(self.key, digest_size=8, person=b"draw").digest(), "big") >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationBatch:
+    """Generation requests that an engine works on together and the journal commits in one frame."""
+
+    requests: tuple[GenerationRequest, ...]
+
+    @property
+    def key(self) -> bytes:
+        """16-byte hash of the requests in order."""
+        return hashlib.blake2b(b"".join(request.key for request in self.requests), digest_size=16).digest()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompts, and those that may follow them: an upper bound of the work."""
+        return sum(len(request.tokens) + request.settings.max_tokens for request in self.requests)
+
+    def halves(self) -> tuple[GenerationBatch, GenerationBatch] | None:
+        """The two halves of a batch that ran out of memory, or None if it is a single request."""
+        middle = len(self.requests) // 2
+        return (GenerationBatch(self.requests[:middle]), GenerationBatch(self.requests[middle:])) if middle else None
+
+
+Ending = Literal["stop", "end", "cap"]
+"""What ended a generated text: a stop string, an end token, or the cap on its length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One generated continuation."""
+    """One generated text."""
 
-    token_ids: tuple[int, ...]
     text: str
-    finished: bool
-    """Whether a stop string or EOS ended it, rather than the length limit."""
+    """Everything that was generated, as text: with the stop string and what its token has behind it, without end tokens."""
+    cut: int
+    """So many characters of `text` stand before the first stop string (all, if none is there)."""
+    ended: Ending
+    token_ids: tuple[int, ...] = ()
+    """The generated ids of `text`."""
+    truncated: int = 0
+    """Tokens cut from the left of the prompt (filled by the runner)."""
+
+    @property
+    def answer(self) -> str:
+        """The text before the first stop string: what counts."""
+        return self.text[: self.cut]

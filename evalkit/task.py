@@ -6,12 +6,12 @@ import hashlib
 import random
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.records import Document, Metric, Prompt, Scores
+from evalkit.records import Document, Generation, Metric, Prompt, Scores
 
 Row = dict[str, Any]
 """One document's row in ``documents/<task>.parquet``: plain Python values and flat lists.
@@ -23,6 +23,10 @@ Choice rows: ``gold`` (index), ``predicted`` (index, by the regime's primary met
 only one), and lists with one value per option:
 ``sums`` (nats), ``tokens, characters, bytes`` (lengths as the regime counts them), ``is_greedy``;
 ``unconditional_sums`` if the form has unconditional prompts; ``logprobs`` and ``token_ids`` (lists of lists) if kept.
+
+Generation rows: ``ended, tokens`` (generated), ``texts`` (everything that was generated), ``answers`` (cut before the first stop
+string), ``extracted`` (what was judged; None if nothing was found), ``reasons`` (why it was judged so, in words), and one list
+of numbers for each metric of a text (``exact_match``, ``f1``, ``passed``): each a list with one value per generated text.
 
 Text rows: ``source, domain, sum`` (nats), ``tokens, characters, bytes, words, windows``; ``logprobs`` and ``token_ids``
 (lists) if kept.
@@ -48,6 +52,10 @@ class TaskOptions:
     """The user's own copy of the bundle file (``--bundle``)."""
     max_length: int | None = None
     """Positions to use (``--max-length``), for tasks whose own `TaskBase.max_length` is no published one."""
+    generation: Mapping[str, float | int] = field(default_factory=dict)
+    """``--gen-kwargs`` in place of a task's own: ``max_tokens, temperature, top_p, seed``, and ``n`` texts a prompt."""
+    allow_code: bool = False
+    """Whether code that a model wrote may be run (``--allow-code-execution``)."""
 
     def positions(self, count: int) -> Sequence[int]:
         """Which of `count` documents are scored, ascending: a seeded sample, the first `limit`, or all."""
@@ -104,7 +112,7 @@ class TaskBase(ABC):
     """
 
     name: TaskName
-    kind: Literal["choice", "text"] = "choice"
+    kind: Literal["choice", "text", "generation"] = "choice"
     max_length: int | None = None
     """The regime's maximum context length in tokens; None means the model's."""
     chat_formatted: bool = False
@@ -131,13 +139,22 @@ class TaskBase(ABC):
     def prompts(self, document: Document) -> Sequence[Prompt]:
         """The prompts of one document: options in data order, followed by their unconditional prompts."""
 
-    @abstractmethod
     def score(self, document: Document, scores: Sequence[Scores]) -> Row:
-        """The document's row, with at least ``index, native_id, truncated``."""
+        """The document's row, with at least ``index, native_id, truncated``. Tasks that generate have `judge` in its place."""
+        raise NotImplementedError
 
     @abstractmethod
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         """Metrics with standard errors and intervals; a pure function of rows, including rows read back from disk."""
+
+    def judge(self, document: Document, generations: Sequence[Generation]) -> Row:
+        """The row of a document of a task that generates, from one `Generation` per prompt; pure: it runs no code."""
+        raise NotImplementedError
+
+    def complete(self, rows: Sequence[Row], advance: Callable[[int], None]) -> Sequence[Row]:
+        """All rows of a task that generates with what cannot be judged row by row, called once before they are stored: programs
+        are run here. `advance` is told how many of the rows are done since it was last called."""
+        return rows
 
     @property
     def limited(self) -> bool:

@@ -127,7 +127,7 @@ class BigramEngine:
             and not has_stop_string(ids, self.tokenizer, settings)
         ):
             ids.append(_choose(self.distribution([end, *prompt, *ids][-1]), settings, random))
-        return finalize(ids, self.tokenizer, end, settings)
+        return finalize(ids, self.tokenizer, {end}, settings.stop)
 
 
 def _batch(requests: Sequence[Request]) -> Batch:

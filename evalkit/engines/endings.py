@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.records import Generation, GenerationSettings
@@ -14,24 +14,24 @@ def end_of_text_id(tokenizer: Tokenizer) -> int:
     return tokenizer.eos_id if tokenizer.eos_id is not None else 0
 
 
-def finalize(ids: Sequence[int], tokenizer: Tokenizer, eos: int, settings: GenerationSettings) -> Generation:
-    """Cut generated ids before EOS, or after the token that completes a stop string; the text excludes the stop string.
+def finalize(ids: Sequence[int], tokenizer: Tokenizer, end_ids: Collection[int], stops: Sequence[str]) -> Generation:
+    """What a generated row of ids says: it ends before an end token, or with the token that completes a stop string.
 
     Anything that follows (an extra token, padding) is dropped.
     """
     ids = list(ids)
-    is_finished = eos in ids
-    ids = ids[: ids.index(eos)] if is_finished else ids
+    end = next((i for i, token in enumerate(ids) if token in end_ids), None)
+    ids = ids[:end]
     text = tokenizer.decode(ids)
-    positions = [text.index(stop) for stop in settings.stop if stop in text]
-    if positions:
+    if not any(stop in text for stop in stops):
+        return Generation(text, len(text), "cap" if end is None else "end", tuple(ids))
 
-        def contains_stop(count: int) -> bool:
-            return any(stop in tokenizer.decode(ids[:count]) for stop in settings.stop)
+    def contains_stop(count: int) -> bool:
+        return any(stop in tokenizer.decode(ids[:count]) for stop in stops)
 
-        ids = ids[: bisect.bisect_left(range(len(ids)), True, key=contains_stop)]
-        text, is_finished = text[: min(positions)], True
-    return Generation(token_ids=tuple(ids), text=text, finished=is_finished)
+    ids = ids[: bisect.bisect_left(range(len(ids)), True, key=contains_stop)]
+    text = tokenizer.decode(ids)
+    return Generation(text, min(text.index(stop) for stop in stops if stop in text), "stop", tuple(ids))
 
 
 def has_stop_string(ids: Sequence[int], tokenizer: Tokenizer, settings: GenerationSettings) -> bool:

@@ -102,7 +102,7 @@ class FakeEngine:
         )
 
     def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
-        return [Generation(token_ids=tuple(prompt[-1:]), text="", finished=True) for prompt in prompts]
+        return [Generation("", 0, "end", tuple(prompt[-1:])) for prompt in prompts]
 
     def close(self) -> None:
         self.fingerprint = ""

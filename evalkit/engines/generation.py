@@ -52,5 +52,5 @@ def generate(
             **options,
         )
         for i, row in zip(members, output[:, longest:].tolist(), strict=True):
-            results[i] = finalize(row, tokenizer, eos, settings)
+            results[i] = finalize(row, tokenizer, {eos}, settings.stop)
     return [results[i] for i in range(len(prompts))]

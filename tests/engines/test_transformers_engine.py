@@ -115,7 +115,7 @@ def test_generates_as_transformers_does_one_by_one(saved: Path) -> None:
         want = [token for token in tokens[len(prompt) :] if token != tokenizer.eos_id]
         assert list(generation.token_ids) == want
         assert generation.text == tokenizer.decode(want)
-        assert generation.finished == (len(want) < 12)
+        assert generation.ended == ("end" if len(want) < 12 else "cap")
 
 
 def test_stop_strings_end_a_generation(saved: Path) -> None:
@@ -125,9 +125,9 @@ def test_stop_strings_end_a_generation(saved: Path) -> None:
     prompts = Tokenizer.load(saved).encode(["the cat sat"], special=False)
     (free,) = engine.generate(prompts, GenerationSettings(max_tokens=12))
     stop = free.text[4:6]
-    (stopped,) = engine.generate(prompts, GenerationSettings(max_tokens=12, stop=[stop]))
-    assert stopped.text == free.text[: free.text.index(stop)]
-    assert stopped.finished
+    (stopped,) = engine.generate(prompts, GenerationSettings(max_tokens=12, stop=(stop,)))
+    assert stopped.answer == free.text[: free.text.index(stop)]
+    assert stopped.ended == "stop"
 
 
 def test_missing_tensors_are_an_error(saved: Path) -> None:

@@ -68,7 +68,7 @@ def test_generates_as_transformers_does(pair: Both) -> None:
     free = GenerationSettings(max_tokens=20)
     wanted = plain.generate(prompts, free)
     assert engine.generate(prompts, free) == wanted
-    stop = GenerationSettings(max_tokens=20, stop=[wanted[0].text[4:6]])
+    stop = GenerationSettings(max_tokens=20, stop=(wanted[0].text[4:6],))
     assert engine.generate(prompts, stop) == plain.generate(prompts, stop)
 
 

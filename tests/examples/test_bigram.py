@@ -91,9 +91,9 @@ def test_generation_follows_the_likeliest_byte(engine: Any) -> None:
     """'a' is followed by 'b' three times in four, and 'b' by 'a' always; a stop string ends it and is not in the text."""
     prompt = ids(engine, "a")
     (greedy,) = engine.generate([prompt], GenerationSettings(max_tokens=5))
-    assert (greedy.text, greedy.finished) == ("babab", False)
-    (stopped,) = engine.generate([prompt], GenerationSettings(max_tokens=5, stop=["ab"]))
-    assert (stopped.text, stopped.finished) == ("b", True)
+    assert (greedy.text, greedy.ended) == ("babab", "cap")
+    (stopped,) = engine.generate([prompt], GenerationSettings(max_tokens=5, stop=("ab",)))
+    assert (stopped.answer, stopped.ended) == ("b", "stop")
 
 
 def test_samples_are_drawn_from_the_distribution(engine: Any) -> None:

@@ -337,7 +337,7 @@ class VllmEngine:
                     raise ScoringError(str(died)) from None
                 self._restart(died)
         eos = end_of_text_id(tokenizer)
-        return [finalize(generated[i], tokenizer, eos, settings) for i in range(len(prompts))]
+        return [finalize(generated[i], tokenizer, {eos}, settings.stop) for i in range(len(prompts))]
 
     def _generate(
         self,
