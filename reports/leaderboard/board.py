@@ -36,7 +36,7 @@ class Cell:
     """For a score over several forms: the tasks that were used, if there was a choice."""
     best: bool = False
     tied: bool = False
-    """Not the best, and within the noise of the best (unpaired, 95 %)."""
+    """Not the best, and statistically tied with it (95 %)."""
 
     @property
     def counts(self) -> bool:
@@ -63,6 +63,8 @@ class Column:
     n: int = 0
     asked: Mapping[str, Any] = field(default_factory=dict)
     """The protocol that its cells share (`protocols.asked`)."""
+    tied_by: Literal["documents", "errors"] = "errors"
+    """What tells a tie with the best: the paired test of shared documents, or standard errors."""
 
     def better(self, a: float, b: float) -> bool:
         """Whether `a` is better than `b`."""
@@ -91,8 +93,10 @@ class Score:
     """On the Pareto front of parameters × tokens against the score."""
     note: str
     """How it is made, in a sentence."""
-    ranked_by: Literal["documents", "errors", "none"] = "errors"
+    ranked_by: Literal["documents", "errors", "none"]
     """What the intervals of the ranks were made of."""
+    incomplete: tuple[str, ...]
+    """Of rows without a score that have a part of the tasks: ``3 of 10 tasks``; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +158,13 @@ class Board:
         return bool(self.scores) and len(self.columns) > MOST_TASKS
 
 
-def with_best(column: Column, candidates: Sequence[bool]) -> Column:
-    """The column with its best cell marked, and those that cannot be told from it (`tables.best_of`). `candidates`: which
-    rows take part; of them cells that do not compare take none."""
+def with_best(column: Column, candidates: Sequence[bool], standings: Sequence[Standing | None] = ()) -> Column:
+    """The column with its best cell marked, and those that are statistically tied with it.
+
+    Where the best is ranked, a tie is a row that could be the first by its `standings`, so that no mark contradicts a rank;
+    else one within the standard errors (`evalkit.table.best_of`). `candidates`: which rows take part; of them cells that do
+    not compare take none.
+    """
     taking = [
         cell if takes and cell is not None and cell.counts else None
         for cell, takes in zip(column.cells, candidates, strict=True)
@@ -166,6 +174,12 @@ def with_best(column: Column, candidates: Sequence[bool]) -> Column:
         [None if cell is None else cell.stderr for cell in taking],
         higher=column.higher_is_better,
     )
+    ranked = [mark == "best" and standing is not None for mark, standing in zip(marks, standings, strict=False)]
+    if any(ranked):
+        marks = [
+            mark if mark == "best" else "tie" if standing is not None and standing.low == 1 else ""
+            for mark, standing in zip(marks, standings, strict=True)
+        ]
     cells = tuple(
         cell if cell is None or not mark else replace(cell, best=mark == "best", tied=mark == "tie")
         for cell, mark in zip(column.cells, marks, strict=True)

@@ -11,11 +11,12 @@ from typing import Any
 from evalkit.errors import UsageError
 from evalkit.options import LeaderboardOptions
 from evalkit.reports.leaderboard import published
-from evalkit.reports.leaderboard.board import Board, Column, Row, Score, with_best
+from evalkit.reports.leaderboard.board import Board, Cell, Column, Row, Score, with_best
 from evalkit.reports.leaderboard.columns import task_columns
 from evalkit.reports.leaderboard.document_ranks import DocumentRanks
 from evalkit.reports.leaderboard.entries import Entry, entries_of, read_runs
 from evalkit.reports.leaderboard.guidelines import controls_of
+from evalkit.reports.leaderboard.recipes import columns_behind, shapes_of
 from evalkit.reports.leaderboard.scores import suite_scores
 
 SIZES = (
@@ -55,20 +56,25 @@ def build(folders: Sequence[Path | str], options: LeaderboardOptions | None = No
         entries, columns = _without_empty(entries, columns)
     controls = controls_of(entries)
     rows = [_row(entry, chosen.group_by, controls.rows[i], names) for i, entry in enumerate(entries)]
-    columns, published_rows, unplaced = _with_baselines(columns, baselines, chosen.group_by)
+    shapes = shapes_of(entries, chosen.metrics)
+    behind = columns_behind(shapes, entries, columns, names)
+    columns, behind, published_rows, unplaced = _with_baselines(columns, behind, baselines, chosen.group_by)
     rows += published_rows
     own = [not row.published for row in rows]
-    columns = [with_best(column, own) for column in columns]
     ranker = DocumentRanks(entries, names, warnings, strict=chosen.ranks == "documents")
+    by_documents = chosen.ranks in ("auto", "documents")
     scores = suite_scores(
         entries,
         rows,
-        columns,
+        [*columns, *behind],
+        shapes,
         metrics=chosen.metrics,
         names=names,
-        ranker=ranker if chosen.ranks in ("auto", "documents") else None,
+        ranker=ranker.of_suite if by_documents else None,
         ranked=chosen.ranks != "none",
+        filtered=bool(chosen.tasks),
     )
+    columns = [_with_best(column, own, ranker if by_documents else None) for column in columns]
     board = Board(
         title=chosen.title or _title(columns, scores),
         rows=tuple(rows),
@@ -130,9 +136,10 @@ def _group(row: Row, group_by: str) -> str:
 
 
 def _with_baselines(
-    columns: Sequence[Column], baselines: Iterable[published.Baseline], group_by: str
-) -> tuple[list[Column], list[Row], list[str]]:
-    """The columns with one cell per baseline appended; baselines without any cell are left out."""
+    columns: Sequence[Column], behind: Sequence[Column], baselines: Iterable[published.Baseline], group_by: str
+) -> tuple[list[Column], list[Column], list[Row], list[str]]:
+    """The columns, and those behind the table, with one cell per baseline appended; baselines without any cell in a shown
+    column are left out."""
     placed = [published.place_baseline(baseline, columns) for baseline in baselines]
     unplaced = [sentence for one in placed for sentence in one.unplaced]
     shown = [one for one in placed if one.cells]
@@ -149,10 +156,20 @@ def _with_baselines(
             published=source,
         )
         rows.append(replace(row, group="" if group_by == "none" else "published"))
-    columns = [
-        replace(column, cells=(*column.cells, *(one.cells.get(column.id) for one in shown))) for column in columns
-    ]
-    return list(columns), rows, unplaced
+
+    def longer(every: Sequence[Column], cells: Sequence[Mapping[str, Cell]]) -> list[Column]:
+        return [replace(one, cells=(*one.cells, *(found.get(one.id) for found in cells))) for one in every]
+
+    own = [published.place_baseline(one.baseline, behind).cells for one in shown]
+    return longer(columns, [one.cells for one in shown]), longer(behind, own), rows, unplaced
+
+
+def _with_best(column: Column, candidates: Sequence[bool], ranker: DocumentRanks | None) -> Column:
+    """Best and ties marked, by the paired test where rows share documents."""
+    standings = ranker.of_task(column) if ranker is not None else None
+    if standings is None:
+        return with_best(column, candidates)
+    return with_best(replace(column, tied_by="documents"), candidates, standings)
 
 
 def _id(*parts: str) -> str:
@@ -208,6 +225,7 @@ def _ordered(board: Board) -> Board:
                 centred=None if score.centred is None else turned(score.centred),
                 standings=tuple(score.standings[i] for i in order),
                 front=tuple(score.front[i] for i in order),
+                incomplete=tuple(score.incomplete[i] for i in order),
             )
             for score in board.scores
         ),

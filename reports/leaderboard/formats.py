@@ -14,7 +14,12 @@ from evalkit.reports.leaderboard.board import LEVEL, Board, Cell, Column, Row, S
 from evalkit.table import Table
 
 SCHEMA_VERSION = 1
-MARKS = "± is the standard error. Bold: the best of a column; ≈: statistically tied with it (95 %, unpaired)."
+MARKS = "± is the standard error. Bold: the best of a column; ≈: statistically tied with it (95 %{})."
+PAIRED = {
+    "documents": ", paired by document",
+    "errors": ", by standard errors",
+    "both": ", paired by document where all have the same documents, else by standard errors",
+}
 PARETO = "Pareto front: no other row scores better with the same or fewer parameters × training tokens."
 RANKS = {
     "documents": "Rank intervals (95 %) count the rows that are certainly better and certainly worse, on the documents "
@@ -43,6 +48,14 @@ def subtitle_of(column: Column) -> str:
     """``acc_pmi, %, 5-shot, validation``."""
     parts = [] if column.kind != "task" else [words.metric_title(column.metric)]
     return ", ".join(part for part in (*parts, unit_word(column), *column.detail) if part)
+
+
+def marks_legend(board: Board) -> str:
+    """What bold and ≈ mean, and what tells ties."""
+    how = {column.tied_by for column in board.columns} | {
+        score.ranked_by for score in board.scores if score.ranked_by != "none"
+    }
+    return MARKS.format(PAIRED["both" if len(how) > 1 else next(iter(how), "errors")])
 
 
 def shown_columns(board: Board) -> list[Column]:
@@ -115,7 +128,7 @@ def board_table(board: Board) -> Table:
         for column in (score.column, score.centred):
             if column is not None:
                 head = replace(_head(column, several), legend=score_legend(score))
-                add(head, [_number(cell, column) for cell in column.cells])
+                add(head, [_score(cell, column, score, i) for i, cell in enumerate(column.cells)])
         if any(score.front):
             head = shown.Column("Pareto front", f"{score.suite} pareto", hidden=True, legend=(PARETO,))
             add(head, [shown.Cell("yes" if front else "") for front in score.front])
@@ -136,7 +149,7 @@ def board_table(board: Board) -> Table:
     title = board.title + (" (limited)" if board.limited else "")
     lines = zip(*cells, strict=True)
     rows = tuple(shown.Row(line, row.group) for row, line in zip(board.rows, lines, strict=True))
-    return Table(tuple(columns), rows, title, (MARKS, *board.warnings))
+    return Table(tuple(columns), rows, title, (marks_legend(board), *board.warnings))
 
 
 def _head(column: Column, several: bool) -> shown.Column:
@@ -154,6 +167,11 @@ def _number(cell: Cell | None, column: Column) -> shown.Cell:
     value = cell.value if math.isfinite(cell.value) else math.nan
     notes = notes_of(cell)
     return shown.Cell(None, value, column.unit, cell.stderr, cell.low, cell.high, cell.n, mark=mark, notes=notes)
+
+
+def _score(cell: Cell | None, column: Column, score: Score, row: int) -> shown.Cell:
+    """A score, or how many of its tasks the row has."""
+    return shown.Cell(score.incomplete[row]) if score.incomplete[row] else _number(cell, column)
 
 
 def _words(text: str, notes: Sequence[str] = ()) -> shown.Cell:
@@ -184,7 +202,7 @@ def _fact(value: object) -> shown.Cell:
 def legend(board: Board) -> list[str]:
     """Every sentence that stands below the page's table; other formats have those of their columns."""
     columns = [sentence for column in board_table(board).columns for sentence in column.legend]
-    return list(dict.fromkeys([MARKS, *columns, *board.warnings]))
+    return list(dict.fromkeys([marks_legend(board), *columns, *board.warnings]))
 
 
 def score_legend(score: Score) -> tuple[str, ...]:
@@ -243,6 +261,7 @@ def _column_json(column: Column) -> dict[str, Any]:
         "n": column.n,
         "suites": list(column.suites),
         "detail": list(column.detail),
+        "tied_by": column.tied_by,
         "protocol": dict(column.asked),
     }
 
@@ -270,6 +289,7 @@ def _row_json(board: Board, i: int) -> dict[str, Any]:
             "above_chance": _cell_json(centred),
             "rank": None if standing is None else {"rank": standing.rank, "low": standing.low, "high": standing.high},
             "pareto": score.front[i],
+            "incomplete": score.incomplete[i] or None,
         }
     return {
         "id": row.id,

@@ -139,7 +139,7 @@ def _columns(board: Board, notes: dict[str, int], link: Linker) -> list[Drawn]:
 
 def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Drawn]:
     suite, several = score.suite, len(board.scores) > 1
-    made = [_numbers(score.column, notes, tip=score.note)]
+    made = [_numbers(score.column, notes, tip=score.note, instead=score.incomplete)]
     if any(score.standings):
         cells = []
         for standing in score.standings:
@@ -157,7 +157,7 @@ def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Dr
         made.append(Drawn(f"rank-{suite}", head, tuple(cells), (suite,)))
     if score.centred is not None:
         tip = "Accuracies centred on chance, (acc − chance) / (1 − chance), then averaged"
-        made.append(_numbers(score.centred, notes, tip=tip, hidden=True))
+        made.append(_numbers(score.centred, notes, tip=tip, hidden=True, instead=score.incomplete))
     if any(score.front):
         marks = ["◆ front" if front else "" for front in score.front]
         tip = "On the Pareto front: no other row reaches as much with as few parameters × training tokens"
@@ -175,7 +175,10 @@ def _score_columns(board: Board, score: Score, notes: dict[str, int]) -> list[Dr
     return made
 
 
-def _numbers(column: Column, notes: dict[str, int], tip: str = "", *, hidden: bool = False) -> Drawn:
+def _numbers(
+    column: Column, notes: dict[str, int], tip: str = "", *, hidden: bool = False, instead: Sequence[str] = ()
+) -> Drawn:
+    """`instead`: words in place of cells that are missing."""
     chance = f"chance {words.number(column.chance, column.unit)}" if column.chance is not None else ""
     under = ", ".join(part for part in (formats.subtitle_of(column), chance) if part)
     head = Head(
@@ -189,7 +192,12 @@ def _numbers(column: Column, notes: dict[str, int], tip: str = "", *, hidden: bo
         classes="task-head" if column.kind == "task" else "score-head",
         hidden=hidden,
     )
-    return Drawn(column.id, head, tuple(_cell(cell, column, notes) for cell in column.cells), column.suites)
+    said = instead or [""] * len(column.cells)
+    cells = (
+        Markup('<td class="num quiet">{}</td>').format(text) if text else _cell(cell, column, notes)
+        for cell, text in zip(column.cells, said, strict=True)
+    )
+    return Drawn(column.id, head, tuple(cells), column.suites)
 
 
 def _breakable(name: str) -> Markup:
@@ -224,7 +232,7 @@ def _cell(cell: Cell | None, column: Column, notes: dict[str, int]) -> Markup:
         if cell.stderr is not None:
             parts.append(f' <span class="error">± {words.number(cell.stderr, column.unit, cell.value)}</span>')
     if cell.tied:
-        parts.append('<span class="tie" title="within noise of the best">≈</span>')
+        parts.append('<span class="tie" title="statistically tied with the best">≈</span>')
     parts.append(_signs(told, notes, limited=cell.limited))
     parts.append("</td>")
     return Markup("".join(parts))  # noqa: S704 - every part is a number or escaped

@@ -9,170 +9,84 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
-from evalkit.errors import UsageError
 from evalkit.records import Metric
-from evalkit.registry import suites
 from evalkit.reports.charts.pareto import front
 from evalkit.reports.leaderboard.board import Cell, Column, Row, Score, Standing, with_best
 from evalkit.reports.leaderboard.columns import suite_metric
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
+from evalkit.reports.leaderboard.ranking import ranks_from_errors
+from evalkit.reports.leaderboard.recipes import Asked, Recipe, recipe_of
 from evalkit.results.layout import PARTIAL_PREFIX, TEXTS, display_score_name
-from evalkit.results.suites import NO_SUITE, is_suite_score, shape_of
-from evalkit.scoring.collect import expand
-from evalkit.statistics.suite_scores import (
-    BETTER_FORM,
-    MACRO,
-    Member,
-    Part,
-    Parts,
-    Shape,
-    SuiteScore,
-    score_suite,
-    without_form,
-)
-from evalkit.words import unit_of, unit_of_name
+from evalkit.results.suites import is_suite_score
+from evalkit.statistics.suite_scores import BETTER_FORM, Member, Part, Parts, Shape, SuiteScore, score_suite
+from evalkit.words import metric_title, unit_of, unit_of_name
 
-Ranker = Callable[["Recipe", Column], Sequence[Standing | None] | None]
+Ranker = Callable[[Recipe, Column], Sequence[Standing | None] | None]
 """Ranks by another way than standard errors (from documents); None where it cannot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a suite's score is made, and the columns that it is made of."""
-
-    shape: Shape
-    """Of texts flat, its tasks being their sources."""
-    aggregation: str
-    columns: Mapping[str, Column]
-    """By the full name of each task that counts and has a column here."""
-    own_metric: bool = True
-    """Whether the columns show what the suite's score is made of, so that runs' own scores stand for it."""
-
-    @property
-    def suite(self) -> str:
-        return self.shape.name
-
-    @property
-    def tasks(self) -> list[str]:
-        """Full names of the tasks that count."""
-        return [name for name, _ in self.shape.scored_tasks()]
-
-    @property
-    def missing(self) -> list[str]:
-        """Tasks that count and have no column here."""
-        return [name for name in self.tasks if name not in self.columns]
-
-    @property
-    def parts(self) -> tuple[tuple[str, tuple[Column, ...]], ...]:
-        """Name of each task (without its form, where forms are alternatives) to its columns; empty where the score is no
-        plain mean over tasks."""
-        is_flat = all(member.suite is None for member in self.shape.members)
-        if not is_flat or self.aggregation not in (MACRO, BETTER_FORM, TEXTS):
-            return ()
-        parts: dict[str, list[Column]] = {}
-        for task in self.tasks:
-            name = without_form(task) if self.aggregation == BETTER_FORM else task
-            if task in self.columns:
-                parts.setdefault(name, []).append(self.columns[task])
-        return tuple((name, tuple(own)) for name, own in parts.items())
 
 
 def suite_scores(
     entries: Sequence[Entry],
     rows: Sequence[Row],
     columns: Sequence[Column],
+    shapes: Mapping[str, tuple[Shape, str]],
     *,
     metrics: Sequence[str],
     names: Mapping[int, str],
     ranker: Ranker | None,
     ranked: bool = True,
+    filtered: bool = False,
 ) -> list[Score]:
     """One `Score` a suite that any run was scored on and that has something to average.
 
-    `rows` are the entries' and after them those of published baselines; columns have a cell for each.
+    `rows` are the entries' and after them those of published baselines; columns, those behind the table among them, have a
+    cell for each. `shapes`: `recipes.shapes_of`. `filtered`: whether only chosen tasks are shown, so that a suite which no row
+    has whole is no suite here.
     """
-    found: dict[str, list[ScoredRun]] = {}
-    for entry in entries:
-        for run in entry.runs:
-            found.setdefault(run.suite, []).append(run)
     scores = []
-    for suite in sorted(found):
-        if suite in (NO_SUITE, ""):
-            continue
-        recipe = _recipe(suite, found[suite], columns, metrics)
-        cells: list[Cell | None] | None
-        if recipe.aggregation == TEXTS:
+    for shape, aggregation in shapes.values():
+        recipe = recipe_of(shape, aggregation, columns, own_metric=not metrics)
+        cells: list[Cell | None]
+        if aggregation == TEXTS:
             cells = _text_cells(recipe, entries, len(rows), metrics, names)
         else:
             cells = _question_cells(recipe, entries, len(rows), names)
-        if cells is None or not any(cell is not None for cell in cells):
-            continue
-        scores.append(_score(recipe, cells, entries, rows, ranker, ranked))
+        incomplete = _incomplete(recipe, cells)
+        if any(cell is not None for cell in cells) or (any(incomplete) and not filtered and len(recipe.tasks) > 1):
+            scores.append(_score(recipe, cells, entries, rows, ranker, ranked, incomplete))
     return scores
-
-
-def _recipe(suite: str, runs: Sequence[ScoredRun], columns: Sequence[Column], metrics: Sequence[str]) -> Recipe:
-    shape, aggregation = _definition(suite, runs)
-    if metrics:
-        shape = _with_metric(shape, "")
-    own = {
-        task: [column for column in columns if column.name == task and suite in column.suites]
-        for task, _ in shape.scored_tasks()
-    }
-    # of several protocols the one that most runs were asked in; of several metrics the first
-    picked = {task: max(found, key=_filled) for task, found in own.items() if found}
-    return Recipe(shape, aggregation, picked, own_metric=not metrics)
-
-
-def _definition(suite: str, runs: Sequence[ScoredRun]) -> tuple[Shape, str]:
-    """A suite's shape and its aggregation: as the newest run that says it has it, as registered, or the tasks of its runs."""
-    for run in sorted(runs, key=lambda run: run.started, reverse=True):
-        if run.info.get("score"):
-            shape = shape_of(run.info)
-            if shape is not None:
-                return shape, shape.aggregation
-    if suite in suites:
-        try:
-            shape, _ = expand(suites.get(suite))
-            return shape, shape.aggregation
-        except UsageError:
-            pass
-    aggregation = str(runs[0].info.get("aggregation") or MACRO)
-    tasks = {name: about for run in runs for name, about in run.tasks.items()}
-    shape = shape_of({"suite": suite, "aggregation": MACRO if aggregation == TEXTS else aggregation, "tasks": tasks})
-    return shape or Shape(suite, ()), aggregation
-
-
-def _with_metric(shape: Shape, metric: str) -> Shape:
-    members = (
-        member if member.suite is None else replace(member, suite=_with_metric(member.suite, metric))
-        for member in shape.members
-    )
-    return replace(shape, metric=metric, members=tuple(members))
-
-
-def _filled(column: Column) -> int:
-    return sum(cell is not None and cell.counts for cell in column.cells)
 
 
 # ------------------------------------------------------------------------------------------------------------ the cells
 
 
-def _question_cells(
-    recipe: Recipe, entries: Sequence[Entry], rows: int, names: Mapping[int, str]
-) -> list[Cell | None] | None:
+def _question_cells(recipe: Recipe, entries: Sequence[Entry], rows: int, names: Mapping[int, str]) -> list[Cell | None]:
     """A row's score: its run's own, or that of its cells; None where it lacks one of the tasks."""
-    if len(recipe.tasks) < 2 or recipe.missing:
-        return None
+    if len(recipe.tasks) < 2 or any(one not in recipe.columns for one in recipe.asked):
+        return [None] * rows
     return [_question_cell(recipe, row, entries[row] if row < len(entries) else None, names) for row in range(rows)]
 
 
+def _cells(recipe: Recipe, row: int) -> dict[Asked, Cell]:
+    """What a row has of a suite's tasks."""
+    return {one: cell for one, column in recipe.columns.items() if (cell := column.cells[row]) is not None}
+
+
+def _incomplete(recipe: Recipe, cells: Sequence[Cell | None]) -> tuple[str, ...]:
+    """For each row without a score that has some of the tasks: ``3 of 10 tasks``."""
+    said = []
+    for row, cell in enumerate(cells):
+        found = {task for task, _ in _cells(recipe, row)}
+        said.append(f"{len(found)} of {len(recipe.tasks)} tasks" if cell is None and found else "")
+    return tuple(said)
+
+
 def _question_cell(recipe: Recipe, row: int, entry: Entry | None, names: Mapping[int, str]) -> Cell | None:
-    cells = {task: cell for task in recipe.tasks if (cell := recipe.columns[task].cells[row]) is not None}
-    if len(cells) < len(recipe.tasks):
+    cells = _cells(recipe, row)
+    if len(cells) < len(recipe.asked):
         return None
     (score, *_) = score_suite(recipe.shape, _parts(recipe, cells))
     found = _score_cell(score, list(cells.values()))
@@ -202,23 +116,20 @@ def _own_score(run: ScoredRun, recipe: Recipe) -> Metric | None:
     return next((m for m in run.metrics if m.primary and is_suite_score(m, run.tasks)), None)
 
 
-def _parts(recipe: Recipe, cells: Mapping[str, Cell]) -> Parts:
+def _parts(recipe: Recipe, cells: Mapping[Asked, Cell]) -> Parts:
     """What a row's cells say of each task; as metrics without documents."""
-    parts: dict[tuple[str, str], Part] = {}
-    for task, metric in recipe.shape.scored_tasks():
-        column, cell = recipe.columns[task], cells[task]
-        reason = f"{task} is unscored" if math.isnan(cell.value) else ""
-        if metric and metric != column.metric:
-            reason = f"{task} is shown by {column.metric}"
-        parts[task, metric] = Part(
+    parts: dict[Asked, Part] = {}
+    for one, cell in cells.items():
+        column = recipe.columns[one]
+        parts[one] = Part(
             column.metric,
-            math.nan if reason else cell.value,
+            cell.value,
             cell.n,
             column.higher_is_better,
             column.unit == "percent",
             cell.stderr,
             column.chance,
-            reason=reason,
+            reason=f"{one[0]} is unscored" if math.isnan(cell.value) else "",
         )
     return parts
 
@@ -289,18 +200,9 @@ def _as_called(
     )
 
 
-def best_of(cells: Sequence[tuple[Column, Cell]]) -> tuple[Column, Cell]:
-    """Of the forms of one task the better, of equals the first; an unscored one only where there is no other."""
-    best = cells[0]
-    for column, cell in cells[1:]:
-        if math.isnan(best[1].value) or column.better(cell.value, best[1].value):
-            best = (column, cell)
-    return best
-
-
 def _centred(recipe: Recipe, column: Column) -> Column | None:
     """The same score of accuracies centred on chance, ``(acc − chance) / (1 − chance)``."""
-    every = [recipe.columns[task] for task in recipe.tasks if task in recipe.columns]
+    every = recipe.columns.values()
     if recipe.aggregation in (TEXTS, "centred") or any(one.chance is None or one.chance >= 1 for one in every):
         return None
     shape = _centred_shape(recipe.shape)
@@ -309,7 +211,7 @@ def _centred(recipe: Recipe, column: Column) -> Column | None:
         if whole is None:
             cells.append(None)
             continue
-        own = {task: cell for task in recipe.tasks if (cell := recipe.columns[task].cells[row]) is not None}
+        own = _cells(recipe, row)
         (score, *_) = score_suite(shape, _parts(recipe, own))
         cells.append(_score_cell(score, list(own.values())))
     return replace(column, id=f"{column.id}.centred", kind="centred", cells=tuple(cells), metric="above_chance")
@@ -379,6 +281,7 @@ def _score(
     rows: Sequence[Row],
     ranker: Ranker | None,
     ranked: bool,
+    incomplete: tuple[str, ...],
 ) -> Score:
     if recipe.aggregation == TEXTS:
         named = [
@@ -402,37 +305,41 @@ def _score(
         suites=(recipe.suite,),
     )
     own = [not row.published for row in rows]
-    column = with_best(column, own)
     standings: Sequence[Standing | None] = [None] * len(rows)
     ranked_by: Literal["documents", "errors", "none"] = "none"
     if ranked:
         found = ranker(recipe, column) if ranker else None
         standings, ranked_by = (found, "documents") if found else (ranks_from_errors(column, own), "errors")
-    points = [
-        (compute, cell.value)
-        if takes and cell is not None and cell.counts and (compute := row.compute) is not None
-        else None
-        for row, cell, takes in zip(rows, column.cells, own, strict=True)
-    ]
-    placed = [(i, point) for i, point in enumerate(points) if point is not None]
-    leading = front([point for _, point in placed], higher=column.higher_is_better) if len(placed) > 1 else []
-    on_front = {i for (i, _), leads in zip(placed, leading, strict=False) if leads}
+    column = with_best(column, own, standings)
     centred = _centred(recipe, column)
     return Score(
         name,
         column,
         None if centred is None else with_best(centred, own),
         tuple(standings),
-        tuple(i in on_front for i in range(len(rows))),
+        _front(column, rows),
         note,
         ranked_by,
+        incomplete,
     )
 
 
-def _first_cells(recipe: Recipe) -> dict[str, Cell]:
+def _front(column: Column, rows: Sequence[Row]) -> tuple[bool, ...]:
+    """Which of the rows that were scored here stand on the Pareto front of parameters × tokens against the score."""
+    placed = {
+        i: (compute, cell.value)
+        for i, (row, cell) in enumerate(zip(rows, column.cells, strict=True))
+        if not row.published and cell is not None and cell.counts and (compute := row.compute) is not None
+    }
+    marks = front(list(placed.values()), higher=column.higher_is_better) if len(placed) > 1 else []
+    leading = {i for i, leads in zip(placed, marks, strict=False) if leads}
+    return tuple(i in leading for i in range(len(rows)))
+
+
+def _first_cells(recipe: Recipe) -> dict[Asked, Cell]:
     """A cell of each task, to see what a score is measured in."""
     nothing = Cell(0.0, 1)
-    return {task: next((c for c in recipe.columns[task].cells if c is not None), nothing) for task in recipe.tasks}
+    return {one: next((c for c in column.cells if c is not None), nothing) for one, column in recipe.columns.items()}
 
 
 def _note(recipe: Recipe) -> str:
@@ -449,33 +356,6 @@ def _note(recipe: Recipe) -> str:
         "centred": "each as (value − baseline) / (1 − baseline) with the suite's baselines",
     }
     nested = any(member.suite is not None for member in recipe.shape.members)
-    what = f"{count} members' scores" if nested else f"{count} tasks' primary metrics"
+    taken = metric_title(recipe.shape.metric) if recipe.shape.metric else "primary metrics"
+    what = f"{count} members' scores" if nested else f"{count} tasks' {taken}"
     return f"Mean of {what}, {how.get(recipe.aggregation, 'each with the same weight')}."
-
-
-def ranks_from_errors(column: Column, candidates: Sequence[bool]) -> list[Standing | None]:
-    """Ranks, and 95 % intervals from the values' standard errors.
-
-    Rows are taken for independent. They answer the same documents, so the true intervals are mostly narrower: these are the
-    cautious ones. The intervals are those of `evalkit.statistics.ranks`. A row without a standard error has no rank.
-    """
-    import numpy as np
-
-    from evalkit.statistics.jackknife import t_p_value
-    from evalkit.statistics.ranks import ranks_from_pairs
-
-    taking = [
-        (i, cell.value, cell.stderr, cell.n)
-        for i, (cell, takes) in enumerate(zip(column.cells, candidates, strict=True))
-        if takes and cell is not None and cell.counts and cell.stderr is not None
-    ]
-    standings: list[Standing | None] = [None] * len(column.cells)
-    if len(taking) < 2:
-        return standings
-    values, errors, counts = (np.array([one[place] for one in taking], dtype=np.float64) for place in (1, 2, 3))
-    differences, error = values[None, :] - values[:, None], np.hypot(errors[None, :], errors[:, None])
-    p = t_p_value(differences, error, np.minimum(counts[None, :], counts[:, None]) - 1)
-    ranks = ranks_from_pairs(values, p, higher_is_better=column.higher_is_better)
-    for place, (i, *_) in enumerate(taking):
-        standings[i] = Standing(int(ranks.rank[place]), int(ranks.low[place]), int(ranks.high[place]))
-    return standings
