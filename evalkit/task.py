@@ -52,7 +52,7 @@ class TaskOptions:
     """The user's own copy of the bundle file (``--bundle``)."""
     max_length: int | None = None
     """Positions to use (``--max-length``), for tasks whose own `TaskBase.max_length` is no published one."""
-    generation: Mapping[str, float | int] = field(default_factory=dict)
+    generation: Mapping[str, float | int] = field(default_factory=dict, hash=False)
     """``--gen-kwargs`` in place of a task's own: ``max_tokens, temperature, top_p, seed``, and ``n`` texts a prompt."""
     allow_code: bool = False
     """Whether code that a model wrote may be run (``--allow-code-execution``)."""
