@@ -87,6 +87,8 @@ def run_with_options(
     if options.tasks_dir is not None:
         registry.load_tasks_dir(options.tasks_dir)
     tasks, groups = collect(options.suite, options.task, options.task_options)
+    if options.cross_check is not None and {task.kind for task, _ in tasks} == {"generation"}:
+        raise UsageError("--cross-check compares log-probabilities, and these tasks generate text. Leave it out.")
     if options.domain_weights is not None:
         groups = with_domain_weights(groups, tasks, read_weights(options.domain_weights))
     sweep = _Sweep(options, tasks, groups, command, progress)

@@ -59,6 +59,48 @@ def _as_mapping(value: Any) -> Any:
     return pairs
 
 
+GENERATION_NUMBERS: dict[str, tuple[type, float, float]] = {
+    "max_tokens": (int, 1, 10**9),
+    "temperature": (float, 0, 100),
+    "top_p": (float, 1e-9, 1),
+    "n": (int, 1, 10**6),
+    "seed": (int, 0, 2**62),
+}
+"""What ``--gen-kwargs`` takes: its type, and the least and the largest value."""
+GENERATION_ALIASES = {"max_gen_toks": "max_tokens", "max_new_tokens": "max_tokens"}
+"""Other tools' names."""
+
+
+def _as_generation(value: Any) -> Any:
+    """``temperature=0.8,n=10``, several of these, or a mapping, as a mapping of numbers in the order of `GENERATION_NUMBERS`."""
+    if isinstance(value, Mapping):
+        pairs = [(str(key), str(item)) for key, item in value.items()]
+    else:
+        written = [part for text in _as_tuple(value) for part in str(text).split(",") if part.strip()]
+        pairs = [(key.strip(), item.strip()) for key, _, item in (part.partition("=") for part in written)]
+    found: dict[str, float] = {}
+    for key, item in pairs:
+        name = GENERATION_ALIASES.get(key, key)
+        if name not in GENERATION_NUMBERS:
+            hint = " Sampling is on where the temperature is above 0" if key == "do_sample" else ""
+            raise ValueError(
+                f"--gen-kwargs has no '{key}'; it takes {', '.join(GENERATION_NUMBERS)}.{hint}".rstrip(".")
+            )
+        kind, least, most = GENERATION_NUMBERS[name]
+        try:
+            number = kind(item)
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            what = "a whole number" if kind is int else "a number"
+            least_shown = "above 0" if name == "top_p" else f"of {least:g} or more"
+            upper = f" and at most {most:g}" if name in ("top_p", "temperature") else ""
+            raise ValueError(f"--gen-kwargs {key} takes {what} {least_shown}{upper}, as in {key}=1, not '{item}'")
+        found[name] = number
+    return {name: found[name] for name in GENERATION_NUMBERS if name in found}
+
+
+Numbers = Annotated[dict[str, int | float], BeforeValidator(_as_generation)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Text = Annotated[str | None, BeforeValidator(_as_text)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_as_mapping)]
@@ -228,6 +270,18 @@ class ScoringOptions(Options):
         HOW,
         "Format questions as a user message with the checkpoint's chat template. Text tasks are not affected.",
     )
+    gen_kwargs: Numbers = option_field(
+        {},
+        HOW,
+        "How text is generated: max_tokens, temperature, top_p, seed, and n texts per prompt, as in 'temperature=0.8,n=10'. "
+        "Default: what each task asks for.",
+        "KEY=VALUE,…",
+    )
+    allow_code_execution: bool = option_field(
+        False,
+        HOW,
+        "Run programs that the model writes, in a sandbox without network. Coding tasks need it; see docs/code-execution.md.",
+    )
     engine: str = option_field("auto", HOW, "Inference engine; 'evalkit list engines' lists them.", "NAME")
     engine_args: Pairs = option_field(
         {}, HOW, "Engine-specific option. May be repeated.", "KEY=VALUE", option="--engine-arg"
@@ -287,6 +341,8 @@ class ScoringOptions(Options):
             data=self.data,
             bundle=self.bundle,
             max_length=self.max_length,
+            generation=dict(self.gen_kwargs),
+            allow_code=self.allow_code_execution,
         )
 
     def scores_alike(self, settings: Mapping[str, Any]) -> bool:
@@ -297,7 +353,7 @@ class ScoringOptions(Options):
         return all(settings.get(name, defaults[name]) == value for name, value in own.items())
 
 
-_SCORE_IRRELEVANT = {"device", "batch_tokens", "cross_check", "save_tokens", "bundle"}
+_SCORE_IRRELEVANT = {"device", "batch_tokens", "cross_check", "save_tokens", "bundle", "allow_code_execution"}
 """Fields of `ScoringOptions` that leave scores as they are, or change them by rounding alone."""
 
 
@@ -349,6 +405,7 @@ class RunOptions(ScoringOptions, ModelSelection):
             (self.prefix_token, self.prefix_token != "eos"),
             (f"length{self.max_length}", self.max_length is not None),
             ("chat", self.apply_chat_template),
+            *((f"{name.replace('_', '')}{value:g}", True) for name, value in self.gen_kwargs.items()),
             (engine, engine != default_engine),
             (SHORT_DTYPES.get(self.dtype, self.dtype), self.dtype != "auto"),
             (f"adapter-{self.adapter and self.adapter.resolve().name}", self.adapter is not None),

@@ -22,7 +22,7 @@ from evalkit.encoding.cuts import Cuts
 from evalkit.encoding.strings import Ids, SharedBeginnings, TokenizedStrings
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.errors import ScoringError, UsageError
-from evalkit.records import PrefixPolicy, Prompt, Request, Window
+from evalkit.records import GenerationRequest, PrefixPolicy, Prompt, Request, Window
 
 Row = TypeVar("Row", list[int], "array[int]")
 
@@ -119,6 +119,14 @@ def truncate_left(context: Row, continuation: Row, max_length: int) -> tuple[Row
     return ids, len(ids) - len(continuation), n_cut
 
 
+def room_for_text(max_tokens: int, positions: int) -> int:
+    """How many tokens may be generated: the task's cap, or half of the model's positions where that is more than these.
+
+    lm-evaluation-harness stops where the cap leaves no room for a prompt (``max_ctx_len`` in ``HFLM.generate_until``).
+    """
+    return min(max_tokens, max(1, positions // 2))
+
+
 def windows_of_answer(context: Row, continuation: Row, length: int) -> list[Row]:
     """The windows of a continuation with more ids than the model has positions, each scored from its second id.
 
@@ -186,6 +194,15 @@ class Encoded:
     """Number of tokens cut from the left of the context."""
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedGeneration:
+    """The request of a prompt that a model is to continue."""
+
+    request: GenerationRequest
+    truncated: int = 0
+    """Number of tokens cut from the left of the prompt."""
+
+
 class _Strings(NamedTuple):
     """A prompt's strings as they are split, and whether both are encoded apart though they are one text."""
 
@@ -248,6 +265,47 @@ class Encoder:
             self._encode(prompt, strings, tokenized, length, keep_tokens)
             for prompt, strings in zip(prompts, collected, strict=True)
         ]
+
+    def encode_generation(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        end_ids: Sequence[int],
+        max_length: int | None = None,
+        skip_chat_template: bool = False,
+    ) -> list[EncodedGeneration]:
+        """One request per prompt to be continued, in order. `end_ids`: tokens that end a text.
+
+        As lm-evaluation-harness does it (``HFLM.generate_until``): special tokens by `_adds_special_tokens`, trailing whitespace
+        stays, and what is too long for the model beside the cap is cut on the left. An empty prompt is the prefix token.
+        """
+        length = min(self.max_length, max_length or self.max_length)
+        if self.chat and not skip_chat_template:
+            prompts = apply_chat_template(prompts, self.tokenizer)
+        tokenized = TokenizedStrings(self.tokenizer, self.cuts, self._beginnings)
+        texts = [
+            (text := prompt.context + prompt.continuation, self._adds_default_tokens(prompt, text))
+            for prompt in prompts
+        ]
+        for prompt, (text, special) in zip(prompts, texts, strict=True):
+            tokenized.add(text, special, prompt.shared)
+        tokenized.tokenize()
+        encoded = []
+        for prompt, (text, special) in zip(prompts, texts, strict=True):
+            if prompt.generation is None:
+                raise ValueError("a prompt that is not to be continued")
+            ids = tokenized.packed(text, special) or array("i", [lm_eval_prefix(self.tokenizer)])
+            cap = room_for_text(prompt.generation.max_tokens, length)
+            n_cut = max(0, len(ids) - (length - cap))
+            request = GenerationRequest(
+                ids[n_cut:] if n_cut else ids, replace(prompt.generation, max_tokens=cap), tuple(end_ids), prompt.sample
+            )
+            encoded.append(EncodedGeneration(request, n_cut))
+        return encoded
+
+    def _adds_default_tokens(self, prompt: Prompt, text: str) -> bool:
+        """Whether a prompt to be continued gets the tokenizer's default special tokens: a chat template has its own."""
+        return prompt.encoding != "whole" and self._adds_special_tokens(text)
 
     def _collect_strings(self, prompt: Prompt, tokenized: TokenizedStrings) -> _Strings:
         """Add the prompt's strings to `tokenized`; returns its context and continuation as they are split."""

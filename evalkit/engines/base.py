@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
+from evalkit.records import Batch, Checkpoint, Generation, GenerationBatch, GenerationRequest, Request, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,31 @@ class Engine(Protocol):
         `ScoringError` for NaN or missing values.
         """
 
-    def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
-        """One continuation per prompt (token ids), in order."""
-
     def close(self) -> None:
         """Free memory and end processes. Safe to call twice."""
+
+
+@runtime_checkable
+class GeneratingEngine(Protocol):
+    """An engine that also continues prompts."""
+
+    def plan_generation(self, requests: Sequence[GenerationRequest]) -> list[GenerationBatch]:
+        """Group distinct requests into batches; deterministic like `Engine.plan`, and without a loaded model."""
+
+    def generate(self, batch: GenerationBatch, advance: Callable[[int], None] | None = None) -> list[Generation]:
+        """One text per request, in the order of ``batch.requests``, whatever else is in the batch.
+
+        `advance` is told how many tokens were worked on since it was last called, ``batch.tokens`` in all at most. Raises
+        `OutOfMemory` if the batch does not fit (nothing is lost; the runner halves it), and `ScoringError`.
+        """
+
+
+@runtime_checkable
+class StreamingGenerator(Protocol):
+    """An engine that continues many prompts at once. Used by the runner in place of `GeneratingEngine.generate` when available."""
+
+    def generate_stream(self, batches: Iterable[GenerationBatch]) -> Iterator[tuple[GenerationBatch, list[Generation]]]:
+        """Consume batches as capacity allows, and yield each once, in any order, as soon as its texts are finished."""
 
 
 @runtime_checkable

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from evalkit.engines.base import EngineSettings
 from evalkit.errors import OutOfMemory
-from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
+from evalkit.records import Batch, Checkpoint, Ending, Generation, GenerationBatch, GenerationRequest, Request, Scores
+
+LETTERS = "abcdefghij 0123456789\n"
 
 
 class FakeEngine:
@@ -101,8 +103,40 @@ class FakeEngine:
             logprobs=logprobs if request.keep_tokens else None,
         )
 
-    def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
-        return [Generation("", 0, "end", tuple(prompt[-1:])) for prompt in prompts]
+    def plan_generation(self, requests: Sequence[GenerationRequest]) -> list[GenerationBatch]:
+        batches: list[GenerationBatch] = []
+        current: list[GenerationRequest] = []
+        for request in requests:
+            if current and GenerationBatch((*current, request)).tokens > self.budget:
+                batches.append(GenerationBatch(tuple(current)))
+                current = []
+            current.append(request)
+        return batches + ([GenerationBatch(tuple(current))] if current else [])
+
+    def generate(self, batch: GenerationBatch, advance: Callable[[int], None] | None = None) -> list[Generation]:
+        """Letters and blanks by hashing, an eighth of them end tokens."""
+        if self.fits and batch.tokens > self.fits:
+            raise OutOfMemory(f"The fake engine was told to hold {self.fits} tokens, not {batch.tokens}.")
+        if self.delay:
+            time.sleep(self.delay)
+        if advance is not None:
+            advance(batch.tokens // 2)
+        return [self._continue(request) for request in batch.requests]
+
+    def _continue(self, request: GenerationRequest) -> Generation:
+        state = hashlib.blake2b(self.fingerprint.encode() + request.key, digest_size=8)
+        text = ""
+        ended: Ending = "cap"
+        while len(text) < request.settings.max_tokens and ended == "cap":
+            state.update(b".")
+            raw = int.from_bytes(state.digest(), "little")
+            if raw % 8 == 0:
+                ended = "end"
+                break
+            text += LETTERS[raw // 8 % len(LETTERS)]
+            ended = "stop" if any(stop in text for stop in request.settings.stop) else "cap"
+        cut = min((text.index(stop) for stop in request.settings.stop if stop in text), default=len(text))
+        return Generation(text, cut, ended, tuple(map(ord, text)))
 
     def close(self) -> None:
         self.fingerprint = ""

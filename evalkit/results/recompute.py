@@ -23,7 +23,7 @@ from evalkit.task import Row, TaskOptions
 def options_to_json(options: TaskOptions) -> dict[str, Any]:
     """Task options as stored in ``run.json``; unset ones are left out."""
     return {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value) if isinstance(value, Path) else dict(value) if name == "generation" else value
         for name, value in ((name, getattr(options, name)) for name in TaskOptions.__dataclass_fields__)
         if value is not None and value != getattr(TaskOptions(), name)
     }

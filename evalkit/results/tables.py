@@ -67,7 +67,20 @@ def _column(name: str, values: list[Any]) -> pa.Array:
         return pa.array(values, type=pa.list_(pa.list_(leaf)) if nested else pa.list_(leaf))
     if name == "native_id" and len({type(value) for value in values if value is not None}) > 1:
         values = [None if value is None else str(value) for value in values]
-    return pa.array(values)
+    try:
+        return pa.array(values)
+    except UnicodeEncodeError:  # half a sign that a model wrote
+        return pa.array([_storable(value) for value in values])
+
+
+def _storable(value: Any) -> Any:
+    return (
+        [_storable(item) for item in value]
+        if isinstance(value, list)
+        else _text(value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def read_table(path: Path, *, without: Sequence[str] = ()) -> pa.Table:

@@ -19,6 +19,7 @@ from evalkit.results.layout import PARTIAL_PREFIX, safe_name
 from evalkit.results.reading import Run, read_metrics
 from evalkit.results.recompute import options_to_json
 from evalkit.scoring.ownership import runs_of
+from evalkit.scoring.rows import TEXT_COLUMNS
 from evalkit.scoring.settings import TASKS_SUITE, Group
 from evalkit.system import environment
 from evalkit.task import TaskBase, TaskOptions
@@ -134,8 +135,8 @@ def _is_readable(run: Run) -> bool:
         return False
     for name, about in run.info["tasks"].items():
         columns = {stored[name].schema.column(i).path.partition(".")[0] for i in range(stored[name].num_columns)}
-        if (
-            about.get("gated") and "token_ids" in columns
+        if about.get("gated") and columns & set(
+            TEXT_COLUMNS
         ):  # texts that an earlier --samples stored, and this call does not ask for
             return False
         if stored[name].num_rows != about.get("documents"):
@@ -155,4 +156,5 @@ def as_repeated(run: Run) -> Run:
     counts = dict(run.info.get("counts") or {})
     counts |= {"batches_found": counts.get("batches_planned"), "batches_scored": 0, "batches_split": 0}
     counts |= {"tree_tokens_found": counts.get("tree_tokens")}
+    counts |= {"texts_generated": 0} if "texts" in counts else {}
     return Run(run.path, {**run.info, "counts": counts})

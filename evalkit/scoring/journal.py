@@ -1,9 +1,7 @@
-"""The journal of scores: every scored batch becomes one frame appended to a file.
+"""The journal of scores and of generated texts: every batch becomes one frame (`evalkit.scoring.frames`) appended to a file.
 
-Files are ``<output>/journal/<identity>/<host>-<pid>.log``: one per process, append-only, without locks. A frame is
-``magic, kind, length, checksum, payload``; the checksum is keyed with the identity, so a frame from another model's journal
-never passes. Readers merge all files of an identity. Frames with a wrong checksum (a torn tail, damage in the middle) are
-dropped, and reading continues at the next valid frame. Floats keep their bits: float64 sums, float32 log-probabilities.
+Files are ``<output>/journal/<identity>/<host>-<pid>.log``: one per process, append-only, without locks. Readers merge all files
+of an identity.
 """
 
 from __future__ import annotations
@@ -13,217 +11,40 @@ import hashlib
 import math
 import os
 import socket
-import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from evalkit.errors import EvalkitError, ScoringError
-from evalkit.records import Batch, Request, Scores
+from evalkit.records import Batch, Generation, GenerationBatch, GenerationRequest, Request, Scores
+from evalkit.scoring import frames as kinds
+from evalkit.scoring.frames import (
+    ENDINGS,
+    DistrustRecord,
+    Frame,
+    SplitRecord,
+    TextFrame,
+    pack_batch,
+    pack_distrust,
+    pack_frame,
+    pack_split,
+    pack_texts,
+    read_frames,
+    unpack_batch,
+)
 from evalkit.system.documents import read_json
 from evalkit.system.files import canonical_json, remove_stale_files, write_error, write_json, writing
 
-MAGIC = b"EVKJ"
-BATCH, SPLIT, DISTRUST = 1, 2, 3
 FSYNC_SECONDS = 30.0
 """The page cache survives ``kill -9``; an occasional sync bounds the loss from a power failure."""
-
-SEARCH_BYTES = 1 << 16
-"""Bytes read at once when looking for the next frame behind damage."""
-MOST_WASTED = 16
-"""How often, on average, a byte of a file may be claimed by a frame that turns out false. Each claim is read to check it, so
-that a file of nothing but false beginnings would take time with the square of its size."""
-
-_FRAME_HEADER = struct.Struct("<4sBI8s")  # magic, kind, payload length, checksum
-_BATCH_HEADER = struct.Struct("<16sIId")  # batch key, generation, requests, time of commit (seconds since 1970)
-_SPLIT_PAYLOAD = struct.Struct("<16sIQ")  # batch key, generation, tree tokens of the batch that did not fit
-_DISTRUST_HEADER = struct.Struct("<II")  # generation, requests; their keys follow
-_KEY_BYTES = 16
 _FRAME_SHIFT = 24  # a score's address is frame index << 24 | position in the frame
 
 
 def identity_hash(identity: Mapping[str, str]) -> str:
     """16 hex digits identifying everything that determines scores from token ids (weights, dtype, engine …)."""
     return hashlib.sha256(canonical_json(dict(identity)).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """One committed batch of ``n`` requests."""
-
-    batch: bytes
-    """The batch's key."""
-    generation: int
-    """0, incremented by each ``--force``; scores of a higher generation replace lower ones (`DistrustRecord`)."""
-    time: float
-    keys: tuple[bytes, ...]
-    sums: np.ndarray
-    """float64 ``[n]``, nats."""
-    counts: np.ndarray
-    """uint32 ``[n]``, scored tokens."""
-    greedy: np.ndarray
-    """uint8 ``[n]``."""
-    kept: np.ndarray
-    """uint8 ``[n]``: whether the frame has per-token log-probabilities."""
-    ends: np.ndarray
-    """int64 ``[n]``: end of each request's log-probabilities in `logprobs`."""
-    logprobs: np.ndarray
-    """float32, nats; the concatenated log-probabilities of the requests that have them."""
-
-    def scores(self, position: int) -> Scores:
-        """The scores of the request at `position`, bit-identical to those committed."""
-        count = int(self.counts[position])
-        logprobs = None
-        if self.kept[position]:
-            end = int(self.ends[position])
-            logprobs = self.logprobs[end - count : end]
-        return Scores(float(self.sums[position]), count, bool(self.greedy[position]), logprobs)
-
-
-@dataclass(frozen=True, slots=True)
-class SplitRecord:
-    """Records that a batch did not fit in memory and was halved."""
-
-    batch: bytes
-    generation: int
-    tree_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class DistrustRecord:
-    """Records that ``--force`` was asked for some requests: their scores of earlier generations are never used again."""
-
-    generation: int
-    keys: tuple[bytes, ...]
-
-
-def _frame_checksum(identity: str, kind: int, payload: bytes | memoryview) -> bytes:
-    digest = hashlib.blake2b(bytes([kind]), digest_size=8, key=identity.encode())
-    digest.update(payload)
-    return digest.digest()
-
-
-def _pack_frame(identity: str, kind: int, payload: bytes) -> bytes:
-    return _FRAME_HEADER.pack(MAGIC, kind, len(payload), _frame_checksum(identity, kind, payload)) + payload
-
-
-def _pack_batch(batch: Batch, scores: Sequence[Scores], generation: int) -> bytes:
-    kept = [score.logprobs is not None for score in scores]
-    keys = b"".join(request.key for request in batch.requests)
-    parts = [
-        _BATCH_HEADER.pack(
-            hashlib.blake2b(keys, digest_size=_KEY_BYTES).digest(), generation, len(scores), time.time()
-        ),  # batch.key
-        keys,
-        np.array([score.sum for score in scores], dtype="<f8").tobytes(),
-        np.array([score.tokens for score in scores], dtype="<u4").tobytes(),
-        np.array([score.is_greedy for score in scores], dtype="u1").tobytes(),
-        np.array(kept, dtype="u1").tobytes(),
-    ]
-    parts += [np.asarray(score.logprobs, dtype="<f4").tobytes() for score in scores if score.logprobs is not None]
-    return b"".join(parts)
-
-
-def _unpack_batch(payload: memoryview) -> Frame | None:
-    """Parse a payload whose checksum is valid; None if its size is inconsistent."""
-    if len(payload) < _BATCH_HEADER.size:
-        return None
-    key, generation, count, committed_at = _BATCH_HEADER.unpack_from(payload)
-    offset = _BATCH_HEADER.size
-    if len(payload) < offset + count * (_KEY_BYTES + 8 + 4 + 1 + 1):
-        return None
-    keys = _split_keys(bytes(payload[offset : offset + count * _KEY_BYTES]))
-    offset += count * _KEY_BYTES
-    columns = []
-    for dtype in ("<f8", "<u4", "u1", "u1"):
-        column = np.frombuffer(payload, dtype=dtype, count=count, offset=offset).copy()
-        offset += column.nbytes
-        columns.append(column)
-    sums, counts, greedy, kept = columns
-    ends = np.cumsum(counts.astype(np.int64) * kept)
-    n_logprobs = int(ends[-1]) if count else 0
-    if len(payload) != offset + 4 * n_logprobs:
-        return None
-    logprobs = np.frombuffer(payload, dtype="<f4", count=n_logprobs, offset=offset).copy()
-    return Frame(key, generation, committed_at, keys, sums, counts, greedy, kept, ends, logprobs)
-
-
-def _unpack_distrust(payload: memoryview) -> DistrustRecord | None:
-    """Parse a payload whose checksum is valid; None if its size is inconsistent."""
-    if len(payload) < _DISTRUST_HEADER.size:
-        return None
-    generation, count = _DISTRUST_HEADER.unpack_from(payload)
-    if len(payload) != _DISTRUST_HEADER.size + count * _KEY_BYTES:
-        return None
-    return DistrustRecord(generation, _split_keys(bytes(payload[_DISTRUST_HEADER.size :])))
-
-
-def _unpack_split(payload: memoryview) -> SplitRecord | None:
-    """Parse a payload whose checksum is valid; None if its size is inconsistent."""
-    return SplitRecord(*_SPLIT_PAYLOAD.unpack(payload)) if len(payload) == _SPLIT_PAYLOAD.size else None
-
-
-def _split_keys(raw: bytes) -> tuple[bytes, ...]:
-    return tuple(raw[first : first + _KEY_BYTES] for first in range(0, len(raw), _KEY_BYTES))
-
-
-_UNPACK: dict[int, Callable[[memoryview], Frame | SplitRecord | DistrustRecord | None]] = {
-    BATCH: _unpack_batch,
-    SPLIT: _unpack_split,
-    DISTRUST: _unpack_distrust,
-}
-
-
-def read_frames(path: Path, identity: str) -> Iterator[Frame | SplitRecord | DistrustRecord]:
-    """Every valid frame of a file, in order; anything between them (torn, damaged, foreign) is skipped.
-
-    Holds one frame at a time. Raises `EvalkitError` for a file that is made of false frames (`MOST_WASTED`).
-    """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        offset, wasted = 0, 0
-        while offset >= 0:
-            file.seek(offset)
-            header = file.read(_FRAME_HEADER.size)
-            if len(header) < _FRAME_HEADER.size:
-                return
-            if not header.startswith(MAGIC):
-                offset = _find_magic(file, offset + 1)
-                continue
-            _, kind, length, checksum = _FRAME_HEADER.unpack(header)
-            end = offset + _FRAME_HEADER.size + length
-            record: Frame | SplitRecord | DistrustRecord | None = None
-            if end <= size and kind in _UNPACK:
-                payload = file.read(length)
-                if len(payload) == length and checksum == _frame_checksum(identity, kind, payload):
-                    record = _UNPACK[kind](memoryview(payload))
-            if record is not None:
-                yield record
-                offset = end
-                continue
-            wasted += min(end, size) - offset
-            if wasted > MOST_WASTED * size:
-                raise EvalkitError(
-                    f"The journal {path} is damaged all over. Move it away; what it held is scored again by the same command."
-                )
-            offset += 1
-
-
-def _find_magic(file: BinaryIO, offset: int) -> int:
-    """The position of the next `MAGIC` from `offset` on; -1 if there is none."""
-    file.seek(offset)
-    tail = b""
-    while chunk := file.read(SEARCH_BYTES):
-        found = (tail + chunk).find(MAGIC)
-        if found >= 0:
-            return offset - len(tail) + found
-        tail = (tail + chunk)[1 - len(MAGIC) :]
-        offset += len(chunk)
-    return -1
 
 
 class Journal:
@@ -244,6 +65,7 @@ class Journal:
         """Tree tokens of the smallest batch that did not fit."""
         self._frames: list[Frame] = []
         self._addresses: dict[bytes, int] = {}
+        self._texts: dict[bytes, Generation] = {}
         self._splits: set[bytes] = set()
         self._batches: set[bytes] = set()
         self._file: int | None = None
@@ -269,6 +91,7 @@ class Journal:
     def _read(self, force: bool) -> None:
         assert self.folder is not None  # noqa: S101
         frames: list[Frame] = []
+        texts: list[TextFrame] = []
         splits: list[SplitRecord] = []
         trusted_from: dict[bytes, int] = {}  # request key: the lowest generation whose score may be used
         for path in sorted(self.folder.glob("*.log")):
@@ -276,6 +99,8 @@ class Journal:
                 for record in read_frames(path, self.hash):
                     if isinstance(record, Frame):
                         frames.append(record)
+                    elif isinstance(record, TextFrame):
+                        texts.append(record)
                     elif isinstance(record, SplitRecord):
                         splits.append(record)
                     else:
@@ -285,12 +110,13 @@ class Journal:
                 raise EvalkitError(f"The journal {path} cannot be read: {error.strerror or error}.") from error
         generations = [
             *(frame.generation for frame in frames),
+            *(written.generation for written in texts),
             *(split.generation for split in splits),
             *trusted_from.values(),
         ]
         self.generation = max(generations, default=0)
         if force:
-            self.generation += 1 if frames or splits else 0
+            self.generation += 1 if frames or splits or texts else 0
             return
         for split in splits:
             if split.generation == self.generation:
@@ -298,6 +124,10 @@ class Journal:
         # The first commit of the highest generation wins, so repeating a run always gives identical bits.
         for frame in sorted(frames, key=lambda frame: (-frame.generation, frame.time)):
             self._add(frame, trusted_from)
+        for written in sorted(texts, key=lambda written: (-written.generation, written.time)):
+            for key, text in zip(written.keys, written.texts, strict=True):
+                if written.generation >= trusted_from.get(key, 0):
+                    self._texts.setdefault(key, text)
 
     def _add(self, frame: Frame, trusted_from: Mapping[bytes, int] | None = None) -> None:
         frame_index = len(self._frames)
@@ -361,24 +191,36 @@ class Journal:
         disk is full; earlier commits stay intact.
         """
         check_scores(batch.requests, scores)
-        payload = _pack_batch(batch, scores, self.generation)
-        frame = _unpack_batch(memoryview(payload))
+        payload = pack_batch(batch, scores, self.generation)
+        frame = unpack_batch(memoryview(payload))
         assert frame is not None  # noqa: S101
-        self._append(_pack_frame(self.hash, BATCH, payload))
+        self._append(pack_frame(self.hash, kinds.BATCH, payload))
         self._add(frame)
+
+    def text(self, key: bytes) -> Generation | None:
+        """The generated text of a request; None if there is none yet."""
+        return self._texts.get(key)
+
+    def commit_texts(self, batch: GenerationBatch, texts: Sequence[Generation]) -> None:
+        """Append one batch of generated texts. Once this returns, the batch survives ``kill -9``.
+
+        Raises `ScoringError`, without writing anything, for texts that do not match the batch, and `EvalkitError` if the disk is
+        full; earlier commits stay intact.
+        """
+        check_texts(batch.requests, texts)
+        self._append(pack_frame(self.hash, kinds.TEXTS, pack_texts(batch, texts, self.generation)))
+        self._texts.update(zip((request.key for request in batch.requests), texts, strict=True))
 
     def record_split(self, batch: Batch) -> None:
         """Record that a batch did not fit, so that a resumed run splits it in the same way."""
         split = SplitRecord(batch.key, self.generation, batch.tree_tokens)
-        self._append(
-            _pack_frame(self.hash, SPLIT, _SPLIT_PAYLOAD.pack(split.batch, split.generation, split.tree_tokens))
-        )
+        self._append(pack_frame(self.hash, kinds.SPLIT, pack_split(split)))
         self._add_split(split)
 
     def distrust(self, keys: Sequence[bytes]) -> None:
         """Record that earlier generations' scores of these requests are never to be used again, however this run ends."""
-        payload = _DISTRUST_HEADER.pack(self.generation, len(keys)) + b"".join(keys)
-        self._append(_pack_frame(self.hash, DISTRUST, payload))
+        payload = pack_distrust(DistrustRecord(self.generation, tuple(keys)))
+        self._append(pack_frame(self.hash, kinds.DISTRUST, payload))
 
     def _append(self, data: bytes) -> None:
         if self.folder is None:
@@ -443,6 +285,19 @@ def check_scores(requests: Sequence[Request], scores: Sequence[Scores]) -> None:
         fault = _fault(request, score)
         if fault:
             raise BadScore(request, fault)
+
+
+def check_texts(requests: Sequence[GenerationRequest], texts: Sequence[Generation]) -> None:
+    """Raise `ScoringError` for texts that an engine must not give: missing, longer than asked, or cut behind their end."""
+    if len(texts) != len(requests):
+        raise ScoringError(f"The engine gave {len(texts)} texts for {len(requests)} requests.")
+    for request, text in zip(requests, texts, strict=True):
+        if len(text.token_ids) > request.settings.max_tokens:
+            raise ScoringError(
+                f"The engine generated {len(text.token_ids)} tokens where at most {request.settings.max_tokens} were asked."
+            )
+        if text.ended not in ENDINGS or not 0 <= text.cut <= len(text.text):
+            raise ScoringError(f"The engine gave a text that ended by {text.ended!r} and was cut at {text.cut}.")
 
 
 def _fault(request: Request, score: Scores) -> str:

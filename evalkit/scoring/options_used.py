@@ -11,6 +11,7 @@ UNUSED = {
     "window": "--window changes nothing: it is for texts.",
     "prefix_token": "--prefix-token changes nothing: it is for texts.",
     "apply_chat_template": "--apply-chat-template changes nothing: it is for questions without a template of their own.",
+    "gen_kwargs": "--gen-kwargs changes nothing: it is for tasks whose answers are generated.",
 }
 """What is said if no task follows an option."""
 
@@ -47,6 +48,8 @@ def _changed(options: RunOptions) -> Iterator[tuple[str, Callable[[PlannedTask],
         yield "prefix_token", lambda planned: planned.chooses_windows
     if options.apply_chat_template:
         yield "apply_chat_template", lambda planned: not ignores_chat_template(planned.task)
+    if options.gen_kwargs:
+        yield "gen_kwargs", lambda planned: planned.generates
 
 
 def _other_lengths(asked: int, tasks: Sequence[PlannedTask]) -> Iterator[str]:

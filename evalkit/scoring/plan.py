@@ -18,7 +18,7 @@ from evalkit.encoding.encoding import Encoder, apply_chat_template
 from evalkit.encoding.losses import Losses
 from evalkit.engines.base import Engine
 from evalkit.errors import ScoringError
-from evalkit.records import Batch, Document, Encoding, Prompt, Request
+from evalkit.records import Batch, Document, Encoding, GenerationRequest, Prompt, Request
 from evalkit.scoring.request_table import RequestTable
 from evalkit.system.files import canonical_json
 from evalkit.task import TaskBase, TaskOptions
@@ -32,6 +32,8 @@ CHUNK_CHARACTERS = 500_000
 MAX_CACHED_BATCH_TOKENS = 1_000_000
 """Above this number of request tokens, batches are planned anew for each checkpoint: planning is deterministic and takes a
 tenth of a second per million tokens of text, while cached batches take 35 MB."""
+GENERATION = "generation"
+KINDS_IN_ORDER = ("choice", GENERATION, "text")
 SAMPLED_TEXTS = 4
 """Number of texts per domain whose per-token log-probabilities are kept."""
 
@@ -61,13 +63,20 @@ class PlannedTask:
     encodings: set[Encoding] = field(default_factory=set)
     """The encoding rules of its prompts."""
     requests: array[int] = field(default_factory=lambda: array("i"))
-    """Positions in the plan's request table, one per window."""
+    """Positions in the plan's request table, one per window; of a task that generates, in the plan's `generations`."""
+    cap: int | None = None
+    """The cap of its texts where the model has too few positions for the task's own."""
     losses: Losses = field(default_factory=Losses)
     """What the tokenizer loses of the texts that are scored."""
 
     @property
     def name(self) -> str:
         return str(self.task.name)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model's own text is asked for, in place of log-probabilities."""
+        return self.task.kind == GENERATION
 
     @property
     def chooses_windows(self) -> bool:
@@ -82,10 +91,15 @@ class PlannedTask:
 
 @dataclass(slots=True)
 class Segment:
-    """Requests that are planned and scored together: a range of the request table and the documents it completes."""
+    """Requests that are planned and scored together: a range of the request table and the documents it completes.
+
+    All tasks that generate form one segment, whose range is of the plan's `generations`.
+    """
 
     first: int
     last: int = 0
+    kind: str = "choice"
+    """Of its tasks."""
     pieces: list[tuple[PlannedTask, int]] = field(default_factory=list)
     """Each task with the number of its next documents."""
 
@@ -99,12 +113,17 @@ class ScoringPlan:
         self.requests = RequestTable()
         self.keys: list[bytes] = []
         """The keys of `requests`, in the same order."""
+        self.generations: list[GenerationRequest] = []
+        """The distinct prompts to be continued."""
+        self.generation_keys: list[bytes] = []
+        """The keys of `generations`, in the same order."""
         self.segments: list[Segment] = []
         self.requests_before_deduplication = 0
         """Number of requests including duplicates."""
         self.request_tokens = 0
         """Tokens that feeding every request one by one would take, including duplicates."""
         self._position_by_key: dict[bytes, int] = {}
+        """Of the keys of both, which never collide."""
         self._batches: dict[int, list[Batch]] = {}
         self._layout = ""
 
@@ -130,8 +149,25 @@ class ScoringPlan:
             self.requests.keep_tokens_of(position)
         return position
 
+    def add_generation(self, request: GenerationRequest) -> int:
+        """Add a prompt to be continued unless an equal one exists; returns its position."""
+        self.requests_before_deduplication += 1
+        self.request_tokens += len(request.tokens)
+        key = request.key
+        position = self._position_by_key.get(key)
+        if position is None:
+            position = self._position_by_key[key] = len(self.generations)
+            self.generations.append(request)
+            self.generation_keys.append(key)
+        return position
+
+    @property
+    def all_keys(self) -> list[bytes]:
+        """The keys of everything that is asked."""
+        return self.keys + self.generation_keys
+
     def batches(self, segment: Segment, engine: Engine) -> list[Batch]:
-        """The engine's batches for a segment, cached for the next checkpoint if there are not too many."""
+        """The engine's batches for a segment that is scored, cached for the next checkpoint if there are not too many."""
         first_request = segment.first
         if engine.layout != self._layout:  # a model that is planned differently from the one before
             self._batches, self._layout = {}, engine.layout
@@ -143,10 +179,12 @@ class ScoringPlan:
             self._batches[first_request] = batches
         return batches
 
-    def origin_of(self, request: Request) -> str:
+    def origin_of(self, request: Request | GenerationRequest) -> str:
         """``task, document index`` of the first prompt that produced a request, for error messages."""
         position = self._position_by_key.get(request.key)
         for planned in self.tasks:
+            if planned.generates != isinstance(request, GenerationRequest):
+                continue
             window = prompt = 0
             for document, prompts in zip(planned.task.documents(), planned.prompts, strict=False):
                 windows = sum(planned.windows[prompt : prompt + prompts])
@@ -170,9 +208,11 @@ def encoder_protocol(encoder: Encoder) -> dict[str, Any]:
     return protocol
 
 
-def task_protocol(task: TaskBase, encoder: Encoder) -> dict[str, Any]:
+def task_protocol(task: TaskBase, encoder: Encoder, end_ids: Sequence[int] = ()) -> dict[str, Any]:
     """What is known of a task's requests before its documents are read. `make_plan` adds the digest of the prompts."""
     protocol = {"task": dict(task.protocol()), "encoder": encoder_protocol(encoder)}
+    if task.kind == GENERATION:
+        protocol["encoder"]["end_tokens"] = list(end_ids)
     if ignores_chat_template(task):
         for name in ("chat_template", "chat_encoding"):
             protocol["encoder"].pop(name, None)
@@ -199,6 +239,8 @@ class PromptDigest:
                 context, encoded_context = prompt.context, prompt.context.encode("utf-8", "surrogatepass")
             continuation = prompt.continuation.encode("utf-8", "surrogatepass")
             head = f"{prompt.encoding} {prompt.option} {prompt.unconditional:d} {len(encoded_context)} {len(continuation)}\n"
+            if prompt.generation is not None:
+                head = f"{prompt.sample} {prompt.generation} {head}"
             self._hash.update(b"".join((head.encode(), encoded_context, continuation)))
         self._hash.update(b"\n")
 
@@ -252,20 +294,21 @@ def make_plan(
     tasks: Sequence[tuple[TaskBase, TaskOptions]],
     encoder: Encoder,
     *,
+    end_ids: Sequence[int] = (),
     save_tokens: bool = False,
     sink: PromptSink | None = None,
     note: Callable[[str], None] | None = None,
 ) -> ScoringPlan:
-    """Read and encode every document of every task: choice tasks as one segment, texts in several.
+    """Read and encode every document of every task: choice tasks as one segment, those that generate as another, texts in several.
 
-    `sink` receives each document whose prompts are to be stored. Raises `ScoringError` naming the task and the document
+    `end_ids`: tokens that end a generated text. `sink` receives each document whose prompts are to be stored. Raises `ScoringError` naming the task and the document
     that cannot be encoded.
     """
-    planned_tasks = [PlannedTask(task, options, task_protocol(task, encoder)) for task, options in tasks]
+    planned_tasks = [PlannedTask(task, options, task_protocol(task, encoder, end_ids)) for task, options in tasks]
     plan = ScoringPlan(planned_tasks, encoder)
     segment: Segment | None = None
     tokens = 0
-    ordered = sorted(planned_tasks, key=lambda planned: planned.task.kind != "choice")
+    ordered = sorted(planned_tasks, key=lambda planned: KINDS_IN_ORDER.index(planned.task.kind))
     for number, planned in enumerate(ordered, start=1):
         if note is not None:
             note(f"Encoding {planned.name}" + (f" ({number} of {len(ordered)})" if len(ordered) > 1 else ""))
@@ -273,15 +316,16 @@ def make_plan(
         sampled = sampled_texts(iter(planned.task.documents())) if is_text and not save_tokens else None
         position, digest = 0, PromptDigest()
         for chunk in _chunks(planned.task):
-            if segment is None or (is_text and tokens >= SEGMENT_TOKENS) or (is_text and _has_choices(segment)):
-                segment, tokens = Segment(len(plan.requests)), 0
+            if segment is None or (is_text and tokens >= SEGMENT_TOKENS) or segment.kind != planned.task.kind:
+                segment, tokens = Segment(len(plan.generations if planned.generates else plan.requests)), 0
+                segment.kind = planned.task.kind
                 plan.segments.append(segment)
             first_request = len(plan.requests)
             keep = [sampled is None or position + offset in sampled for offset in range(len(chunk))]
-            _encode(plan, planned, chunk, keep, sink, digest)
+            _encode(plan, planned, chunk, keep, sink, digest, end_ids)
             position += len(chunk)
-            segment.last = len(plan.requests)
-            tokens += plan.requests.tokens_between(first_request, segment.last)
+            segment.last = len(plan.generations if planned.generates else plan.requests)
+            tokens += plan.requests.tokens_between(first_request, len(plan.requests))
             if segment.pieces and segment.pieces[-1][0] is planned:
                 segment.pieces[-1] = (planned, segment.pieces[-1][1] + len(chunk))
             else:
@@ -295,9 +339,9 @@ def make_plan(
     return plan
 
 
-def protocol_hash(task: TaskBase, options: TaskOptions, encoder: Encoder) -> str:
+def protocol_hash(task: TaskBase, options: TaskOptions, encoder: Encoder, end_ids: Sequence[int] = ()) -> str:
     """The hash that `make_plan` gives a task's protocol, from its strings alone: nothing is tokenized."""
-    planned, digest = PlannedTask(task, options, task_protocol(task, encoder)), PromptDigest()
+    planned, digest = PlannedTask(task, options, task_protocol(task, encoder, end_ids)), PromptDigest()
     for chunk in _chunks(task):
         _, asked_by_document = _asked(encoder, task, chunk)
         for asked in asked_by_document:
@@ -318,10 +362,6 @@ def _complete_protocol(planned: PlannedTask, digest: PromptDigest) -> None:
 def ignores_chat_template(task: TaskBase) -> bool:
     """Whether a chat template never applies to a task's prompts: texts, and prompts that already contain one."""
     return task.kind == "text" or task.chat_formatted
-
-
-def _has_choices(segment: Segment) -> bool:
-    return any(planned.task.kind == "choice" for planned, _ in segment.pieces)
 
 
 def _chunks(task: TaskBase) -> Iterator[list[Document]]:
@@ -355,9 +395,17 @@ def _encode(
     keep: Sequence[bool],
     sink: PromptSink | None,
     digest: PromptDigest,
+    end_ids: Sequence[int],
 ) -> None:
     prompts_by_document, asked_by_document = _asked(plan.encoder, planned.task, documents)
     prompts = [prompt for asked in asked_by_document for prompt in asked]
+    if planned.generates:
+        _encode_generations(plan, planned, prompts, end_ids)
+        for document, made, asked in zip(documents, prompts_by_document, asked_by_document, strict=True):
+            _note_document(planned, document, made, asked, digest)
+            if sink is not None:
+                sink(planned, document, [prompt for prompt in made if not prompt.sample])
+        return
     try:
         encoded = plan.encoder.encode(
             prompts,
@@ -373,10 +421,7 @@ def _encode(
     for document, document_prompts, asked, kept in zip(
         documents, prompts_by_document, asked_by_document, keep, strict=True
     ):
-        planned.prompts.append(len(document_prompts))
-        planned.encodings.update(prompt.encoding for prompt in document_prompts)
-        planned.digests.append(document_digest(document))
-        digest.add(asked)
+        _note_document(planned, document, document_prompts, asked, digest)
         if sink is not None and kept:
             sink(planned, document, document_prompts)
         for _ in document_prompts:
@@ -386,6 +431,32 @@ def _encode(
             planned.kept.append(kept)
             for request in encoded_prompt.requests:
                 planned.requests.append(plan.add(request, keep_tokens=kept))
+
+
+def _note_document(
+    planned: PlannedTask, document: Document, made: Sequence[Prompt], asked: Sequence[Prompt], digest: PromptDigest
+) -> None:
+    """Count a document and its prompts, and add them to the digests."""
+    planned.prompts.append(len(made))
+    planned.encodings.update(prompt.encoding for prompt in made)
+    planned.digests.append(document_digest(document))
+    digest.add(asked)
+
+
+def _encode_generations(
+    plan: ScoringPlan, planned: PlannedTask, prompts: Sequence[Prompt], end_ids: Sequence[int]
+) -> None:
+    encoded = plan.encoder.encode_generation(
+        prompts, end_ids=end_ids, max_length=planned.task.max_length, skip_chat_template=True
+    )
+    for prompt, one in zip(prompts, encoded, strict=True):
+        cap = one.request.settings.max_tokens
+        if prompt.generation is not None and cap < prompt.generation.max_tokens:
+            planned.cap = cap
+        planned.windows.append(1)
+        planned.truncated.append(one.truncated)
+        planned.kept.append(True)
+        planned.requests.append(plan.add_generation(one.request))
 
 
 def _raise_naming_document(

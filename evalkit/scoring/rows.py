@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from evalkit.errors import ScoringError
-from evalkit.records import Document, Scores
+from evalkit.records import Document, Generation, Scores
 from evalkit.scoring.journal import Journal
 from evalkit.scoring.plan import PlannedTask, ScoringPlan, document_digest
 from evalkit.task import Row
+
+TEXT_COLUMNS = ("token_ids", "texts", "answers", "extracted", "reasons")
 
 
 class ScoreReader:
@@ -29,15 +32,7 @@ class ScoreReader:
         Raises `ScoringError` if it is not the document that was encoded: lengths and answers would be another's.
         """
         planned = self.planned
-        document = next(self._documents, None)
-        if document is None or document_digest(document) != planned.digests[self._document]:
-            found = (
-                "is not there any more" if document is None else f"(index {document.index}) is not the same any more"
-            )
-            raise ScoringError(
-                f"The data of {planned.name}{_origin(planned)} changed while it was scored: document number "
-                f"{self._document + 1:,} {found}. Run the same command again; what was scored of the same texts is kept."
-            )
+        document = self._next_document()
         scores = []
         for _ in range(planned.prompts[self._document]):
             windows = planned.windows[self._prompt]
@@ -51,6 +46,33 @@ class ScoreReader:
             self._window += windows
         self._document += 1
         return document, scores
+
+    def next_texts(self, plan: ScoringPlan, journal: Journal) -> tuple[Document, list[Generation]]:
+        """The next document and one `Generation` per prompt, of a task that generates. Raises like `next`."""
+        planned = self.planned
+        document = self._next_document()
+        texts = []
+        for _ in range(planned.prompts[self._document]):
+            text = journal.text(plan.generation_keys[planned.requests[self._prompt]])
+            if text is None:
+                raise ScoringError("A text that should have been generated is not in the journal.")
+            texts.append(replace(text, truncated=planned.truncated[self._prompt]))
+            self._prompt += 1
+        self._document += 1
+        return document, texts
+
+    def _next_document(self) -> Document:
+        planned = self.planned
+        document = next(self._documents, None)
+        if document is None or document_digest(document) != planned.digests[self._document]:
+            found = (
+                "is not there any more" if document is None else f"(index {document.index}) is not the same any more"
+            )
+            raise ScoringError(
+                f"The data of {planned.name}{_origin(planned)} changed while it was scored: document number "
+                f"{self._document + 1:,} {found}. Run the same command again; what was scored of the same texts is kept."
+            )
+        return document
 
 
 def _origin(planned: PlannedTask) -> str:
@@ -83,8 +105,9 @@ def merge(parts: Sequence[Scores], token_ids: Sequence[np.ndarray], truncated: i
 
 
 def without_text(row: Row) -> Row:
-    """The row of a gated data set as it is stored: token ids would be its text for everyone who has the tokenizer."""
-    return {name: value for name, value in row.items() if name != "token_ids"}
+    """The row of a gated data set as it is stored: token ids would be its text for everyone who has the tokenizer, and what a
+    model wrote may repeat it."""
+    return {name: value for name, value in row.items() if name not in TEXT_COLUMNS}
 
 
 class TokenStrings:

@@ -106,7 +106,9 @@ def build_run_info(
         "settings": {**settings.options.settings(), "engine_chosen": dataclasses.asdict(settings.engine_choice)},
         "data_source": settings.options.data_source,
         "guidelines": _paloma_guidelines(tasks, encoder, identity, checkpoint.training),
-        "seeds": {"note": "Sampling and shots are fixed by each task's protocol; scoring draws nothing."},
+        "seeds": {
+            "note": "Sampling and shots are fixed by each task's protocol, and so are seeds of generated texts; scoring draws nothing."
+        },
         "versions": environment.versions(),
         "hardware": environment.hardware(),
         "process": this_process(),
@@ -180,6 +182,12 @@ def truncation_warnings(tasks: Sequence[tuple[PlannedTask, Sequence[Row]]]) -> l
         most = sorted(cut.items(), key=lambda item: -item[1][0] / item[1][1])[:NAMED]
         named = ", ".join(f"{name} ({documents} of {of} documents)" for name, (documents, of, _) in most)
         warnings = [f"In {len(cut)} tasks contexts were cut on the left to fit the model, most in {named}."]
+    shorter = [planned for planned, _ in tasks if planned.cap is not None]
+    warnings += [
+        f"{planned.name}: texts end after {planned.cap:,} tokens, half of the model's {planned.max_length:,} positions, where the "
+        "task allows more."
+        for planned in shorter
+    ]
     for planned, _ in tasks:
         n_windows = sum(windows > 1 for windows in planned.windows) if planned.task.kind == "choice" else 0
         if n_windows:

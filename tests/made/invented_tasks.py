@@ -1,15 +1,16 @@
-"""Two invented tasks, sums and texts, and a suite of both; importing this module registers them."""
+"""Invented tasks, sums, texts and tales, and a suite of the first two; importing this module registers them."""
 
 from __future__ import annotations
 
+import dataclasses
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from evalkit import registry
-from evalkit.records import Document, Metric, Prompt, Scores
+from evalkit.records import Document, Generation, GenerationSettings, Metric, Prompt, Scores
 from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 
 
@@ -68,6 +69,55 @@ class Sums(TaskBase):
         ]
 
 
+class Tales(TaskBase):
+    """Prompts that are to be continued, each twice, until an ``e``; right is what has an even number of signs."""
+
+    kind: Literal["choice", "text", "generation"] = "generation"
+
+    def __init__(self, name: TaskName, options: TaskOptions, n: int = 30) -> None:
+        self.name, self.options, self.n = name, options, min(n, options.limit or n)
+        asked = dict(options.generation)
+        self.samples = int(asked.pop("n", 2))
+        self.settings = GenerationSettings(**{"max_tokens": 12, "temperature": 1.0, "stop": ("e",), **asked})
+
+    def protocol(self) -> Mapping[str, Any]:
+        return {"version": 1, "n": self.n, "samples": self.samples, "generation": dataclasses.asdict(self.settings)}
+
+    def documents(self) -> Iterator[Document]:
+        for index in range(self.n):
+            yield Document(index, f"tale-{index}", {"text": f"Once there were {index} cats"})
+
+    def prompts(self, document: Document) -> Sequence[Prompt]:
+        text = document.fields["text"]
+        return [Prompt(text, "", generation=self.settings, sample=number) for number in range(self.samples)]
+
+    def judge(self, document: Document, generations: Sequence[Generation]) -> Row:
+        return {
+            "index": document.index,
+            "native_id": document.native_id,
+            "truncated": sum(one.truncated for one in generations),
+            "ended": [one.ended for one in generations],
+            "tokens": [len(one.token_ids) for one in generations],
+            "texts": [one.text for one in generations],
+            "answers": [one.answer for one in generations],
+            "extracted": [one.answer for one in generations],
+            "reasons": [f"{len(one.answer)} signs" for one in generations],
+            "even": [float(len(one.answer) % 2 == 0) for one in generations],
+        }
+
+    def complete(self, rows: Sequence[Row], advance: Callable[[int], None]) -> Sequence[Row]:
+        advance(len(rows))
+        return [{**row, "completed": True} for row in rows]
+
+    def metrics(self, rows: Sequence[Row]) -> list[Metric]:
+        means = [sum(row["even"]) / len(row["even"]) for row in rows]
+        capped = [row["ended"].count("cap") / len(row["ended"]) for row in rows]
+        return [
+            Metric(str(self.name), "even", sum(means) / len(means), len(rows), primary=True),
+            Metric(str(self.name), "capped", sum(capped) / len(rows), len(rows), higher_is_better=False),
+        ]
+
+
 class Texts(TaskBase):
     """Texts of very different lengths in two domains; windows of 64 tokens."""
 
@@ -119,6 +169,7 @@ def register() -> None:
         )
     )
     registry.tasks.add(registry.TaskEntry("test_texts", Texts, {"": ("",)}, where=__name__))
+    registry.tasks.add(registry.TaskEntry("test_tales", Tales, {"": ("",)}, where=__name__))
     registry.suites.load()
     registry.suites.add(registry.SuiteEntry("test_both", ("test_sums", "test_texts"), "Sums and texts", where=__name__))
 

@@ -23,7 +23,7 @@ from evalkit.engines.fake import FakeEngine
 from evalkit.errors import EvalkitError, ScoringError
 from evalkit.records import Batch, Scores
 from evalkit.results.reading import Run
-from evalkit.scoring.journal import Frame, SplitRecord, read_frames
+from evalkit.scoring.frames import Frame, SplitRecord, read_frames
 from tests.made import scoring_child as child
 from tests.made.byte_checkpoints import byte_tokenizer
 

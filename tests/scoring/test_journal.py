@@ -7,14 +7,17 @@ import os
 import random
 import struct
 from array import array
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from evalkit.errors import EvalkitError, ScoringError
-from evalkit.records import Batch, Request, Scores
-from evalkit.scoring.journal import Frame, Journal, SplitRecord, read_frames
+from evalkit.records import Batch, Generation, GenerationBatch, GenerationRequest, GenerationSettings, Request, Scores
+from evalkit.scoring.frames import Frame, SplitRecord, read_frames
+from evalkit.scoring.journal import Journal
 
 IDENTITY = {"engine": "fake", "fingerprint": "s64:aa", "dtype": "float32"}
 
@@ -281,3 +284,101 @@ def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
     again.close()
     assert not old.exists()
     assert new.exists()
+
+
+TEXTS = [
+    Generation("", 0, "end"),
+    Generation("eight. Question", 6, "stop", (7, 8, 9)),
+    Generation("half a sign \udc80 and 日本", 19, "cap", (50_000,)),
+    Generation("a\x00b", 3, "end", (1, 2)),
+]
+
+
+def text_batch(number: int) -> GenerationBatch:
+    """Four prompts to be continued."""
+    return GenerationBatch(
+        tuple(
+            GenerationRequest(array("i", [number, place]), GenerationSettings(64), (0,)) for place in range(len(TEXTS))
+        )
+    )
+
+
+def test_texts_come_back_as_they_were_generated(tmp_path: Path) -> None:
+    """Empty ones, stray surrogates, zero bytes; beside scores, and after a torn tail only those before it."""
+    journal = Journal(tmp_path, IDENTITY)
+    journal.commit_texts(text_batch(1), TEXTS)
+    journal.commit(*make_batch(0))
+    journal.commit_texts(text_batch(2), TEXTS[::-1])
+    journal.close()
+    (log,) = journal.folder.glob("*.log") if journal.folder else ()
+    again = Journal(tmp_path, IDENTITY)
+    assert [again.text(request.key) for request in text_batch(1).requests] == TEXTS
+    assert [again.text(request.key) for request in text_batch(2).requests] == TEXTS[::-1]
+    assert len(again) == 3
+    whole = log.read_bytes()
+    for cut in range(1, 120):
+        log.write_bytes(whole[:-cut])
+        torn = Journal(tmp_path, IDENTITY)
+        assert [torn.text(request.key) for request in text_batch(1).requests] == TEXTS
+        assert {torn.text(request.key) for request in text_batch(2).requests} == {None}
+        assert len(torn) == 3
+
+
+def test_a_forced_run_writes_new_texts(tmp_path: Path) -> None:
+    """Texts of an earlier generation are not found while they are distrusted, and the newer ones afterwards."""
+    for force, texts in ((False, TEXTS), (True, TEXTS[::-1]), (False, None)):
+        journal = Journal(tmp_path, IDENTITY, force=force)
+        keys = [request.key for request in text_batch(1).requests]
+        if texts is None:
+            assert [journal.text(key) for key in keys] == TEXTS[::-1]
+            continue
+        assert {journal.text(key) for key in keys} == {None}
+        if force:
+            journal.distrust(keys)
+        journal.commit_texts(text_batch(1), texts)
+        journal.close()
+
+
+def test_a_text_belongs_to_its_request() -> None:
+    """What changes the text changes the key; what does not (a sample's number where nothing is drawn) leaves it."""
+    one = GenerationRequest(array("i", [1, 2, 3]), GenerationSettings(64, stop=("a", "b")), (5, 6))
+    same = [
+        replace(one, end_ids=(6, 5)),
+        replace(one, sample=3),
+        replace(one, settings=replace(one.settings, seed=9, top_p=0.5)),
+    ]
+    assert {request.key for request in same} == {one.key}
+    drawn = replace(one, settings=replace(one.settings, temperature=0.5))
+    others = [
+        one,
+        replace(one, tokens=array("i", [1, 2])),
+        replace(one, end_ids=(5,)),
+        *(replace(one, settings=replace(one.settings, **{name: value})) for name, value in OTHER_SETTINGS),
+        drawn,
+        replace(drawn, sample=1),
+        replace(drawn, settings=replace(drawn.settings, seed=1)),
+        replace(drawn, settings=replace(drawn.settings, top_p=0.5)),
+    ]
+    assert len({request.key for request in others}) == len(others)
+    assert len({request.draw_seed for request in others}) == len(others)
+    assert Request(one.tokens, 1).key not in {request.key for request in others}
+
+
+OTHER_SETTINGS: list[tuple[str, Any]] = [("max_tokens", 65), ("stop", ("a",)), ("stop", ("ab",))]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (TEXTS[:3], "3 texts for 4 requests"),
+        ([*TEXTS[:3], Generation("x", 1, "cap", tuple(range(65)))], "65 tokens where at most 64"),
+        ([*TEXTS[:3], Generation("x", 2, "stop")], "was cut at 2"),
+        ([*TEXTS[:3], Generation("x", 1, "dog")], "ended by 'dog'"),
+    ],
+)
+def test_texts_that_no_engine_may_give(tmp_path: Path, texts: list[Generation], message: str) -> None:
+    """They are refused, and nothing is written."""
+    journal = Journal(tmp_path, IDENTITY)
+    with pytest.raises(ScoringError, match=message):
+        journal.commit_texts(text_batch(1), texts)
+    assert not list(tmp_path.iterdir())
