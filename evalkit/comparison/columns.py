@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from evalkit.errors import EvalkitError
 from evalkit.results.tables import read_table
+from evalkit.statistics import generated
 from evalkit.statistics.estimates import Floats
 from evalkit.statistics.metric_names import BITS as BITS
-from evalkit.statistics.metric_names import DERIVED, LENGTHS
+from evalkit.statistics.metric_names import CAPPED, DERIVED, LENGTHS
 from evalkit.statistics.smooth import LISTS, Options, counts_leading_space, document_values
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Columns:
     """Cluster labels; None if no document has one."""
     truncated: NDArray[np.bool_]
     values: dict[str, Floats] = field(default_factory=dict)
-    """Choice tasks: the values of each metric (right 1.0, wrong 0.0, unscored NaN; bits per byte of the gold option)."""
+    """Choice tasks: the values of each metric (right 1.0, wrong 0.0, unscored NaN; bits per byte of the gold option).
+    Tasks that generate: of each metric the mean over a document's texts, and those asked for (``pass@k``, ``maj@k``)."""
     groups: list[tuple[str, str]] = field(default_factory=list)
     """Text tasks: source and domain."""
     bits: Floats = field(default_factory=lambda: np.empty(0))
@@ -92,11 +94,28 @@ def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) ->
             windows=_numbers(table, "windows")[order],
             signature=np.column_stack([lengths, *(_numbers(table, name)[order] for name in ("characters", "words"))]),
         )
+    if kind == "generation":
+        values = {name: column[order] for name, column in _generated(table, metrics).items()}
+        return Columns(**common, values=values, signature=np.empty((len(index), 0)))
     protocol = (run.info["tasks"][task].get("protocol") or {}).get("task") or {}
     values, signature = _choice_columns(table, metrics, counts_leading_space(protocol))
     return Columns(
         **common, values={name: column[order] for name, column in values.items()}, signature=signature[order]
     )
+
+
+NO_METRICS = ("tokens", "passed")
+"""Lists of numbers of generated texts that are no metrics themselves."""
+
+
+def _generated(table: Any, metrics: Iterable[str]) -> dict[str, Floats]:
+    """The values of every metric that the rows of generated texts hold, and of `metrics` as far as they tell them."""
+    lists = [name for name in table.column_names if name not in NO_METRICS and _lists(table, name)[0].size]
+    names = dict.fromkeys([*metrics, *lists, CAPPED])
+    needed = {"ended", "passed", "extracted", *lists} & set(table.column_names)
+    rows = table.select(sorted(needed)).to_pylist()
+    found = {name: generated.document_values(rows, name) for name in names}
+    return {name: values for name, values in found.items() if values is not None}
 
 
 def _choice_columns(table: Any, metrics: Iterable[str], counts_space: bool | None) -> tuple[dict[str, Floats], Floats]:

@@ -241,8 +241,8 @@ def _lines_of(rule: Rule, lines: pd.DataFrame, comparison: Comparison) -> tuple[
 def _applicable_lines(rule: Rule, lines: pd.DataFrame) -> pd.DataFrame:
     """The rows that a rule applies to, and those of its kind that are not comparable."""
     if rule.any:
-        kind = "choice" if rule.any == "task" else "text"
-        refused = ~lines["comparable"] & ((lines["kind"] == kind) | (rule.any == "primary"))
+        of_texts = (lines["kind"] == "text") != (rule.any == "task")
+        refused = ~lines["comparable"] & (of_texts | (rule.any == "primary"))
         if rule.any == "primary":
             return lines[refused | lines["primary"]]
         return lines[refused | ((lines["level"] == rule.any) & (lines["primary"] | (lines["level"] == "source")))]
@@ -270,8 +270,8 @@ def _mean_lines(
     """The line of a mean (the suite's for texts, else over all tasks that have the metric), and what refuses comparison."""
     metric_lines = lines[lines["comparable"] & (lines["metric"] == rule.macro)]
     suite = metric_lines[(metric_lines["level"] == "suite") & (metric_lines["kind"] == "text")]
-    kind = "text" if len(suite) else "choice"
-    refused = lines[~lines["comparable"] & ((lines["kind"] == kind) | (lines["metric"] == rule.macro))]
+    same_kind = (lines["kind"] == "text") == bool(len(suite))
+    refused = lines[~lines["comparable"] & (same_kind | (lines["metric"] == rule.macro))]
     refused_lines = [{str(key): value for key, value in row.items()} for _, row in refused.iterrows()]
     if len(suite):
         return [{str(key): value for key, value in suite.iloc[0].items()}], refused_lines

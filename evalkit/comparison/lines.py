@@ -32,7 +32,7 @@ from evalkit.statistics.macro import (
     macro_difference,
     pooled_difference,
 )
-from evalkit.statistics.metric_names import DERIVED, RATES, is_rate, known_direction
+from evalkit.statistics.metric_names import DERIVED, RATES, is_of_texts, is_rate, known_direction
 from evalkit.statistics.paired import Difference, paired_mean, paired_rate
 
 COLUMNS = (
@@ -149,27 +149,31 @@ class Lines:
             self._compare_texts(task, columns, pairs)
         else:
             for i, pairing in pairs.items():
-                self._compare_choices(i, task, metric, columns[self.baseline], columns[i], pairing)
+                self._compare_values(i, task, kind, metric, columns[self.baseline], columns[i], pairing)
 
-    def _compare_choices(self, i: int, task: str, primary: str, a: Columns, b: Columns, pairing: Pairing) -> None:
+    def _compare_values(
+        self, i: int, task: str, kind: str, primary: str, a: Columns, b: Columns, pairing: Pairing
+    ) -> None:
+        """Compare a task of questions or of generated texts, metric by metric."""
         clusters = select(a.clusters, pairing.rows_a)
         shared = [name for name in a.values if name in b.values]
         shown = [name for name in shared if name == primary or name not in DERIVED]
         self._pair_for_suite(i, task, primary, a, b, pairing)
         if primary not in shared:
-            self._add_not_comparable(i, task, f"its documents do not tell {primary}", "choice", primary)
+            self._add_not_comparable(i, task, f"its documents do not tell {primary}", kind, primary)
         for name in sorted(shared, key=lambda name: name != primary):
             x, y = a.values[name][pairing.rows_a], b.values[name][pairing.rows_b]
             known = ~np.isnan(x) & ~np.isnan(y)
             rate = name in RATES or (
-                known_direction(name) is None and bool(np.isin([x[known], y[known]], (0.0, 1.0)).all())
+                (known_direction(name) is None or is_of_texts(name))
+                and bool(np.isin([x[known], y[known]], (0.0, 1.0)).all())
             )
             if name not in shown:
                 continue
             difference = (paired_rate if rate else paired_mean)(x, y, clusters, self.level)
             values = (_mean(x[known]), _mean(y[known]))
             self._add_row(
-                i, difference, values, task=task, kind="choice", level="task", metric=name, primary=name == primary
+                i, difference, values, task=task, kind=kind, level="task", metric=name, primary=name == primary
             )
             if name == primary and known.any():
                 self.means[i].append(_Primary(name, higher_is_better(self.base, task, name), values, difference))
@@ -233,7 +237,7 @@ class Lines:
 
     def _add_suite_rows(self, i: int) -> None:
         """Aggregates over all tasks: the macro average over domains, the pooled figure beside it, and the mean primary metric
-        of choice tasks, if all of them are accuracies or of one name and direction (other metrics have no common mean)."""
+        of other tasks, if all of them are shares or of one name and direction (other metrics have no common mean)."""
         name = self.base.suite if self.base.suite == self.runs[i].suite else "shared tasks"
         common: dict[str, Any] = {"task": name, "level": "suite"}
         parts = self.parts[i]
@@ -262,7 +266,7 @@ class Lines:
             return
         means = self.means[i]
         metrics, directions = {one.metric for one in means}, {one.higher_is_better for one in means}
-        if len(means) > 1 and len(directions) == 1 and (len(metrics) == 1 or metrics <= set(RATES)):
+        if len(means) > 1 and len(directions) == 1 and (len(metrics) == 1 or all(map(is_rate, metrics))):
             name = MEAN if all(is_rate(metric) for metric in metrics) else f"mean_{means[0].metric}"
             differences = [one.difference for one in means]
             spreads = [
@@ -337,9 +341,9 @@ class Lines:
             (math.nan, math.nan),
             task=task,
             kind=kind,
-            level="task" if kind == "choice" else "source",
+            level="source" if kind == "text" else "task",
             metric=metric or primary_metric(owner, task),
-            primary=kind == "choice",
+            primary=kind != "text",
             comparable=False,
             reason=reason,
         )

@@ -30,7 +30,7 @@ from evalkit.results.reading import Run, load_run
 from evalkit.statistics import estimates, jackknife, macro
 from evalkit.statistics.estimates import LEVEL, Floats
 from evalkit.statistics.jackknife import Spread, effective_units
-from evalkit.statistics.metric_names import RATES
+from evalkit.statistics.metric_names import CAPPED, RATES, is_of_texts
 from evalkit.statistics.paired import benjamini_hochberg, holm
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class _Stage:
             if kind == "text":
                 yield from self._text_rows(task, columns, labels, level)
             else:
-                yield from self._choice_rows(task, metric, columns, runs[0], labels, level)
+                yield from self._value_rows(task, kind, metric, columns, runs[0], labels, level)
         if self.parts and len({tuple(part.labels) for part in self.parts}) == 1:
             suite = {"task": self.runs[0].suite, "kind": "text", "level": "suite", "source": "", "domain": ""}
             yield self._macro_row(self.parts, level) | suite | {"metric": BITS, "primary": True}
@@ -213,10 +213,18 @@ class _Stage:
             shared = np.intersect1d(shared, each.index, assume_unique=True)
         return [select_documents(each, shared) for each in columns]
 
-    def _choice_rows(
-        self, task: str, primary: str, columns: list[Columns], first: Run, labels: Sequence[str], level: float
+    def _value_rows(
+        self,
+        task: str,
+        kind: str,
+        primary: str,
+        columns: list[Columns],
+        first: Run,
+        labels: Sequence[str],
+        level: float,
     ) -> Iterator[dict[str, Any]]:
-        for metric in dict.fromkeys((primary, BITS)):
+        """The rows of a task of questions or of generated texts."""
+        for metric in dict.fromkeys((primary, BITS if kind == "choice" else CAPPED)):
             if not all(metric in column.values for column in columns):
                 continue
             values = np.column_stack([column.values[metric] for column in columns])
@@ -226,13 +234,13 @@ class _Stage:
                 continue
             clusters = columns[0].clusters
             codes = None if clusters is None else estimates.cluster_codes(select(clusters, np.flatnonzero(keep)) or [])
-            if metric in RATES:
+            if metric in RATES or (is_of_texts(metric) and bool(np.isin(values, (0.0, 1.0)).all())):
                 p = accuracy_p_values(values, codes)
             else:
                 p = mean_p_values(values, codes)
             is_higher_better = higher_is_better(first, task, metric)
             line = describe_curve(values.mean(axis=0), p, higher_is_better=is_higher_better, labels=labels, level=level)
-            where = {"task": task, "kind": "choice", "level": "task", "source": "", "domain": ""}
+            where = {"task": task, "kind": kind, "level": "task", "source": "", "domain": ""}
             yield line | where | {"metric": metric, "primary": metric == primary, "n": n}
 
     def _text_rows(

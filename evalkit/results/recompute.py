@@ -90,8 +90,11 @@ def store_metrics(folder: Path, metrics: Sequence[Metric], weights: Weights | No
 
 
 def task_metrics(task: Any, rows: Sequence[Row], limited: bool, protocol: Mapping[str, Any]) -> list[Metric]:
-    """A task's metrics, marked as limited if it is; of questions also those that rows tell whatever the task
-    (`evalkit.statistics.smooth.derived_metrics`). `protocol`: what `TaskBase.protocol` said when it was scored."""
+    """A task's metrics, marked as limited if it is, with those that rows tell whatever the task: of questions
+    `evalkit.statistics.smooth.derived_metrics`, of generated texts the share that the cap on their length ended.
+    `protocol`: what `TaskBase.protocol` said when it was scored."""
+    from evalkit.statistics.generated import generated_metrics
+    from evalkit.statistics.metric_names import CAPPED
     from evalkit.statistics.smooth import counts_leading_space, derived_metrics
 
     metrics: list[Metric] = list(task.metrics(rows))
@@ -99,6 +102,9 @@ def task_metrics(task: Any, rows: Sequence[Row], limited: bool, protocol: Mappin
         base = next((metric for metric in metrics if metric.primary), metrics[0])
         space, named = counts_leading_space(protocol), [metric.metric for metric in metrics]
         metrics += derived_metrics(rows, base=base, counts_leading_space=space, without=named)
+    if task.kind == "generation" and metrics and all(metric.metric != CAPPED for metric in metrics):
+        (capped,) = generated_metrics(rows, base=metrics[0], names=[CAPPED], primary=CAPPED)
+        metrics.append(replace(capped, primary=False))
     return [replace(metric, limited=True) if limited else metric for metric in metrics]
 
 

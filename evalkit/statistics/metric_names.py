@@ -1,4 +1,4 @@
-"""The names of metrics of questions, and what follows from a name alone. Imports nothing, so that every room can ask."""
+"""The names of metrics of questions and of generated texts, and what follows from a name alone. Imports nothing, so that every room can ask."""
 
 from __future__ import annotations
 
@@ -27,26 +27,40 @@ DERIVED = (GREEDY_ACC, *ANSWERS_BITS, *SMOOTH)
 """Metrics of stored rows that every choice task has beside its own. They stand in ``metrics.json``; tables and reports show
 one of them only where it is a task's primary metric, or was asked for by name."""
 
+EXACT_MATCH, F1, CAPPED = "exact_match", "f1", "capped"
+"""Metrics of generated texts, beside ``pass@k`` and ``maj@k``: `evalkit.statistics.generated`."""
 
 SUITE_SCORE = "suite_score"
 """The score of a suite of accuracies (`evalkit.statistics.suite_scores`); those of other metrics are ``mean_…`` after them."""
 
 
 def is_rate(name: str) -> bool:
-    """Whether a metric is shown in percent: `RATES`, a task's own that is called ``acc…``, and their mean over a suite.
+    """Whether a metric is shown in percent: `RATES`, those of generated texts, a task's own that is called ``acc…``, and their
+    mean over a suite.
 
-    >>> is_rate("acc_norm"), is_rate("greedy_acc"), is_rate("bits_per_byte"), is_rate("mean_of_primary")
+    >>> is_rate("acc_norm"), is_rate("pass@1"), is_rate("bits_per_byte"), is_rate("mean_of_primary")
     (True, True, False, False)
     """
-    return name.startswith("acc") or name in (*RATES, SUITE_SCORE)
+    return name.startswith("acc") or name in (*RATES, SUITE_SCORE) or is_of_texts(name)
+
+
+def is_of_texts(name: str) -> bool:
+    """Whether a metric of generated texts has this name: ``exact_match…``, ``f1``, ``capped``, ``pass@k`` or ``maj@k``.
+
+    >>> is_of_texts("exact_match_flexible"), is_of_texts("maj@8"), is_of_texts("acc")
+    (True, True, False)
+    """
+    return name in (F1, CAPPED) or name.startswith((EXACT_MATCH, "pass@", "maj@"))
 
 
 def known_direction(name: str) -> bool | None:
     """Whether higher values are better, of a metric that evalkit defines; None for any other.
 
-    >>> known_direction("acc"), known_direction("spaced_bits_per_byte"), known_direction("f1")
-    (True, False, None)
+    >>> known_direction("acc"), known_direction("capped"), known_direction("spaced_bits_per_byte"), known_direction("brier")
+    (True, False, False, None)
     """
+    if is_of_texts(name):
+        return name != CAPPED
     if name in RATES or name in SMOOTH or name == SUITE_SCORE:
         return True
     return False if name.endswith(BITS) else None

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evalkit.records import Metric
-from evalkit.statistics import estimates, jackknife, smooth
+from evalkit.statistics import estimates, generated, jackknife, smooth
 from evalkit.statistics.estimates import LEVEL, Estimate, Floats
 from evalkit.statistics.metric_names import ACCURACIES, BITS, DERIVED, GREEDY_ACC, LENGTHS
 from evalkit.statistics.smooth import with_estimate
@@ -122,11 +122,13 @@ def choice_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], p
 
 
 def document_values(rows: Sequence[Row], name: str, counts_leading_space: bool | None = None) -> Floats | None:
-    """The values ``[n]`` of a metric of questions whose mean it is; NaN where a document is unscored.
+    """The values ``[n]`` of a metric of questions or generated texts whose mean it is; NaN where a document is unscored.
 
     None for a metric that evalkit does not compute, and for rows that do not tell it. `counts_leading_space`: see
     `evalkit.statistics.smooth.document_values`.
     """
+    if rows and "ended" in rows[0]:
+        return generated.document_values(rows, name)
     try:
         if name == BITS:
             return np.array([gold_bits_per_byte(row) for row in rows], dtype=np.float64)
