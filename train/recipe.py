@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from evalkit.errors import UnknownName, UsageError
-from evalkit.options import option_field
+from evalkit.options import Numbers, option_field
 from evalkit.system.documents import Written
 from evalkit.system.files import canonical_json
 
@@ -34,7 +34,7 @@ RENAMED_FIELDS = {"clip": "max_grad_norm"}
 """Old names of fields, which recipe files may still use."""
 FIELDS_OUTSIDE_HASH = {
     "description", "sources", "output", "folder", "log_every", "report_to", "eval_every", "eval_suite", "eval_limit",
-    "apply_chat_template", "limit", "sample", "data_source", "device", "threads", "keep", "processes", "accelerate_config",
+    "apply_chat_template", "limit", "sample", "gen_kwargs", "allow_code_execution", "data_source", "device", "threads", "keep", "processes", "accelerate_config",
     "micro_batch", "gradient_checkpointing", "save_dtype", "save_every",
 }  # fmt: skip
 """Fields that do not affect the weights, or only by the order in which sums are rounded: a run can be resumed when they differ."""
@@ -238,6 +238,17 @@ class Recipe(Written):
     )
     data_source: str | None = option_field(
         None, SCORE, "Where evaluation datasets are read from: bundle, hub or a folder."
+    )
+    gen_kwargs: Numbers = option_field(
+        {},
+        SCORE,
+        "How text is generated when scoring, as in 'temperature=0.8,n=10'. Default: what each task asks for.",
+        "KEY=VALUE,…",
+    )
+    allow_code_execution: bool = option_field(
+        False,
+        SCORE,
+        "Run programs that the model writes when it is scored, in a sandbox without network. Coding tasks need it.",
     )
     eval_every: int | None = option_field(None, SCORE, "Score the model every N steps during training.", ge=1)
     eval_suite: str = option_field("quickstart", SCORE, "Suite for --eval-every.")

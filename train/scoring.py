@@ -15,6 +15,7 @@ from evalkit.errors import EvalkitError
 from evalkit.records import Checkpoint, Document
 from evalkit.results.reading import Run
 from evalkit.results.writing import write_training
+from evalkit.statistics.metric_names import CAPPED
 from evalkit.system.files import write_bytes
 from evalkit.task import TaskOptions
 from evalkit.tasks.instructions import INSTRUCTIONS, PREFERENCES, register_held_out
@@ -24,6 +25,8 @@ from evalkit.train.progress import TrainingProgress
 from evalkit.train.recipe import Recipe
 
 EVALS = "evals.jsonl"
+EVAL_FIELDS = ("task", "form", "regime", "metric", "source", "domain", "value", "ci_low", "ci_high", "n")
+"""What is kept of a metric of the live model: the primary ones, and the shares of texts that never ended."""
 
 
 class _Eval(BaseModel):
@@ -95,6 +98,8 @@ def score(
         tokenizer=tokenizer,
         limit=recipe.limit,
         sample=recipe.sample,
+        gen_kwargs=recipe.gen_kwargs,
+        allow_code_execution=recipe.allow_code_execution,
         data_source=recipe.data_source,
         device=recipe.device,
         apply_chat_template=bool(recipe.apply_chat_template),
@@ -119,6 +124,8 @@ class LiveScorer:
             name=f"{self.recipe.name}@step{step}",
             suite=self.recipe.eval_suite,
             limit=self.recipe.eval_limit,
+            gen_kwargs=self.recipe.gen_kwargs,
+            allow_code_execution=self.recipe.allow_code_execution,
             data_source=self.recipe.data_source,
             device=str(next(model.parameters()).device),
             apply_chat_template=bool(self.recipe.apply_chat_template),
@@ -129,22 +136,8 @@ class LiveScorer:
         lines = [line for line in read_evals(self.recipe.run_folder) if line["step"] < step]
         for run in runs:
             for metric in run.metrics.to_dict("records"):
-                if metric["primary"]:
-                    fields = {
-                        key: metric[key]
-                        for key in (
-                            "task",
-                            "form",
-                            "regime",
-                            "metric",
-                            "source",
-                            "domain",
-                            "value",
-                            "ci_low",
-                            "ci_high",
-                            "n",
-                        )
-                    }
+                if metric["primary"] or metric["metric"] == CAPPED:
+                    fields = {key: metric[key] for key in EVAL_FIELDS}
                     lines.append({"step": step, "suite": run.suite, **fields})
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_bytes(self.recipe.run_folder / EVALS, text.encode())

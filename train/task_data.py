@@ -25,6 +25,11 @@ def open_split(name: str, split: str, data_source: str | None) -> TaskBase:
     Raises `UsageError` for the split that the task is scored on, and for a task that is no question with options.
     """
     scored = registry.make_task(name, TaskOptions(data_source=data_source))
+    if scored.kind == "generation":
+        raise UsageError(
+            f"task:{name} is answered with generated text, which may be worded in many ways. Give its training data as a data "
+            "set of conversations."
+        )
     if scored.kind != "choice":
         raise UsageError(f"task:{name} has texts and no right answers. Give the texts themselves as data.")
     if getattr(scored, "split", None) == split:

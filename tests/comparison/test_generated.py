@@ -52,6 +52,16 @@ def test_documents_are_paired(pair: tuple[Run, Run]) -> None:
         assert line["better"] == (0 if expected.value == 0 else -1 if worse else 1)
 
 
+def test_answers_that_never_stop_are_told(pair: tuple[Run, Run]) -> None:
+    """The shares of both runs stand in the verdict, with the difference and its interval."""
+    a, b = pair
+    found = paired_mean(means(a, "cap"), means(b, "cap"))
+    before, after = (100 * means(run, "cap").mean() for run in pair)
+    change = f"{100 * found.value:+.1f}".replace("-", "−")
+    (sentence,) = [one for one in compare_runs([a, b]).verdict() if "never stopped" in one]
+    assert f"test_tales {before:.1f} % to {after:.1f} % ({change} points [" in sentence
+
+
 def test_metrics_that_count_texts(pair: tuple[Run, Run]) -> None:
     """What rows do not tell is not there; what is asked for is computed from them."""
     columns = read_columns(pair[0], "test_tales", "generation", ["pass@1", "even"])
