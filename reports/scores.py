@@ -19,7 +19,7 @@ from evalkit.table import best_of
 from evalkit.words import Unit, metric_title, number
 
 CAPTIONS = {
-    "percent": "Questions: accuracy in percent, higher is better",
+    "percent": "Scores in percent, higher is better",
     "bits": "Bits per byte, lower is better",
     "perplexity": "Perplexity, lower is better",
 }

@@ -62,6 +62,8 @@ def terminal_table(
     shown = [line.known for lines in report.primary.values() for line in lines]
     if len(report.runs) == 1 and any(math.isfinite(metric.value) and not interval(metric) for metric in shown):
         told.append(NO_INTERVAL)
+    if any(line.never_ended() for lines in report.primary.values() for line in lines):
+        told.append("capped: the share of answers that did not stop before the length limit")
     if any(line.lossy for line in report.lines):
         told.append("lossy: the tokenizer loses text, so bits per byte cannot be compared with other tokenizers")
     return Table(
@@ -150,7 +152,7 @@ def _cells(line: MetricRow, runs: int) -> list[str]:
     counts = dict.fromkeys(f"{cell.n:,}" for cell in line.cells if cell is not None)
     cells.append(" / ".join(counts) or MISSING)
     states = {"limited": line.limited, "truncated": line.truncated, "lossy": line.lossy}
-    marks = [mark for mark, there in states.items() if there]
+    marks = [*([line.never_ended()] if line.never_ended() else []), *(mark for mark, there in states.items() if there)]
     return [*cells, ", ".join(marks)]
 
 

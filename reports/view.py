@@ -14,8 +14,8 @@ from evalkit.records import Metric
 from evalkit.reports.names import Head, heads
 from evalkit.reports.runs import RunView, full_name, one_a_checkpoint, read_all
 from evalkit.reports.story import in_training_order, kind_of
-from evalkit.statistics.metric_names import DERIVED
-from evalkit.words import Unit, listed, metric_title, unit_of
+from evalkit.statistics.metric_names import CAPPED, DERIVED
+from evalkit.words import Unit, listed, metric_title, number, unit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class MetricRow:
     """One per run, in column order."""
     beside: tuple[Metric | None, ...] = ()
     """The token perplexity that accompanies bits per byte."""
+    capped: tuple[Metric | None, ...] = ()
+    """Of a metric of generated texts: the share of them that only the cap on their length ended."""
     truncated: bool = False
     lossy: bool = False
     """Whether the value counts bytes of text that a run's tokenizer lost."""
@@ -51,6 +53,13 @@ class MetricRow:
     @property
     def chance(self) -> float | None:
         return self.known.chance
+
+    def never_ended(self) -> str:
+        """``12.0 % capped``, a share a run; empty where no text was ended by the cap."""
+        shares = [math.nan if cell is None else cell.value for cell in self.capped]
+        if not any(share > 0 for share in shares):
+            return ""
+        return " / ".join(dict.fromkeys(number(share, "percent") for share in shares)) + " % capped"
 
     @property
     def higher(self) -> bool:
@@ -171,6 +180,7 @@ def _metric_rows(runs: Sequence[RunView]) -> tuple[MetricRow, ...]:
                 unit_of(known),
                 tuple(cells),
                 tuple(beside) if beside is not None and name.endswith("bits_per_byte") else (),
+                tuple(table.get((task, source, domain, CAPPED), ())) if name != CAPPED else (),
                 any(run.truncated(task) for run in runs),
                 any(run.lossy(task, name) for run in runs),
             )

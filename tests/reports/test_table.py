@@ -116,7 +116,7 @@ def test_copies_hold_what_is_shown(browser: Any, page: Path) -> None:
         open_page.locator("#table-percent input[type=search]").fill("hellaswag")
         lines = copied(open_page, "LaTeX").splitlines()
     assert lines == [
-        "% Questions: accuracy in percent, higher is better; needs \\usepackage{booktabs}",
+        "% Scores in percent, higher is better; needs \\usepackage{booktabs}",
         "\\begin{tabular}{lrrr}",
         "  \\toprule",
         "  Task & m@step1000 & m@step2000 & n \\\\",
