@@ -24,7 +24,7 @@ only one), and lists with one value per option:
 ``sums`` (nats), ``tokens, characters, bytes`` (lengths as the regime counts them), ``is_greedy``;
 ``unconditional_sums`` if the form has unconditional prompts; ``logprobs`` and ``token_ids`` (lists of lists) if kept.
 
-Generation rows: ``ended, tokens`` (generated), ``texts`` (everything that was generated), ``answers`` (cut before the first stop
+Generation rows: ``gold`` (a right answer in words, for readers), ``ended, tokens`` (generated), ``texts`` (everything that was generated), ``answers`` (cut before the first stop
 string), ``extracted`` (what was judged; None if nothing was found), ``reasons`` (why it was judged so, in words), and one list
 of numbers for each metric of a text (``exact_match``, ``f1``, ``passed``): each a list with one value per generated text.
 

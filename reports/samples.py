@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError, UsageError
+from evalkit.reports import answers
 from evalkit.reports.runs import RunView
 from evalkit.reports.view import Report
 from evalkit.words import visible
@@ -121,9 +122,13 @@ def collect_samples(report: Report, columns: Sequence[int], samples: str | int |
             found.not_stored.append(name)
             continue
         kind = str(runs[-1].tasks[name].get("kind"))
-        if not all(_stored(file, NEEDED[kind == "text"]) for file in files):
+        needed = answers.NEEDED if kind == "generation" else NEEDED[kind == "text"]
+        if not all(_stored(file, needed) for file in files):
             continue
-        task = (_texts if kind == "text" else _choices)(found, name, runs, files, ask.count)
+        if kind == "generation":
+            task = _answers(name, runs, files, ask.count, primary_of(report, name))
+        else:
+            task = (_texts if kind == "text" else _choices)(found, name, runs, files, ask.count)
         if task["docs"]:
             found.tasks.append(task | {"by": decides(report, name)})
     return found
@@ -136,8 +141,12 @@ minus unconditional."""
 
 def decides(report: Report, task: str) -> int:
     """The column that decides which option a task's primary metric takes."""
-    names = [line.metric for line in report.lines if line.task == task and line.primary]
-    return DECIDES.get(names[0] if names else "acc", 0)
+    return DECIDES.get(primary_of(report, task), 0)
+
+
+def primary_of(report: Report, task: str) -> str:
+    """The name of a task's primary metric; empty if none is marked."""
+    return next((line.metric for line in report.lines if line.task == task and line.primary), "")
 
 
 def _stored(file: Path, columns: Sequence[str]) -> bool:
@@ -234,6 +243,29 @@ def _share_tokens(made: list[dict[str, Any]]) -> None:
     for one in made[1:]:
         if one.get("k") is not None and one["k"] == made[0].get("k"):
             one["k"] = 0
+
+
+# ----------------------------------------------------------------------------------------------------- generated answers
+
+
+def _answers(name: str, runs: Sequence[RunView], files: Sequence[Path], count: int, metric: str) -> dict[str, Any]:
+    """A sample of generated answers; those whose value changed most come first where two runs are shown."""
+    light = [{int(row["index"]): row for row in _table(file).to_pylist()} for file in files]
+    shared = [index for index in light[-1] if all(index in one for one in light)]
+    values = {index: [answers.value_of(one[index], metric) for one in light] for index in shared}
+    changed = {index for index, found in values.items() if len(set(found)) > 1}
+    chosen = _choose(name, shared, changed, count)
+    prompts = _prompts(runs[-1], name, chosen)
+    contexts = {
+        index: (prompts[index][0]["context"] + prompts[index][0]["continuation"]) if prompts.get(index) else ""
+        for index in chosen
+    }
+    shots = _common_start(list(contexts.values()))
+    docs = [
+        answers.answers_of(index, [one[index] for one in light], _cut(contexts[index][len(shots) :]), metric)
+        for index in chosen
+    ]
+    return {"name": name, "kind": "generation", "shots": _cut(shots), "of": len(shared), "docs": docs}
 
 
 # --------------------------------------------------------------------------------------------------------------- texts

@@ -17,7 +17,8 @@ const start = async () => {
   const docs = [];
   tasks.forEach((task) => task.docs.forEach((doc) => {
     for (const made of doc.r) if (made.k === 0) made.k = doc.r[0].k;
-    const right = task.kind === "choice" && doc.o.length > 1 ? doc.r.map((made) => made.p === doc.g) : [];
+    const right = task.kind === "generation" ? doc.r.map((made) => made.v === 1)
+      : task.kind === "choice" && doc.o.length > 1 ? doc.r.map((made) => made.p === doc.g) : [];
     docs.push({ task, doc, right, flipped: two && right.length > 1 && right[0] !== right[1], words: "" });
   }));
 
@@ -32,6 +33,7 @@ const start = async () => {
   const states = [["", "all"], ...names.flatMap((name, i) => [[`right${i}`, `right${name && ` in ${name}`}`], [`wrong${i}`, `wrong${name && ` in ${name}`}`]])];
   if (two) states.push(["flipped", "flipped"], ["gained", `flipped: wrong in ${first}, right in ${second}`], ["lost", `flipped: right in ${first}, wrong in ${second}`]);
   states.push(["truncated", "truncated"]);
+  if (tasks.some((task) => task.kind === "generation")) states.push(["capped", "never stopped"]);
   const [stateLabel, stateSelect] = pick("samples-state", "Show", states);
   const search = el("input", { type: "search", placeholder: "Search text or id", "aria-label": "Search the documents" });
   let typing = 0;
@@ -45,7 +47,9 @@ const start = async () => {
   const wordsOf = (entry) => {
     if (!entry.words) {
       const { task, doc } = entry;
-      const text = task.kind === "choice" ? [doc.c, doc.o].flat(2).join(" ") : doc.r[0].k[0].map((k) => vocab[k][1]).join("");
+      const text = task.kind === "choice" ? [doc.c, doc.o].flat(2).join(" ")
+        : task.kind === "generation" ? [doc.c, doc.g, ...doc.r.flatMap((made) => made.a.flatMap((one) => [one.w, one.x ?? ""]))].join(" ")
+        : doc.r[0].k[0].map((k) => vocab[k][1]).join("");
       entry.words = `${doc.i} ${doc.id} ${doc.d ?? ""} ${text}`.toLowerCase();
     }
     return entry.words;
@@ -58,6 +62,7 @@ const start = async () => {
     if (state === "gained") return entry.flipped && entry.right[1];
     if (state === "lost") return entry.flipped && entry.right[0];
     if (state === "truncated") return entry.doc.t > 0;
+    if (state === "capped") return entry.task.kind === "generation" && entry.doc.r.some((made) => made.a.some((one) => one.e === "cap"));
     return true;
   };
   let page = 0;
@@ -86,16 +91,20 @@ const start = async () => {
     return flat.length > SNIPPET ? `${flat.slice(0, SNIPPET)}…` : flat;
   };
   const snippet = ({ task, doc }) => {
-    if (task.kind !== "choice") return shortened((doc.r[0].k?.[0] ?? []).slice(0, 60).map((k) => vocab[k][1]).join(""));
+    if (task.kind === "text") return shortened((doc.r[0].k?.[0] ?? []).slice(0, 60).map((k) => vocab[k][1]).join(""));
     const asked = Array.isArray(doc.c) ? doc.c[0] : doc.c;
     return shortened(asked.replace(/\s*(Answer|A):\s*$/, "").split("\n\n").at(-1).replace(/^(Question|Q):\s*/, ""));
   };
   const card = (entry) => {
     const { task, doc, right, flipped } = entry;
-    const chips = right.map((ok, i) => el("span", { class: `chip ${ok ? "ok" : "no"}` }, `${ok ? "✓ right" : "✗ wrong"}${names[i] && ` in ${names[i]}`}`));
+    const verdict = (ok, i) => {
+      const value = doc.r[i].v;
+      return task.kind === "generation" && value !== 0 && value !== 1 ? `${doc.m} ${number(value)}` : ok ? "✓ right" : "✗ wrong";
+    };
+    const chips = right.map((ok, i) => el("span", { class: `chip ${ok ? "ok" : "no"}` }, `${verdict(ok, i)}${names[i] && ` in ${names[i]}`}`));
     if (flipped) chips.push(el("span", { class: "chip flip" }, "⇄ flipped"));
     if (doc.t) chips.push(el("span", { class: "mark truncated" }, `✂ ${doc.t} tokens cut`));
-    if (task.kind !== "choice") {
+    if (task.kind === "text") {
       chips.push(el("span", { class: "quiet" }, doc.r.map((made, i) => `${names[i]} ${number(-made.s[0] / doc.by[0] / Math.LN2, 3)}`.trim()).join(" → ")));
     }
     const head = el("h3", {}, el("bdi", {}, task.name), ` · document ${doc.i} `, doc.d ? el("bdi", { class: "quiet" }, `${doc.d} `) : "", ...chips);
@@ -108,15 +117,15 @@ const start = async () => {
     const { task, doc } = entry;
     const parts = [el("p", { class: "quiet" }, el("a", { href: `#${new URLSearchParams({ task: task.name, doc: doc.i })}` }, "link to this document"),
       doc.id ? el("bdi", {}, ` · ${doc.id}`) : "")];
-    if (task.kind === "choice") {
+    if (task.kind !== "text") {
       if (task.shots) parts.push(el("details", {}, el("summary", {}, "Few-shot examples"), el("pre", { dir: "auto", tabindex: 0 }, task.shots)));
       if (!Array.isArray(doc.c)) parts.push(el("pre", { class: "prompt", dir: "auto", tabindex: 0 }, doc.c));
-      parts.push(options(entry));
+      parts.push(task.kind === "choice" ? options(entry) : answers(entry));
     } else {
       parts.push(el("p", { class: "quiet" }, `${doc.r[0].n[0].toLocaleString("en")} tokens, ${doc.by[0].toLocaleString("en")} bytes; bits per byte `,
         doc.r.map((made, i) => `${names[i]} ${number(-made.s[0] / doc.by[0] / Math.LN2, 3)}`.trim()).join(", ")));
     }
-    if (doc.r.every((made) => made.l && made.k)) {
+    if (task.kind !== "generation" && doc.r.every((made) => made.l && made.k)) {
       const tokens = el("details", { class: "tokens-of" }, el("summary", {}, "Tokens"));
       const draw = () => { if (tokens.open && tokens.children.length === 1) tokens.append(strip(entry)); };
       tokens.addEventListener("toggle", draw);
@@ -155,6 +164,16 @@ const start = async () => {
     more.addEventListener("click", () => more.setAttribute("aria-pressed", String(!box.classList.toggle("brief"))));
     return el("div", {}, box, more);
   };
+
+  // what was written: what counts of it, what was cut behind the stop, what was taken from it, and why it was judged so
+  const ENDED = { stop: "ended by a stop string", end: "ended by itself", cap: "never stopped: cut at the length limit" };
+  const answers = ({ doc }) => el("div", { class: "answers" },
+    doc.g ? el("p", {}, "★ Right: ", el("bdi", {}, doc.g)) : "",
+    ...doc.r.flatMap((made, i) => made.a.map((one, place) => el("div", { class: "answer" },
+      el("h4", {}, names[i] ? el("bdi", {}, names[i]) : "Answer", made.a.length > 1 ? ` · text ${place + 1} of ${made.of}` : "",
+        el("span", { class: "quiet" }, ` · ${one.n.toLocaleString("en")} tokens, ${ENDED[one.e] ?? one.e}`)),
+      el("pre", { dir: "auto", tabindex: 0 }, el("span", {}, one.w), one.z ? el("del", { title: "cut: from the stop string on" }, one.z) : ""),
+      el("p", {}, "Extracted: ", one.x === null ? el("em", {}, "nothing") : el("bdi", { class: "option" }, one.x), one.y ? el("span", { class: "quiet" }, ` · ${one.y}`) : "")))));
 
   // ----------------------------------------------------------------------------------------------------------- the strip
   const SURPRISAL = [0.25, 1, 2.5, 5, 8]; // nats: ends of the shades
