@@ -8,7 +8,7 @@ weights are never read, so the scores say what two neighbouring tokens alone can
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,9 +16,18 @@ import numpy as np
 
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import Engine, EngineSettings
-from evalkit.engines.endings import end_of_text_id, finalize, has_stop_string
+from evalkit.engines.endings import StopStrings, finalize
 from evalkit.errors import UsageError
-from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
+from evalkit.records import (
+    Batch,
+    Checkpoint,
+    Generation,
+    GenerationBatch,
+    GenerationRequest,
+    GenerationSettings,
+    Request,
+    Scores,
+)
 from evalkit.registry import engine
 
 TEXT = """Question: What is the capital of the island?
@@ -91,8 +100,11 @@ class BigramEngine:
     def score(self, batch: Batch) -> list[Scores]:
         return [self._score(request) for request in batch.requests]
 
-    def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
-        return [self._continue(list(prompt), settings) for prompt in prompts]
+    def plan_generation(self, requests: Sequence[GenerationRequest]) -> list[GenerationBatch]:
+        return [GenerationBatch(tuple(requests[first : first + 64])) for first in range(0, len(requests), 64)]
+
+    def generate(self, batch: GenerationBatch, advance: Callable[[int], None] | None = None) -> list[Generation]:
+        return [self._continue(request) for request in batch.requests]
 
     def close(self) -> None:
         self.fingerprint = ""
@@ -117,17 +129,14 @@ class BigramEngine:
             logprobs=logprobs.astype(np.float32) if request.keep_tokens else None,
         )
 
-    def _continue(self, prompt: list[int], settings: GenerationSettings) -> Generation:
-        end = end_of_text_id(self.tokenizer)
-        random = np.random.default_rng(settings.seed)
+    def _continue(self, request: GenerationRequest) -> Generation:
+        settings = request.settings
+        stops = StopStrings(self.tokenizer, settings.stop)
+        random = np.random.default_rng(request.draw_seed)  # its own, so that a text is the same in any batch
         ids: list[int] = []
-        while (
-            len(ids) < settings.max_tokens
-            and end not in ids[-1:]
-            and not has_stop_string(ids, self.tokenizer, settings)
-        ):
-            ids.append(_choose(self.distribution([end, *prompt, *ids][-1]), settings, random))
-        return finalize(ids, self.tokenizer, {end}, settings.stop)
+        while len(ids) < settings.max_tokens and not stops.reached(ids) and not set(ids[-1:]) & set(request.end_ids):
+            ids.append(_choose(self.distribution([*request.tokens, *ids][-1]), settings, random))
+        return finalize(ids, self.tokenizer, request.end_ids, settings.stop)
 
 
 def _batch(requests: Sequence[Request]) -> Batch:

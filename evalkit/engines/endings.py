@@ -6,12 +6,7 @@ import bisect
 from collections.abc import Collection, Sequence
 
 from evalkit.encoding.tokenizers import Tokenizer
-from evalkit.records import Generation, GenerationSettings
-
-
-def end_of_text_id(tokenizer: Tokenizer) -> int:
-    """The tokenizer's EOS id, or 0 if it has none."""
-    return tokenizer.eos_id if tokenizer.eos_id is not None else 0
+from evalkit.records import Generation
 
 
 def finalize(ids: Sequence[int], tokenizer: Tokenizer, end_ids: Collection[int], stops: Sequence[str]) -> Generation:
@@ -34,10 +29,30 @@ def finalize(ids: Sequence[int], tokenizer: Tokenizer, end_ids: Collection[int],
     return Generation(text, min(text.index(stop) for stop in stops if stop in text), "stop", tuple(ids))
 
 
-def has_stop_string(ids: Sequence[int], tokenizer: Tokenizer, settings: GenerationSettings) -> bool:
-    """Whether the last ids contain a stop string; decodes only as many tokens as the longest stop string can have."""
-    if not settings.stop:
-        return False
-    window = max(len(stop.encode()) for stop in settings.stop) + 8
-    tail = tokenizer.decode(ids[-window:])
-    return any(stop in tail for stop in settings.stop)
+class StopStrings:
+    """Says, token by token, whether a text has reached one of its stop strings. One object serves all texts with these strings."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+        self._tokenizer, self._stops = tokenizer, tuple(stops)
+        self._window = max((len(stop.encode()) for stop in stops), default=0) + 8
+        self._last = {stop[-1] for stop in stops if stop}
+        self._may_complete: dict[int, bool] = {}
+
+    def reached(self, ids: Sequence[int]) -> bool:
+        """Whether the last of the generated ids completes a stop string.
+
+        Only as many tokens are decoded as the longest stop string can have, and only after a token with the last character of one.
+        """
+        if not self._stops or not ids:
+            return False
+        token = ids[-1]
+        if token not in self._may_complete:
+            text = self._tokenizer.decode([token])
+            # a token of its own may lose its space, and a part of a character is none
+            self._may_complete[token] = (
+                not text or "\ufffd" in text or " " in self._last or not self._last.isdisjoint(text)
+            )
+        if not self._may_complete[token]:
+            return False
+        tail = self._tokenizer.decode(ids[-self._window :])
+        return any(stop in tail for stop in self._stops)

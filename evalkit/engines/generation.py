@@ -1,56 +1,96 @@
-"""Generation with transformers' ``generate``."""
+"""A generation batch on the transformers engine, decoded in the way that the model allows (`evalkit.engines.decoding`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
 
 from evalkit.encoding.tokenizers import Tokenizer
-from evalkit.engines.endings import end_of_text_id, finalize
-from evalkit.records import Checkpoint, Generation, GenerationSettings
+from evalkit.engines.decoding import Decoder, Picker, Way, decode
+from evalkit.engines.endings import StopStrings, finalize
+from evalkit.records import Generation, GenerationRequest
 
 
 def generate(
     model: Any,
-    checkpoint: Checkpoint,
-    prompts: Sequence[Sequence[int]],
-    settings: GenerationSettings,
-    device: torch.device,
-    batch_tokens: int,
+    way: Way,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    requests: Sequence[GenerationRequest],
+    advance: Callable[[int], None],
 ) -> list[Generation]:
-    """One continuation per prompt, in order. Prompts of similar length share a left-padded batch.
+    """One text a request, in order."""
+    by_stop = {stop: StopStrings(tokenizer, stop) for stop in {request.settings.stop for request in requests}}
+    stops = [by_stop[request.settings.stop] for request in requests]
+    if way == "padded":
+        written = decode(decoder, requests, stops, advance)
+    else:
+        work = _decode_alike if way == "equal" else _generate_plainly
+        written = [[] for _ in requests]
+        order = sorted(range(len(requests)), key=lambda i: len(requests[i].tokens))
+        for _, group in groupby(order, key=lambda i: len(requests[i].tokens)):
+            places = list(group)
+            made = work(model, decoder, [requests[i] for i in places], [stops[i] for i in places], advance)
+            for place, ids in zip(places, made, strict=True):
+                written[place] = ids
+    return [
+        finalize(ids, tokenizer, request.end_ids, request.settings.stop)
+        for ids, request in zip(written, requests, strict=True)
+    ]
 
-    A continuation ends before its first stop string.
-    """
-    tokenizer = Tokenizer.load(checkpoint.tokenizer_path, trust_remote_code=checkpoint.trust_remote_code)
-    eos = end_of_text_id(tokenizer)
-    pad = tokenizer.inner.pad_token_id if tokenizer.inner.pad_token_id is not None else eos
-    results: dict[int, Generation] = {}
-    by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
-    while by_length:
-        longest = len(prompts[by_length[0]])
-        members: list[int] = []
-        while by_length and (not members or (len(members) + 1) * (longest + settings.max_tokens) <= batch_tokens):
-            members.append(by_length.pop(0))
-            longest = len(prompts[members[-1]])
-        rows = [[pad] * (longest - len(prompts[i])) + list(prompts[i]) for i in members]
-        mask = [[0] * (longest - len(prompts[i])) + [1] * len(prompts[i]) for i in members]
-        options: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        if settings.temperature > 0:
-            options = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
-            torch.manual_seed(settings.seed)
-        if settings.stop:
-            options |= {"stop_strings": list(settings.stop), "tokenizer": tokenizer.inner}
-        output = model.generate(
-            input_ids=torch.tensor(rows, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            max_new_tokens=settings.max_tokens,
-            eos_token_id=eos,
-            pad_token_id=pad,
-            **options,
-        )
-        for i, row in zip(members, output[:, longest:].tolist(), strict=True):
-            results[i] = finalize(row, tokenizer, {eos}, settings.stop)
-    return [results[i] for i in range(len(prompts))]
+
+def _decode_alike(
+    model: Any,
+    decoder: Decoder,
+    requests: Sequence[GenerationRequest],
+    stops: Sequence[StopStrings],
+    advance: Callable[[int], None],
+) -> list[list[int]]:
+    return decode(decoder, requests, stops, advance, share=False)
+
+
+def _generate_plainly(
+    model: Any,
+    decoder: Decoder,
+    requests: Sequence[GenerationRequest],
+    stops: Sequence[StopStrings],
+    advance: Callable[[int], None],
+) -> list[list[int]]:
+    """Transformers' own ``generate`` for prompts of one length, with our choice of tokens and our endings."""
+    from transformers import LogitsProcessor, StoppingCriteria
+
+    pick, start = Picker(requests), len(requests[0].tokens)
+    rows = list(range(len(requests)))
+    lengths: dict[int, int] = {}
+
+    class Choose(LogitsProcessor):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            chosen = pick(scores, rows, input_ids.shape[1] - start)
+            return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+
+    class Ended(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
+            for row, ids in enumerate(input_ids[:, start:].tolist()):
+                request = requests[row]
+                ended = ids[-1] in request.end_ids or len(ids) >= request.settings.max_tokens or stops[row].reached(ids)
+                if row not in lengths and ended:
+                    lengths[row] = len(ids)
+            return torch.tensor([row in lengths for row in rows], device=input_ids.device)
+
+    device = next(model.parameters()).device
+    prompts = torch.tensor([list(request.tokens) for request in requests], device=device)
+    output = model.generate(
+        input_ids=prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=max(request.settings.max_tokens for request in requests),
+        do_sample=False,
+        logits_processor=[Choose()],
+        stopping_criteria=[Ended()],
+        **dict.fromkeys(("temperature", "top_p", "top_k", "eos_token_id"), None),
+        pad_token_id=0,
+    )
+    advance(output.numel())
+    return [row[: lengths.get(place, len(row))] for place, row in enumerate(output[:, start:].tolist())]

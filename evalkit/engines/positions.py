@@ -1,4 +1,4 @@
-"""Position encodings whose values depend on the longest sequence of a forward pass.
+"""What a config says of positions: encodings whose values depend on the longest sequence of a forward pass, and windows.
 
 ``dynamic`` (NTK by length) and ``longrope`` choose rotary frequencies by the largest position in the batch, so a text's
 score would depend on what it is batched with. Such models are scored in batches of equal lengths, where every text has
@@ -38,6 +38,16 @@ def rope_types(config: Any) -> set[str]:
         value = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
         found.update(named(value))
     return found
+
+
+def has_windows(config: Any) -> bool:
+    """Whether a transformers config limits how far back some layer looks: by a sliding window, in chunks, or by a state.
+
+    Padding within a batch would shift such windows.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    limited = any(getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    return bool(kinds) or (limited and getattr(config, "use_sliding_window", True) is not False)
 
 
 def reset_dynamic_frequencies(model: Any) -> None:

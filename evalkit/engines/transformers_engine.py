@@ -11,24 +11,31 @@ from __future__ import annotations
 import traceback
 import warnings
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
 
+from evalkit.encoding.tokenizers import Tokenizer
+from evalkit.engines import generation, generation_batches
 from evalkit.engines.base import EngineSettings
+from evalkit.engines.decoding import Decoder, Way, how_to_decode
 from evalkit.engines.loading import load_model, pick_device
-from evalkit.engines.positions import depends_on_length, reset_dynamic_frequencies, rope_types
+from evalkit.engines.positions import depends_on_length, has_windows, reset_dynamic_frequencies, rope_types
 from evalkit.engines.prefix_tree import layout as trees
 from evalkit.engines.prefix_tree.forward import Forward, Head, masking_of
 from evalkit.errors import OutOfMemory, ScoringError, UsageError
-from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
+from evalkit.records import Batch, Checkpoint, Generation, GenerationBatch, GenerationRequest, Request, Scores
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 ROW_TOKENS = {"cpu": 512, "cuda": 1024}
 """Measured on CPU: attention makes longer rows slower, and shorter rows repeat more tokens. CUDA's are chosen alike."""
+GENERATION_ROWS = {"cpu": 64, "cuda": 256}
+GENERATION_TOKENS = {"cpu": 4, "cuda": 8}
+"""A generation batch holds so many times the tokens of a scoring batch: a step feeds one token a prompt, and the rest is keys and
+values, which are read and not computed."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
 """Largest difference in nats between tree and plain scoring that rounding explains, in the probe."""
 
@@ -60,6 +67,10 @@ class TransformersEngine:
         self._model: Any = None
         self._checkpoint: Checkpoint | None = None
         self._forward: Forward | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._decoder: Decoder | None = None
+        self._way: Way = "padded"
+        self._ways: dict[tuple[str, torch.dtype], Way] = {}
 
     @staticmethod
     def _token_count(value: int | str | None, default: int, name: str) -> int:
@@ -80,10 +91,12 @@ class TransformersEngine:
         self.close()
         self.adopt(load_model(checkpoint, self.settings, self.device), checkpoint)
 
-    def adopt(self, model: Any, checkpoint: Checkpoint) -> None:
-        """Use a model that is already in memory (one being trained, or just loaded)."""
+    def adopt(self, model: Any, checkpoint: Checkpoint, tokenizer: Tokenizer | None = None) -> None:
+        """Use a model that is already in memory (one being trained, or just loaded). `tokenizer`: where it is not the
+        checkpoint's, or the checkpoint is no folder."""
         model.eval()
         self._model, self._checkpoint = model, checkpoint
+        self._tokenizer, self._decoder, self._way = tokenizer, None, "padded"
         config = model.config.get_text_config()
         key = (f"{config.model_type}/{type(model).__name__}/{sorted(rope_types(config))}", model.dtype)
         self.tree, self._equal_lengths, self.notes = self._tree_wanted, depends_on_length(config), []
@@ -272,17 +285,84 @@ class TransformersEngine:
 
     # Generation
 
-    @torch.inference_mode()
-    def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
-        """transformers' own ``generate``, in left-padded batches of prompts of similar length."""
-        from evalkit.engines.generation import generate
+    def plan_generation(self, requests: Sequence[GenerationRequest]) -> list[GenerationBatch]:
+        kind = "cuda" if self.device.type == "cuda" else "cpu"
+        return generation_batches.plan(requests, GENERATION_TOKENS[kind] * self.batch_tokens, GENERATION_ROWS[kind])
 
+    @torch.inference_mode()
+    def generate(self, batch: GenerationBatch, advance: Callable[[int], None] | None = None) -> list[Generation]:
+        """See `evalkit.engines.generation`. Raises like `evalkit.engines.base.GeneratingEngine.generate`."""
         if self._model is None or self._checkpoint is None:
             raise ScoringError("No checkpoint is loaded.")
-        return generate(self._model, self._checkpoint, prompts, settings, self.device, self.batch_tokens)
+        self._check_prompt_ids(batch)
+        if self._decoder is None:
+            self._prepare_decoding()
+        if self._equal_lengths:
+            reset_dynamic_frequencies(self._model)
+        found = self._generate(batch, advance or (lambda tokens: None))
+        if found is None:  # after the handler, which would keep the failed pass's tensors alive
+            assert self._decoder is not None  # noqa: S101
+            self._decoder.forget()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            raise OutOfMemory(f"A generation batch of {batch.tokens} tokens does not fit into memory.")
+        return found
+
+    def _generate(self, batch: GenerationBatch, advance: Callable[[int], None]) -> list[Generation] | None:
+        """The texts of a batch; None if memory ran out, with nothing of the passes left alive."""
+        assert self._decoder is not None  # noqa: S101
+        told = 0
+
+        def tell(tokens: int) -> None:
+            nonlocal told
+            tokens = min(tokens, batch.tokens - told)
+            told += tokens
+            advance(tokens)
+
+        try:
+            return generation.generate(
+                self._model, self._way, self._decoder, self._open_tokenizer(), batch.requests, tell
+            )
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)
+            return None
+
+    def _prepare_decoding(self) -> None:
+        """Find out how the loaded model decodes, once for an architecture and dtype."""
+        config = self._model.config.get_text_config()
+        key = (f"{config.model_type}/{type(self._model).__name__}/{sorted(rope_types(config))}", self._model.dtype)
+        if self._equal_lengths:
+            self._way = "plain"
+        elif key in self._ways:
+            self._way = self._ways[key]
+        else:
+            tolerance = TOLERANCE.get(self._model.dtype, 0.25)
+            self._way = how_to_decode(self._model, self.device, tolerance, equal_lengths=has_windows(config))
+            self._ways[key] = self._way
+        if self._way != "padded":
+            how = "in batches of prompts of equal length" + (", by transformers' generate" * (self._way == "plain"))
+            self.notes.append(f"{type(self._model).__name__} generates {how}: the same texts, more slowly.")
+        self._decoder = Decoder(self._model, self.device)
+
+    def _open_tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            assert self._checkpoint is not None  # noqa: S101
+            path, trust = self._checkpoint.tokenizer_path, self._checkpoint.trust_remote_code
+            self._tokenizer = Tokenizer.load(path, trust_remote_code=trust)
+        return self._tokenizer
+
+    def _check_prompt_ids(self, batch: GenerationBatch) -> None:
+        largest = max(max(request.tokens) for request in batch.requests)
+        if largest >= self.vocabulary:
+            raise ScoringError(
+                f"The tokenizer gives id {largest} but the model has {self.vocabulary} embeddings: the tokenizer belongs "
+                "to another model. Name the right one with --tokenizer."
+            )
 
     def close(self) -> None:
-        self._model = self._forward = self._checkpoint = None
+        self._model = self._forward = self._checkpoint = self._decoder = self._tokenizer = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

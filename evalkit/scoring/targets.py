@@ -43,7 +43,7 @@ class Target:
             raise UsageError(
                 f"The engine '{engine.name}' cannot score a model in memory. Use the engine 'transformers'."
             )
-        adopt(self.model, self.checkpoint)
+        adopt(self.model, self.checkpoint, self.open_tokenizer())
 
     def open_tokenizer(self) -> Tokenizer:
         """Load the checkpoint's tokenizer, or wrap the live model's."""

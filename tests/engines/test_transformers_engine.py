@@ -1,4 +1,4 @@
-"""Loading, generation and whole texts on the transformers engine."""
+"""Loading and whole texts on the transformers engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import Engine, EngineSettings
 from evalkit.engines.transformers_engine import TransformersEngine
 from evalkit.errors import CheckpointError, UsageError
-from evalkit.records import GenerationSettings, Metric, Prompt
+from evalkit.records import Metric, Prompt
 from evalkit.scoring.rows import merge
 from evalkit.statistics.metrics import text_metrics
 from tests.made.random_models import checkpoint, plain_scores, random_model
@@ -93,41 +93,6 @@ def test_perplexity_of_a_document_by_hand(saved: Path) -> None:
     values = {m.metric: m.value for m in text_metrics([row], base=Metric("t", "", math.nan, 0)) if m.domain == "d"}
     assert values["token_perplexity"] == pytest.approx(math.exp(-total / len(ids)), rel=1e-6)
     assert values["bits_per_byte"] == pytest.approx(-total / (size * math.log(2)), rel=1e-6)
-
-
-def test_generates_as_transformers_does_one_by_one(saved: Path) -> None:
-    """Greedy continuations of prompts of several lengths, batched, equal those made one at a time."""
-    engine = TransformersEngine(EngineSettings(device="cpu", batch_tokens=60))
-    engine.load(checkpoint(saved))
-    tokenizer = Tokenizer.load(saved)
-    prompts = tokenizer.encode(
-        ["the cat sat", "the", "the dog ran after the cat because", "it was the cat"], special=False
-    )
-    made = engine.generate(prompts, GenerationSettings(max_tokens=12))
-    model = random_model("olmo", vocab_size=400, scale=2.0)
-    for prompt, generation in zip(prompts, made, strict=True):
-        tokens = list(prompt)
-        for _ in range(12):
-            with torch.inference_mode():
-                tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-            if tokens[-1] == tokenizer.eos_id:
-                break
-        want = [token for token in tokens[len(prompt) :] if token != tokenizer.eos_id]
-        assert list(generation.token_ids) == want
-        assert generation.text == tokenizer.decode(want)
-        assert generation.ended == ("end" if len(want) < 12 else "cap")
-
-
-def test_stop_strings_end_a_generation(saved: Path) -> None:
-    """What follows a stop string, and the string itself, is cut off."""
-    engine = TransformersEngine(EngineSettings(device="cpu"))
-    engine.load(checkpoint(saved))
-    prompts = Tokenizer.load(saved).encode(["the cat sat"], special=False)
-    (free,) = engine.generate(prompts, GenerationSettings(max_tokens=12))
-    stop = free.text[4:6]
-    (stopped,) = engine.generate(prompts, GenerationSettings(max_tokens=12, stop=(stop,)))
-    assert stopped.answer == free.text[: free.text.index(stop)]
-    assert stopped.ended == "stop"
 
 
 def test_missing_tensors_are_an_error(saved: Path) -> None:

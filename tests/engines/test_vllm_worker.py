@@ -21,7 +21,7 @@ from evalkit.engines.vllm import batches
 from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.engines.vllm.process import WorkerDied, WorkerProcess
 from evalkit.engines.vllm.settings import vllm_options
-from evalkit.engines.vllm.stream import MAX_DEATHS, ScoreStream
+from evalkit.engines.vllm.stream import MAX_DEATHS, SCORING, BatchStream
 from evalkit.errors import OutOfMemory, RequestRefused, ScoringError
 from evalkit.records import Batch, Request
 from tests.made.request_sets import distinct, mixed_requests
@@ -58,7 +58,8 @@ class Pretended:
 def stream(made: list[Batch], worker: Pretended) -> list[Batch]:
     """Everything through the stream; each batch's scores are checked against the token ids."""
     done = []
-    passed = ScoreStream(
+    passed = BatchStream(
+        SCORING,
         made,
         lambda: worker,  # type: ignore[arg-type, return-value]
         worker.restart,

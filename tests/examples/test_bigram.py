@@ -15,6 +15,7 @@ from evalkit.errors import UsageError
 from evalkit.records import Checkpoint, GenerationSettings, Request
 from tests.examples.conftest import example
 from tests.made.byte_checkpoints import make_checkpoint
+from tests.made.generations import asked, texts
 
 VOCABULARY = 257
 """Of the byte-level tokenizer: one token a byte, and EOS."""
@@ -90,9 +91,9 @@ def test_batches_keep_to_the_budget_and_are_halved(engine: Any) -> None:
 def test_generation_follows_the_likeliest_byte(engine: Any) -> None:
     """'a' is followed by 'b' three times in four, and 'b' by 'a' always; a stop string ends it and is not in the text."""
     prompt = ids(engine, "a")
-    (greedy,) = engine.generate([prompt], GenerationSettings(max_tokens=5))
+    (greedy,) = texts(engine, asked([prompt], GenerationSettings(max_tokens=5)))
     assert (greedy.text, greedy.ended) == ("babab", "cap")
-    (stopped,) = engine.generate([prompt], GenerationSettings(max_tokens=5, stop=("ab",)))
+    (stopped,) = texts(engine, asked([prompt], GenerationSettings(max_tokens=5, stop=("ab",))))
     assert (stopped.answer, stopped.ended) == ("b", "stop")
 
 
@@ -100,8 +101,8 @@ def test_samples_are_drawn_from_the_distribution(engine: Any) -> None:
     """With `top_p` below the first choice's share only that one is left; without, the seed decides and repeats itself."""
     prompt = ids(engine, "a")
     narrow = GenerationSettings(max_tokens=4, temperature=1.0, top_p=0.1)
-    assert engine.generate([prompt], narrow)[0].text == "baba"
-    drawn = [engine.generate([prompt], GenerationSettings(40, 1.0, seed=seed))[0].token_ids for seed in (1, 1, 2)]
+    assert texts(engine, asked([prompt], narrow))[0].text == "baba"
+    drawn = [texts(engine, asked([prompt], GenerationSettings(40, 1.0, seed=seed)))[0].token_ids for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 

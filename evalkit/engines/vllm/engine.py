@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import itertools
 import tempfile
@@ -11,20 +10,20 @@ from typing import Any
 
 from evalkit.encoding.encoding import max_length_of
 from evalkit.encoding.tokenizers import Tokenizer
+from evalkit.engines import generation_batches
 from evalkit.engines.base import EngineSettings
-from evalkit.engines.endings import end_of_text_id, finalize
 from evalkit.engines.positions import LENGTH_DEPENDENT, LENGTH_INDEPENDENT, rope_types
 from evalkit.engines.vllm import adapters, batches, probe
 from evalkit.engines.vllm import settings as options
 from evalkit.engines.vllm.process import START_SECONDS, WorkerDied, WorkerProcess, log_file
-from evalkit.engines.vllm.stream import ScoreStream
+from evalkit.engines.vllm.stream import SCORING, BatchStream, Work
+from evalkit.engines.vllm.texts import generation_work
 from evalkit.errors import CheckpointError, EvalkitError, OutOfMemory, RequestRefused, ScoringError, UsageError
-from evalkit.records import Batch, Checkpoint, Generation, GenerationSettings, Request, Scores
+from evalkit.records import Batch, Checkpoint, Generation, GenerationBatch, GenerationRequest, Request, Scores
 
 MIN_BATCHED_TOKENS = 256
-GENERATION_JOB = 64
-"""Prompts per job; the results of finished jobs survive a crash of the worker."""
-GENERATION_DEATHS = 3
+GENERATION_ROWS, GENERATION_TOKENS = 32, 2**20
+"""Most prompts and tokens of a batch: vLLM works on many batches at once, and what is finished survives a crash."""
 IGNORED_CONFIG_KEYS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "name_or_path"}
 """Keys of ``config.json`` in which two checkpoints of one architecture may differ."""
 
@@ -46,6 +45,7 @@ class VllmEngine:
         self._swappable = self.vllm_settings.evalkit_args["reload"] != "never"
         self._worker: WorkerProcess | None = None
         self._checkpoint: Checkpoint | None = None
+        self._tokenizer: Tokenizer | None = None
         self._probe_logprobs: probe.Floats | None = None
         self._job_numbers = itertools.count()
         self._adapter_numbers = itertools.count(1)
@@ -59,7 +59,7 @@ class VllmEngine:
     def load(self, checkpoint: Checkpoint) -> None:
         """Load weights, into the running vLLM if the architecture is the same, else into a new one; then probe them."""
         self.notes = rotary_notes(checkpoint)
-        previous, self._checkpoint = self._checkpoint, checkpoint
+        previous, self._checkpoint, self._tokenizer = self._checkpoint, checkpoint, None
         if (
             self._worker is not None
             and previous is not None
@@ -188,7 +188,7 @@ class VllmEngine:
         )
         reference = probe.reference_logprobs(checkpoint, dtype, request)
         try:
-            ((_, (scores,)),) = self._stream(batches.plan([request], MIN_BATCHED_TOKENS), restart=_reraise)
+            ((_, (scores,)),) = self._stream(SCORING, batches.plan([request], MIN_BATCHED_TOKENS), _reraise)
         except (WorkerDied, ScoringError) as error:
             if not last:
                 return False
@@ -261,14 +261,15 @@ class VllmEngine:
 
     def score_stream(self, pending: Iterable[Batch]) -> Iterator[tuple[Batch, list[Scores]]]:
         """See `evalkit.engines.base.StreamingEngine` and `evalkit.engines.vllm.stream`."""
-        yield from self._stream(pending, restart=self._restart)
+        yield from self._stream(SCORING, (self._validated(batch) for batch in pending), self._restart)
 
     def _stream(
-        self, pending: Iterable[Batch], restart: Callable[[WorkerDied], None]
-    ) -> Iterator[tuple[Batch, list[Scores]]]:
+        self, work: Work, pending: Iterable[Any], restart: Callable[[WorkerDied], None]
+    ) -> Iterator[tuple[Any, list[Any]]]:
         self._running_worker()
-        yield from ScoreStream(
-            (self._validated(batch) for batch in pending),
+        yield from BatchStream(
+            work,
+            pending,
             self._running_worker,
             restart,
             step_tokens=lambda: int(self.facts["max_num_batched_tokens"]),
@@ -309,59 +310,36 @@ class VllmEngine:
 
     # Generation
 
-    def generate(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings) -> list[Generation]:
-        """Continuations in order. Each prompt has its own seed, so a sample does not depend on the other prompts."""
+    def plan_generation(self, requests: Sequence[GenerationRequest]) -> list[GenerationBatch]:
+        return generation_batches.plan(requests, GENERATION_TOKENS, GENERATION_ROWS)
+
+    def generate(self, batch: GenerationBatch, advance: Callable[[int], None] | None = None) -> list[Generation]:
+        ((_, texts),) = self.generate_stream([batch])
+        return texts
+
+    def generate_stream(self, pending: Iterable[GenerationBatch]) -> Iterator[tuple[GenerationBatch, list[Generation]]]:
+        """See `evalkit.engines.base.StreamingGenerator`. Each text has its own seed, so it does not depend on the others."""
         checkpoint = self._loaded_checkpoint()
         self._running_worker()
+        if self._tokenizer is None:
+            path, trust = checkpoint.tokenizer_path, checkpoint.trust_remote_code
+            self._tokenizer = Tokenizer.load(path, trust_remote_code=trust)
+        work = generation_work(checkpoint, self._tokenizer)
+        try:
+            yield from self._stream(work, (self._with_room(batch) for batch in pending), self._restart)
+        except RequestRefused as error:
+            raise ScoringError(str(error)) from None
+
+    def _with_room(self, batch: GenerationBatch) -> GenerationBatch:
+        """Raise `ScoringError` for a prompt and its text that are longer than what vLLM was started for."""
         positions = self._positions() + 1
-        for prompt in prompts:
-            if len(prompt) >= positions:
+        for request in batch.requests:
+            if len(request.tokens) + request.settings.max_tokens > positions:
                 raise ScoringError(
-                    f"A prompt of {len(prompt)} tokens leaves no room to continue it: vLLM was started with {positions - 1} "
-                    "positions. Use --max-length."
+                    f"A prompt of {len(request.tokens)} tokens leaves no room for {request.settings.max_tokens} more: vLLM was "
+                    f"started with {positions - 1} positions. Use --max-length."
                 )
-        tokenizer = Tokenizer.load(checkpoint.tokenizer_path, trust_remote_code=checkpoint.trust_remote_code)
-        job_settings = {
-            **dataclasses.asdict(settings),
-            "tokenizer": str(checkpoint.tokenizer_path),
-            "trust_remote_code": checkpoint.trust_remote_code,
-        }
-        generated: dict[int, list[int]] = {}
-        chunks = range(0, len(prompts), GENERATION_JOB)
-        for deaths in itertools.count():
-            try:
-                self._generate([first for first in chunks if first not in generated], prompts, job_settings, generated)
-                break
-            except WorkerDied as died:
-                if deaths == GENERATION_DEATHS:
-                    raise ScoringError(str(died)) from None
-                self._restart(died)
-        eos = end_of_text_id(tokenizer)
-        return [finalize(generated[i], tokenizer, {eos}, settings.stop) for i in range(len(prompts))]
-
-    def _generate(
-        self,
-        chunks: list[int],
-        prompts: Sequence[Sequence[int]],
-        job_settings: dict[str, Any],
-        generated: dict[int, list[int]],
-    ) -> None:
-        """Generate for the prompts of `chunks` (positions of their first prompts), and put the ids into `generated`.
-
-        Raises `WorkerDied`; the results so far stay in `generated`.
-        """
-        worker = self._running_worker()
-        in_flight: dict[int, int] = {}
-        for first in chunks:
-            number = next(self._job_numbers)
-            in_flight[number] = first
-            token_ids = [list(map(int, prompt)) for prompt in prompts[first : first + GENERATION_JOB]]
-            worker.send(("generate", number, token_ids, {**job_settings, "first": first}))
-        while in_flight:
-            message = worker.receive(self.vllm_settings.timeout)
-            if message[0] == "generated" and message[1] in in_flight:
-                first = in_flight.pop(message[1])
-                generated.update(enumerate(message[2], first))
+        return batch
 
     def _stop_worker(self) -> None:
         if self._worker is not None:
@@ -370,7 +348,7 @@ class VllmEngine:
 
     def close(self) -> None:
         self._stop_worker()
-        self._checkpoint = self._probe_logprobs = self._merged_folder = None
+        self._checkpoint = self._probe_logprobs = self._merged_folder = self._tokenizer = None
 
 
 def rotary_notes(checkpoint: Checkpoint) -> list[str]:

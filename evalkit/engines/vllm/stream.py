@@ -1,17 +1,20 @@
-"""Streaming batches through a worker that may die: batches in flight are sent again, and nothing else is lost."""
+"""Streaming batches through a worker that may die: batches in flight are sent again, and nothing else is lost.
+
+`Work` says what is sent for a batch and what its answer means; `SCORING` here, generation in `evalkit.engines.vllm.texts`.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from evalkit.engines.vllm.process import WorkerDied, WorkerProcess
 from evalkit.errors import RequestRefused, ScoringError
-from evalkit.records import Batch, Scores
+from evalkit.records import Request, Scores
 
 MAX_DEATHS = 10
 """The run fails after this many deaths of the worker in a row without a finished job in between."""
@@ -21,10 +24,10 @@ STEPS_AHEAD = 16
 
 @dataclass(slots=True)
 class PendingBatch:
-    """A batch being scored; `scores` has one entry per request."""
+    """A batch being worked on; `results` has one entry per request."""
 
-    batch: Batch
-    scores: list[Scores | None]
+    batch: Any
+    results: list[Any]
     remaining: int
 
 
@@ -37,10 +40,10 @@ class BatchPart:
     isolated: bool = False
     """Whether it is scored with no other job in flight, because it was in flight when the worker died."""
     deaths: int = 0
-    tokens: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.tokens = sum(len(self.pending.batch.requests[i].tokens) - 1 for i in self.positions)
+    @property
+    def requests(self) -> list[Any]:
+        return [self.pending.batch.requests[i] for i in self.positions]
 
     def halves(self) -> list[BatchPart]:
         middle = (self.positions.start + self.positions.stop) // 2
@@ -48,12 +51,27 @@ class BatchPart:
         return [BatchPart(self.pending, low, isolated=True), BatchPart(self.pending, high, isolated=True)]
 
 
-class ScoreStream:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A kind of job."""
+
+    answer: str
+    """The name of the message that finishes one."""
+    message: Callable[[int, list[Any]], tuple[Any, ...]]
+    """What is sent: the job's number, and its requests."""
+    results: Callable[..., Iterator[Any]]
+    """One result a request, from the requests and what the answer holds."""
+    tokens: Callable[[Any], int]
+    """What a request adds to the worker's next steps."""
+
+
+class BatchStream:
     """One pass over batches. `worker` returns the running process; `restart` starts a new one after it died."""
 
     def __init__(
         self,
-        batches: Iterable[Batch],
+        work: Work,
+        batches: Iterable[Any],
         worker: Callable[[], WorkerProcess],
         restart: Callable[[WorkerDied], None],
         *,
@@ -62,7 +80,7 @@ class ScoreStream:
         timeout: float,
         job_numbers: Iterator[int],
     ) -> None:
-        self._source = iter(batches)
+        self._work, self._source = work, iter(batches)
         self._worker, self._restart = worker, restart
         self._step_tokens, self._step_requests = step_tokens, step_requests
         self._timeout = timeout
@@ -71,8 +89,8 @@ class ScoreStream:
         self._in_flight: dict[int, BatchPart] = {}
         self._deaths = 0
 
-    def run(self) -> Iterator[tuple[Batch, list[Scores]]]:
-        """Yield each batch once, in any order, when it is scored. Raises `ScoringError` and `RequestRefused`."""
+    def run(self) -> Iterator[tuple[Any, list[Any]]]:
+        """Yield each batch once, in any order, when it is finished. Raises `ScoringError` and `RequestRefused`."""
         while True:
             try:
                 self._fill()
@@ -83,7 +101,7 @@ class ScoreStream:
                 self._recover(died)
                 continue
             if done is not None:
-                yield done.batch, [score for score in done.scores if score is not None]
+                yield done.batch, done.results
 
     def _fill(self) -> None:
         while self._has_capacity():
@@ -97,14 +115,14 @@ class ScoreStream:
                 part = BatchPart(PendingBatch(batch, [None] * count, count), range(count))
             number = next(self._job_numbers)
             self._in_flight[number] = part
-            self._worker().send(_message(number, part))
+            self._worker().send(self._work.message(number, part.requests))
 
     def _has_capacity(self) -> bool:
         if (self._retries and self._retries[0].isolated) or any(part.isolated for part in self._in_flight.values()):
             return not self._in_flight
         if len(self._in_flight) < 2:
             return True
-        tokens = sum(part.tokens for part in self._in_flight.values())
+        tokens = sum(self._work.tokens(request) for part in self._in_flight.values() for request in part.requests)
         requests = sum(len(part.positions) for part in self._in_flight.values())
         return tokens < STEPS_AHEAD * self._step_tokens() and requests < 4 * self._step_requests
 
@@ -115,13 +133,13 @@ class ScoreStream:
             if part is None:
                 return None
             raise RequestRefused(message[3], part.pending.batch.requests[part.positions[message[2]]])
-        if message[0] != "scores" or message[1] not in self._in_flight:
+        if message[0] != self._work.answer or message[1] not in self._in_flight:
             return None  # a heartbeat, or an answer to a job that was given up
         part = self._in_flight.pop(message[1])
         self._deaths = 0
         pending = part.pending
-        for position, scores in zip(part.positions, _scores(part, message[2], message[3]), strict=True):
-            pending.scores[position] = scores
+        for position, result in zip(part.positions, self._work.results(part.requests, *message[2:]), strict=True):
+            pending.results[position] = result
             pending.remaining -= 1
         return pending if not pending.remaining else None
 
@@ -147,17 +165,15 @@ class ScoreStream:
         self._restart(died)
 
 
-def _message(number: int, part: BatchPart) -> tuple[Any, ...]:
-    requests = [part.pending.batch.requests[i] for i in part.positions]
+def _message(number: int, requests: list[Request]) -> tuple[Any, ...]:
     tokens = np.concatenate([np.asarray(request.tokens, dtype=np.int32) for request in requests])
     lengths = np.array([len(request.tokens) for request in requests], dtype=np.int64)
     starts = np.array([request.start for request in requests], dtype=np.int64)
     return ("score", number, tokens, lengths, starts)
 
 
-def _scores(part: BatchPart, logprobs: Any, greedy: Any) -> Iterator[Scores]:
+def _scores(requests: list[Request], logprobs: Any, greedy: Any) -> Iterator[Scores]:
     """The worker's arrays as one `Scores` per request; sums in float64."""
-    requests = [part.pending.batch.requests[i] for i in part.positions]
     ends = np.cumsum([request.scored for request in requests])
     if len(logprobs) != ends[-1] or len(greedy) != len(requests):
         raise ScoringError("vLLM gave another number of log-probabilities than was asked for.")
@@ -169,3 +185,6 @@ def _scores(part: BatchPart, logprobs: Any, greedy: Any) -> Iterator[Scores]:
             is_greedy=bool(flag),
             logprobs=values if request.keep_tokens else None,
         )
+
+
+SCORING = Work("scores", _message, _scores, lambda request: len(request.tokens) - 1)

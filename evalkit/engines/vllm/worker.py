@@ -4,7 +4,7 @@ Messages are tuples of plain values and numpy arrays; the first item is the mess
 
 to the worker
     ``("start", spec)``, ``("swap", folder, repack)``, ``("adapter", name, number, folder)``, ``("score", job, tokens, lengths, starts)``,
-    ``("generate", job, prompts, settings)``, ``("stop",)``
+    ``("generate", job, requests, tokenizer, trust)``, ``("stop",)``
 from the worker
     ``("ready", facts)``, ``("swapped",)``, ``("refused", kind, reason)``, ``("scores", job, logprobs, greedy)``,
     ``("generated", job, ids)``, ``("missing", job, position, reason)``, ``("alive", steps)``,
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from evalkit.encoding.tokenizers import Tokenizer
-from evalkit.engines.endings import end_of_text_id, has_stop_string
+from evalkit.engines.endings import StopStrings
 from evalkit.engines.vllm import paths
 from evalkit.engines.vllm.reasons import reason
 from evalkit.records import GenerationSettings
@@ -55,8 +55,7 @@ class ScoringJob:
 class GenerationJob:
     """Prompts that are being continued together."""
 
-    settings: GenerationSettings
-    tokenizer: Tokenizer
+    stops: list[StopStrings]
     ids: list[list[int]]
     remaining: int
 
@@ -76,6 +75,7 @@ class Worker:
         self.generating: dict[str, tuple[int, int]] = {}
         """Job and position of each prompt that is being continued."""
         self.generation_jobs: dict[int, GenerationJob] = {}
+        self.tokenizers: dict[tuple[str, bool], Tokenizer] = {}
         self.steps = self.request_count = 0
         self.last_heartbeat = 0.0
 
@@ -142,24 +142,28 @@ class Worker:
 
     # Generation
 
-    def on_generate(self, number: int, prompts: list[list[int]], fields: dict[str, Any]) -> None:
-        """`fields`: the fields of `GenerationSettings`, and ``first`` (position of the first prompt, for the seeds), the
-        ``tokenizer``'s folder and ``trust_remote_code``."""
+    def on_generate(self, number: int, requests: list[tuple[Any, ...]], folder: str, trust: bool) -> None:
+        """`requests`: prompt ids, the fields of `GenerationSettings`, end ids and seed of each; `folder`: the tokenizer's."""
         from vllm import SamplingParams
         from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
-        first, folder, trust = fields.pop("first"), fields.pop("tokenizer"), fields.pop("trust_remote_code")
-        settings = GenerationSettings(**fields)
-        tokenizer = Tokenizer.load(folder, trust_remote_code=trust)
-        self.generation_jobs[number] = GenerationJob(settings, tokenizer, [[] for _ in prompts], len(prompts))
-        for position, prompt in enumerate(prompts):
+        if (folder, trust) not in self.tokenizers:
+            self.tokenizers[folder, trust] = Tokenizer.load(folder, trust_remote_code=trust)
+        stops: list[StopStrings] = []
+        self.generation_jobs[number] = GenerationJob(stops, [[] for _ in requests], len(requests))
+        known: dict[tuple[str, ...], StopStrings] = {}
+        for position, (prompt, fields, end_ids, seed) in enumerate(requests):
+            settings = GenerationSettings(**{**fields, "stop": tuple(fields["stop"])})
+            if settings.stop not in known:
+                known[settings.stop] = StopStrings(self.tokenizers[folder, trust], settings.stop)
+            stops.append(known[settings.stop])
             params = SamplingParams(
                 max_tokens=settings.max_tokens,
                 temperature=settings.temperature,
                 top_p=settings.top_p,
-                seed=settings.seed + first + position,
-                stop_token_ids=[end_of_text_id(tokenizer)],
+                seed=seed,
+                stop_token_ids=list(end_ids),
                 ignore_eos=True,
                 detokenize=False,
                 output_kind=RequestOutputKind.DELTA if settings.stop else RequestOutputKind.FINAL_ONLY,
@@ -177,7 +181,7 @@ class Worker:
         done = output.finished
         for token in output.outputs[0].token_ids:
             ids.append(int(token))
-            if has_stop_string(ids, text.tokenizer, text.settings):
+            if text.stops[position].reached(ids):
                 done = True
                 break
         if not done:
