@@ -17,7 +17,7 @@ SMOKE_FLAGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 
-.PHONY: help demo test smoke vllm-cpu browser latex lint format docs site data clean distclean
+.PHONY: help demo test smoke vllm-cpu browser latex bubblewrap lint format docs site data clean distclean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -75,6 +75,12 @@ latex: ## install Debian's LaTeX, so that the tests of tables for papers run too
 	@command -v pdflatex >/dev/null || { \
 		echo "== Installing LaTeX"; \
 		$$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends texlive-latex-base texlive-latex-recommended texlive-fonts-recommended' >/dev/null; \
+	}
+
+bubblewrap: ## install Debian's bubblewrap, so that the tests of model-written programs run too (as root, or with sudo)
+	@command -v bwrap >/dev/null || { \
+		echo "== Installing bubblewrap"; \
+		$$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && apt-get install -y -qq bubblewrap' >/dev/null; \
 	}
 
 lint: $(VENV)/.installed-dev ## ruff and mypy alone

@@ -42,6 +42,7 @@ def collect_facts() -> dict[str, Any]:
         "extras": {extra: all(version(name) for name in names) for extra, names in EXTRAS.items()},
         "engines": engines(torch),
         "plugin_problems": plugin_problems(),
+        "code_execution": code_execution(),
         "hub": hub(),
         "bundle": bundle(),
         "home": str(home()),
@@ -138,6 +139,14 @@ def plugin_problems() -> list[str]:
 
     registry.load_all()
     return list(registry.plugin_problems)
+
+
+def code_execution() -> dict[str, Any]:
+    """Whether programs that models write can be run here, found by running one that tries to get out."""
+    from evalkit.cage.permission import protection
+
+    found = protection()
+    return {"ready": found.ready, "protection": found.sentence}
 
 
 def hub() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from tests.made.repository import LINKED, ROOT, imported, modules, room_of, sour
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "records", "task", "progress", "system"),
-    ("options", "registry", "task_names", "encoding", "statistics", "words", "table", "formats"),
+    ("options", "registry", "task_names", "encoding", "statistics", "words", "table", "formats", "cage"),
     ("checkpoints", "engines", "data", "models", "results"),
     ("tasks", "domains"),
     ("scoring", "comparison"),

@@ -45,6 +45,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("engines", ", ".join(f"{name}: {state}" for name, state in facts["engines"].items())),
         ("plugins", " ".join(facts["plugin_problems"]) or "no problems"),
+        ("code", _code(facts["code_execution"])),
         ("hub", f"{hub['address']} " + ("is reachable" if hub["reachable"] else f"is not reachable ({hub['reason']})")),
         ("bundle", _bundle(bundle)),
         ("home", facts["home"]),
@@ -69,6 +70,12 @@ def _vllm(vllm: dict[str, Any]) -> str:
     if not vllm["ready"]:
         return f"{vllm['installed']} cannot run: {' '.join(vllm['problems'])} To fix this, run '{vllm['command']}'"
     return f"{vllm['installed']} on {vllm['device']}, scoring path: {vllm['path']}"
+
+
+def _code(found: dict[str, Any]) -> str:
+    if found["ready"]:
+        return f"--allow-code-execution runs programs in {found['protection']}"
+    return f"programs cannot be run safely: {found['protection']}. On Linux, run 'apt install bubblewrap'"
 
 
 def _bundle(bundle: dict[str, Any]) -> str:

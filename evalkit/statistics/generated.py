@@ -37,7 +37,8 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
         raise ValueError(f"pass@{k} needs {k} texts a document or more, and there are {n}")
     if not 0 <= correct <= n:
         raise ValueError(f"{correct} of {n} texts cannot pass")
-    return 1 - math.comb(n - correct, k) / math.comb(n, k)
+    draws = math.comb(n, k)
+    return (draws - math.comb(n - correct, k)) / draws  # whole numbers, so that the quotient alone is rounded
 
 
 def majority(extracted: Sequence[Any], values: Sequence[float]) -> float:

@@ -32,6 +32,15 @@ def test_pass_at_k_is_the_share_of_draws_with_a_pass(n: int) -> None:
             assert pass_at_k(n, correct, k) == pytest.approx(float(expected), abs=1e-12)
 
 
+@pytest.mark.parametrize(("n", "correct", "k"), [(10**6, 1, 1), (10**6, 3, 7), (2000, 1, 1000), (2000, 1990, 3)])
+def test_pass_at_k_is_rounded_once(n: int, correct: int, k: int) -> None:
+    """Nothing is lost to cancellation: the float next to the exact fraction."""
+    misses = Fraction(1)
+    for place in range(k):
+        misses *= Fraction(max(n - correct - place, 0), n - place)
+    assert pass_at_k(n, correct, k) == float(1 - misses)
+
+
 def test_pass_at_k_equals_the_published_product() -> None:
     """The numerically stable form of arXiv 2107.03374, figure 3, at the sizes that it is used for."""
     for n, correct, k in [(200, 0, 100), (200, 3, 1), (200, 3, 10), (200, 150, 100), (1000, 1, 100)]:
