@@ -89,6 +89,8 @@ def run_with_options(
     tasks, groups = collect(options.suite, options.task, options.task_options)
     if options.cross_check is not None and {task.kind for task, _ in tasks} == {"generation"}:
         raise UsageError("--cross-check compares log-probabilities, and these tasks generate text. Leave it out.")
+    for task, _ in tasks:
+        task.check()
     if options.domain_weights is not None:
         groups = with_domain_weights(groups, tasks, read_weights(options.domain_weights))
     sweep = _Sweep(options, tasks, groups, command, progress)

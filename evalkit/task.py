@@ -156,6 +156,10 @@ class TaskBase(ABC):
         are run here. `advance` is told how many of the rows are done since it was last called."""
         return rows
 
+    def check(self) -> None:  # noqa: B027 - most tasks have nothing to say
+        """Raise `UsageError` for what keeps the task from being scored as it is asked: a package that is missing, programs that
+        may not be run. Called once before anything is read or loaded."""
+
     @property
     def limited(self) -> bool:
         """Whether fewer documents are scored than the regime prescribes."""

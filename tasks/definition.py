@@ -6,22 +6,24 @@ stands in all of them is written once. `Settings` has every setting with its mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from evalkit.errors import UnknownName, UsageError
 from evalkit.system.documents import Written, checked, read_yaml
 from evalkit.task import TaskName
+from evalkit.tasks.answers.extract import EXTRACTORS
+from evalkit.tasks.answers.judge import JUDGES
 from evalkit.tasks.regimes import REGIMES
 from evalkit.tasks.rows import FUNCTIONS
 
-Kind = Literal["choice", "continuation", "schema", "greedy"]
+Kind = Literal["choice", "continuation", "schema", "greedy", "generation"]
 Templates = str | list[str]
 SUFFIXES = (".yaml", ".yml")
 
@@ -60,6 +62,8 @@ class Examples(Written):
     """A regular expression that each of the bundle's examples begins with, where they have blank lines in them."""
     rows: list[dict[str, Any]] = []  # noqa: RUF012
     """Rows that stand in the description itself."""
+    lm_eval: str | None = None
+    """A file of the installed lm-evaluation-harness whose ``list_fewshot_samples`` they are: ``minerva_math/utils.py``."""
     seeded: bool = False
     """Drawn at random once for all documents, which are of the same split (`examples.seeded_examples`)."""
     avoids_document: bool = False
@@ -75,6 +79,37 @@ class Sample(Written):
     """So many rows are drawn, by ``random.Random(1234).sample``."""
 
 
+class Generating(Written):
+    """How a model goes on from a prompt; ``--gen-kwargs`` comes before all of it but `stop`."""
+
+    stop: list[str] = []  # noqa: RUF012
+    """Strings that end a text: what stands before the first of them counts."""
+    max_tokens: int = Field(default=256, ge=1)
+    """The cap: at most so many tokens."""
+    n: int = Field(default=1, ge=1)
+    """How many texts are drawn for each prompt."""
+    temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """0 takes the likeliest token; above it tokens are drawn."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Tokens are drawn from the likeliest ones that together have this probability."""
+
+    @field_validator("stop")
+    @classmethod
+    def _not_empty(cls, value: list[str]) -> list[str]:
+        if not all(value):
+            raise ValueError("an empty string would end every text at once")
+        return value
+
+
+class Program(Written):
+    """The program that tests an answer of code: `before`, the extracted code, `after`. Templates."""
+
+    before: str = ""
+    """What stands before the code."""
+    after: str = ""
+    """What follows the code: its tests."""
+
+
 class Settings(Written):
     """Everything about one variant of a question set. Strings are Jinja templates over a row's columns unless said otherwise.
 
@@ -83,8 +118,8 @@ class Settings(Written):
     """
 
     kind: Kind = "choice"
-    """``choice``, ``schema`` (one answer after several contexts), ``continuation`` (one answer, in bits per byte), or ``greedy``
-    (one answer, right if each of its tokens is the likeliest)."""
+    """``choice``, ``schema`` (one answer after several contexts), ``continuation`` (one answer, in bits per byte), ``greedy``
+    (one answer, right if each of its tokens is the likeliest), or ``generation`` (the model writes, and what it wrote is judged)."""
     data: Data | None = None
     """Where the rows are. A file's name alone is ``{files: {test: NAME}}``."""
     rows: dict[str, str] = {}  # noqa: RUF012
@@ -115,13 +150,28 @@ class Settings(Written):
     contexts: Templates = []  # noqa: RUF012
     """Of a schema: one context an option."""
     answer: str = ""
-    """What is scored: of a schema, of a continuation and of a greedy task."""
+    """What is scored: of a schema, of a continuation and of a greedy task. Of a generating one the answer in examples."""
     answers: Templates | None = None
     """What is scored of each option; by default the options, in the ``mc`` form their letters."""
     delimiter: str = " "
     """Between context and answer. No template."""
     example: str | None = None
     """An example before the question; by default context, delimiter and right answer. Also sees ``context`` and ``right``."""
+
+    generation: Generating = Generating()
+    """How a generating task's model goes on."""
+    accepted: Any = None
+    """Of a generating task: all answers that are right, a list of templates or one whose value is a list; by default `answer`."""
+    answer_prefix: str = ""
+    """Of a generating task: how the answer begins; the model goes on from there."""
+    extract: str = "stripped"
+    """What of a text is judged: a function of `evalkit.tasks.answers.extract`. No template."""
+    judge: str = "exact_match"
+    """How it is judged: a name of `evalkit.tasks.answers.judge`. No template."""
+    also: dict[str, str] = {}  # noqa: RUF012
+    """More metrics: a name to another `extract`, whose find is judged in the same way."""
+    program: Program | None = None
+    """Of an answer that is code (`judge: program`): what is run, with ``--allow-code-execution`` alone."""
 
     preamble: str = ""
     """Stands before the examples. Sees no row."""
@@ -158,6 +208,15 @@ class Settings(Written):
                 raise ValueError(f"there is no function '{name}'; there are {', '.join(FUNCTIONS)}")
         return value
 
+    @field_validator("extract", "judge", "also")
+    @classmethod
+    def _are_known(cls, value: Any, info: ValidationInfo) -> Any:
+        known: Sequence[str] = sorted(JUDGES if info.field_name == "judge" else EXTRACTORS)
+        for name in value.values() if isinstance(value, dict) else [value]:
+            if name not in known:
+                raise ValueError(f"there is no '{name}'; there are {', '.join(known)}")
+        return value
+
     @field_validator("data", mode="before")
     @classmethod
     def _may_be_a_file(cls, value: Any) -> Any:
@@ -185,7 +244,7 @@ class _File(Settings):
     """Published conventions (``lm-eval``, ``olmes``, ``olmo1``, ``in-loop``), each with settings of its own, and `forms`."""
     forms: dict[str, dict[str, Any] | None] = {}  # noqa: RUF012
     """Ways to ask, the default first, each with settings of its own: ``rc`` scores the texts of options, ``mc`` their letters,
-    ``bpb`` the right one alone; other names are free."""
+    ``bpb`` the right one alone, ``gen`` has the model write; other names are free."""
 
 
 FAMILY_KEYS = ("description", "short", "aliases", "parts", "groups", "regimes", "forms")
@@ -274,8 +333,9 @@ def read_definition(path: Path, check: Callable[[Definition], None] | None = Non
 
 
 def _check_keys(path: Path, place: str, layer: Mapping[Any, Any], model: type[Settings]) -> None:
-    """Raise `UsageError` for a key that is no setting, with the nearest that is, also inside of data, examples and sample."""
+    """Raise `UsageError` for a key that is no setting, with the nearest that is, also inside of data, examples and the like."""
     inner: dict[str, type[Written]] = {"data": Data, "examples": Examples, "sample": Sample}
+    inner |= {"generation": Generating, "program": Program}
     places: list[tuple[str, Mapping[Any, Any], type[Written]]] = [("", layer, model)]
     places += [(f"{key}.", layer[key], inner[key]) for key in inner if isinstance(layer.get(key), Mapping)]
     for prefix, values, known in places:

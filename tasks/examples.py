@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import os
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from evalkit.data import Bundle
-from evalkit.errors import DataUnavailable
+from evalkit.errors import DataUnavailable, UsageError
+from evalkit.system.environment import install_command
 from evalkit.tasks.regimes import LM_EVAL_SHOT_SEED, sample
 
 Row = Mapping[str, Any]
@@ -55,6 +59,33 @@ def seeded_examples(pool: Sequence[Row], documents: Sequence[Row], shots: int) -
     drawn = sample(pool, shots + 1)
     for document in documents:
         yield [row for row in drawn if row != document][:shots]
+
+
+@cache
+def lm_eval_rows(file: str) -> tuple[dict[str, Any], ...]:
+    """The rows that ``list_fewshot_samples`` of one of lm-evaluation-harness's modules returns (``mbpp/utils.py``), as they stand in
+    its source: nothing of it is executed.
+
+    Raises `UsageError` if lm-eval is not installed, and `DataUnavailable` if the module has no such list.
+    """
+    found = importlib.util.find_spec("lm_eval")
+    if found is None or found.origin is None:
+        raise UsageError(
+            f"The examples are those of lm-evaluation-harness, which is not installed. {install_command('lm-eval')}, or take --shots 0."
+        )
+    path = Path(found.origin).parent / "tasks" / file
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        (listed,) = (
+            node.value
+            for function in tree.body
+            if isinstance(function, ast.FunctionDef) and function.name == "list_fewshot_samples"
+            for node in ast.walk(function)
+            if isinstance(node, ast.Return) and node.value is not None
+        )
+        return tuple(dict(row) for row in ast.literal_eval(listed))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataUnavailable(f"{path} has no examples to read ({error}). Take --shots 0.") from None
 
 
 @cache

@@ -11,6 +11,7 @@ from evalkit.registry import TaskEntry
 from evalkit.task import TaskName, TaskOptions
 from evalkit.tasks import regimes
 from evalkit.tasks.definition import Definition
+from evalkit.tasks.generation import GenerationTask
 from evalkit.tasks.questions import QuestionTask
 from evalkit.tasks.templates import TemplateFault, template, text_of, texts_of
 
@@ -119,6 +120,7 @@ KINDS: Mapping[str, type[QuestionTask]] = {
     "schema": Schema,
     "continuation": Continuation,
     "greedy": Greedy,
+    "generation": GenerationTask,
 }
 
 

@@ -12,11 +12,13 @@ from typing import Any
 
 from evalkit import registry
 from evalkit.errors import EvalkitError, UnknownName, UsageError
-from evalkit.statistics.metric_names import CHOICE_METRICS, DERIVED
+from evalkit.statistics.metric_names import CHOICE_METRICS, DERIVED, is_of_texts
 from evalkit.system.documents import read_yaml
 from evalkit.task import TaskName, TaskOptions
+from evalkit.tasks.answers.judge import JUDGES
 from evalkit.tasks.columns import Columns
 from evalkit.tasks.definition import SUFFIXES, Definition, Settings, check_definition
+from evalkit.tasks.generation import COUNTED
 from evalkit.tasks.kinds import make_question_task, task_entry
 from evalkit.tasks.suites import read_suite
 from evalkit.tasks.templates import template
@@ -30,9 +32,10 @@ NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "schema": (("contexts",), ("gold",), ("answer",)),
     "continuation": (("answer",), ("question", "context")),
     "greedy": (("answer",), ("question", "context")),
+    "generation": (("answer", "accepted", "program"), ("question", "context")),
 }
 """Kind to what it cannot be without: one key of each group."""
-TEMPLATES = ("where", "id", "cluster", "question", "context", "gold", "answer", "example", "preamble")
+TEMPLATES = ("where", "id", "cluster", "question", "context", "gold", "answer", "example", "preamble", "answer_prefix")
 LISTS = ("options", "contexts", "answers")
 
 
@@ -163,9 +166,23 @@ def _check_settings(path: Path, name: str, settings: Settings, parts: tuple[str,
         missing := [part for part in parts if part not in settings.data.config]
     ):
         raise UsageError(f"{where}: data.config has no configuration of the part '{missing[0]}'.")
+    generates = settings.kind == "generation"
     for metric in settings.metrics:
-        if metric not in (*CHOICE_METRICS, *DERIVED):
+        if generates and not COUNTED.fullmatch(metric):
+            raise UsageError(
+                f"{where}: metrics has '{metric[:MAX_SHOWN]}'; of generated texts it takes pass@k and maj@k."
+            )
+        if not generates and metric not in (*CHOICE_METRICS, *DERIVED):
             raise UnknownName("metric", metric, (*CHOICE_METRICS, *DERIVED), f"{path} names it under 'metrics'.")
+    for metric in settings.also:
+        if not is_of_texts(metric):
+            raise UsageError(
+                f"{where}: also has '{metric[:MAX_SHOWN]}'; a metric beside the first is called exact_match_… (or f1)."
+            )
+    if generates and (JUDGES[settings.judge].deferred == "program") != (settings.program is not None):
+        raise UsageError(
+            f"{where}: {name} needs both 'judge: program' and 'program', which says what is run, or neither."
+        )
     if settings.examples.begin is not None:
         try:
             re.compile(settings.examples.begin)
@@ -187,6 +204,11 @@ def _templates(settings: Settings) -> Iterator[tuple[str, str]]:
     for key in TEMPLATES:
         if getattr(settings, key) is not None:
             yield key, getattr(settings, key)
+    if settings.program is not None:
+        yield "program.before", settings.program.before
+        yield "program.after", settings.program.after
+    if isinstance(settings.accepted, str):
+        yield "accepted", settings.accepted
     given = {key: getattr(settings, key) for key in LISTS} | {f"let.{key}": text for key, text in settings.let.items()}
     for key, texts in given.items():
         for text in [texts] if isinstance(texts, str) else texts or []:

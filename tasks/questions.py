@@ -17,7 +17,7 @@ from evalkit.task import Row, TaskBase, TaskName, TaskOptions
 from evalkit.tasks import regimes
 from evalkit.tasks.columns import Columns
 from evalkit.tasks.definition import Definition, Settings
-from evalkit.tasks.examples import bundle_examples, join_examples, lm_eval_examples, seeded_examples
+from evalkit.tasks.examples import bundle_examples, join_examples, lm_eval_examples, lm_eval_rows, seeded_examples
 from evalkit.tasks.regimes import Regime
 from evalkit.tasks.rows import FUNCTIONS
 from evalkit.tasks.templates import TemplateFault, template, text_of, texts_of
@@ -217,8 +217,9 @@ class QuestionTask(TaskBase):
         chosen = self.settings.examples
         if chosen.bundle is not None and (self.source.name == "bundle" or not chosen.ids):
             found = list(self._bundle_examples(section))
-        elif chosen.rows:
-            found = [self.example(self._item(section, "description", i, row)) for i, row in enumerate(chosen.rows)]
+        elif chosen.rows or chosen.lm_eval:
+            rows = chosen.rows or lm_eval_rows(str(chosen.lm_eval))
+            found = [self.example(self._item(section, "description", i, row)) for i, row in enumerate(rows)]
         elif chosen.ids:
             found = self._named_examples(section)
         else:
@@ -326,7 +327,7 @@ class QuestionTask(TaskBase):
     @property
     def _draws(self) -> bool:
         chosen = self.settings.examples
-        return not (chosen.bundle or chosen.rows or chosen.ids or chosen.first)
+        return not (chosen.bundle or chosen.rows or chosen.lm_eval or chosen.ids or chosen.first)
 
     # ---------------------------------------------------------------------------------------------------- prompts
 
@@ -384,6 +385,8 @@ class QuestionTask(TaskBase):
             return {"split": chosen.split, "ids": list(chosen.ids[: self.shots])}
         if chosen.bundle:
             return {"bundle": chosen.bundle}
+        if chosen.lm_eval:
+            return {"lm_eval": chosen.lm_eval, "first": self.shots}
         return {"rows": len(chosen.rows)} if chosen.rows else {"split": chosen.split, "first": self.shots}
 
     # ---------------------------------------------------------------------------------------------------- scoring

@@ -160,7 +160,7 @@ def test_what_a_plugins_class_lacks_is_named() -> None:
     registry.engine("half")(lambda settings: object())  # type: ignore[arg-type, return-value]
     try:
         for number, told in enumerate(
-            [r"lacks documents, metrics, prompts, score", "TypeError.*documents", "ZeroDivision"]
+            [r"lacks documents, metrics, prompts", "TypeError.*documents", "ZeroDivision"]
         ):
             with pytest.raises(UsageError, match=f"'half{number}' .*{told}"):
                 registry.make_task(f"half{number}")
