@@ -159,9 +159,7 @@ def test_what_a_plugins_class_lacks_is_named() -> None:
         registry.task(f"half{number}")(factory)
     registry.engine("half")(lambda settings: object())  # type: ignore[arg-type, return-value]
     try:
-        for number, told in enumerate(
-            [r"lacks documents, metrics, prompts", "TypeError.*documents", "ZeroDivision"]
-        ):
+        for number, told in enumerate([r"lacks documents, metrics, prompts", "TypeError.*documents", "ZeroDivision"]):
             with pytest.raises(UsageError, match=f"'half{number}' .*{told}"):
                 registry.make_task(f"half{number}")
         with pytest.raises(UsageError, match=r"engine 'half' .* lacks close, identity, layout, load"):
