@@ -7,9 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
-from evalkit.cage.bubblewrap import find_walls
 from evalkit.cage.programs import CageError, Limits, Program, Verdict
-from evalkit.cage.run import run_programs
 from evalkit.cage.system_calls import ARCHITECTURES
 from evalkit.errors import UsageError
 
@@ -61,6 +59,9 @@ def protection() -> Protection:
 def _try() -> str:
     if sys.platform != "linux" or platform.machine() not in ARCHITECTURES:
         raise CageError(f"the cage is for Linux on {' or '.join(ARCHITECTURES)}")
+    from evalkit.cage.bubblewrap import find_walls  # these need modules that only Unix has
+    from evalkit.cage.run import run_programs
+
     (outcome,) = run_programs([Program(_PROBE, _TESTS)], Limits(), at_once=1)
     if outcome.verdict is not Verdict.PASSED:
         raise CageError(f"a program that was to be held was not ({outcome.message})")

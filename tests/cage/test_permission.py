@@ -161,3 +161,29 @@ def test_the_filter_is_whole(machine: str) -> None:
         )
         if code & 7 == 5:
             assert at + 1 + max(if_true, if_false) < count
+
+
+def test_other_systems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and Windows have no cage, and finding out imports nothing that only Unix has."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert not protection().ready
+    assert protection().sentence == "the cage is for Linux on x86_64 or aarch64"
+
+
+def test_the_page_shows_the_limits_in_force() -> None:
+    """docs/code-execution.md names the defaults of `Limits`, and its example runs."""
+    page = (ROOT / "docs" / "code-execution.md").read_text(encoding="utf-8")
+    limits = Limits()
+    for shown in (
+        f"| {limits.cpu_seconds} s |",
+        f"| {limits.wall_seconds:g} s |",
+        f"| {limits.memory_bytes >> 30} GiB |",
+        f"| {limits.disk_bytes >> 20} MiB, {limits.files:,} files |",
+        f"| {limits.output_bytes >> 20} MiB |",
+        f"| {limits.processes} |",
+        f"| {limits.open_files} |",
+    ):
+        assert shown in page, shown
+    example = page.split("```python\n")[1].split("```")[0]
+    result = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, check=True)
+    assert result.stdout == b"passed \n"
