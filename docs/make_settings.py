@@ -14,7 +14,7 @@ from pathlib import Path
 from evalkit.tasks import definition
 
 PAGE = Path(__file__).with_name("tasks.md")
-TABLES = {"_File": "Of the whole file", "Settings": "Of a file, a regime or a form", "Data": "In `data`", "Examples": "In `examples`", "Sample": "In `sample`"}  # fmt: skip
+TABLES = {"_File": "Of the whole file", "Settings": "Of a file, a regime or a form", "Data": "In `data`", "Examples": "In `examples`", "Sample": "In `sample`", "Generating": "In `generation`", "Program": "In `program`"}  # fmt: skip
 BLOCK = re.compile(r"(<!-- settings -->\n).*?(<!-- end of settings -->\n)", re.DOTALL)
 
 

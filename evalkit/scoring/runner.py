@@ -47,6 +47,8 @@ from evalkit.system.documents import read_json
 from evalkit.system.file_hashes import reject_rewritten
 from evalkit.task import Row
 
+JUDGING_SECONDS = 2.0
+"""Minimum time between two sentences on how far judging is."""
 INFO_SECONDS = 20.0
 """Minimum time between updates of ``run.json`` while scoring."""
 
@@ -360,12 +362,14 @@ class _CheckpointScorer:
         for planned in self.plan.tasks:
             if not planned.generates:
                 continue
-            done, own = 0, rows[id(planned)]
+            done, told, own = 0, time.monotonic(), rows[id(planned)]
 
             def advance(count: int, planned: PlannedTask = planned, of: int = len(own)) -> None:
-                nonlocal done
+                nonlocal done, told
                 done += count
-                self.progress.activity(f"Judging {planned.name} ({done:,} of {of:,})")
+                if done == of or time.monotonic() - told > JUDGING_SECONDS:
+                    told = time.monotonic()
+                    self.progress.activity(f"Judging {planned.name} ({done:,} of {of:,})")
 
             rows[id(planned)] = list(planned.task.complete(own, advance))
 
