@@ -36,11 +36,11 @@ def test_the_sets_of_the_manual_run_as_printed(alone: Path, evalkit: Command) ->
     """The YAML and the rows of docs/tasks.md, written as they stand there, are shown and scored by its own commands."""
     page = (DOCS / "tasks.md").read_text(encoding="utf-8")
     files = dict(re.findall(r"<!-- file (\S+) -->\n```\w+\n(.*?)```", page, re.DOTALL))
-    assert [Path(name).suffix for name in files] == [".yaml", ".jsonl"] * 3
+    assert [Path(name).suffix for name in files] == [".yaml", ".jsonl"] * 4
     for name, text in files.items():
         (alone / name).write_text(text, encoding="utf-8")
     commands = [line for line in re.findall(r"^evalkit (.+)$", page, re.MULTILINE) if line.endswith("--tasks-dir .")]
-    assert len(commands) == 6
+    assert len(commands) == 9
     try:
         for line in commands:
             done = evalkit(*shlex.split(line))
