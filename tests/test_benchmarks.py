@@ -52,6 +52,17 @@ def test_encoding_in_parts() -> None:
     assert found["ratio"] > 2
 
 
+def test_generation_against_the_others() -> None:
+    """Plain transformers and lm-eval write the same texts, and the ratios are those of the seconds."""
+    small = ("--documents", 4, "--tokens", 8, "--batches", 4, "--repeat", 1, "--json")
+    found = json.loads(bench("bench.generation", *small).stdout)
+    assert found["equal_texts"] == {"transformers": 4, "lm-eval": 4}
+    assert found["ratio"]["transformers"] == pytest.approx(
+        found["seconds"]["transformers"] / found["seconds"]["evalkit"]
+    )
+    assert 4 <= found["generated_tokens"] <= 32
+
+
 def test_mmlu_against_lm_eval(tmp_path: Path) -> None:
     """A question of each subject, three of them on lm-eval's side: equal ids, and what the ratios are made of."""
     file = tmp_path / "found.json"

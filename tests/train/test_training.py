@@ -27,6 +27,7 @@ from evalkit.train.log import read_log
 from evalkit.train.progress import SilentTraining
 from evalkit.train.recipe import Recipe
 from evalkit.train.trainer import Trained, make_trainer, train
+from tests.made import invented_tasks  # noqa: F401 (registers test_tales)
 from tests.made import training_child as child
 from tests.made.training_inputs import prepare_run
 
@@ -213,7 +214,7 @@ def test_keep_leaves_the_last_checkpoints(recipe: Make) -> None:
 
 
 def test_scores_in_between_change_nothing(recipe: Make, tiny_task: str) -> None:
-    """A run with --eval-every ends in the weights of one without, dropout and all."""
+    """A run with --eval-every, which also generates, ends in the weights of one without, dropout and all."""
     plain = recipe(name="plain", method="lora", lora_dropout=0.3)
     live = recipe(name="live", method="lora", lora_dropout=0.3, eval_every=2)
     for one in (plain, live):
@@ -222,7 +223,10 @@ def test_scores_in_between_change_nothing(recipe: Make, tiny_task: str) -> None:
 
     def score(model: Any, step: int) -> None:
         tokenizer = setup.open_tokenizer(base)
-        (run,) = evalkit.run(model, tokenizer=tokenizer, name=f"live@step{step}", task=tiny_task, report=False)
+        (run,) = evalkit.run(
+            model, tokenizer=tokenizer, name=f"live@step{step}", task=[tiny_task, "test_tales"], report=False
+        )
+        assert run.info["counts"]["texts_generated"] == 60
         assert (run.model, run.info["checkpoint"]["step"]) == (f"live@step{step}", step)
         torch.rand(3), np.random.rand(3), random.random()
         modes.append(model.get_base_model().training)
