@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,8 @@ def show_prompts(task: TaskBase, limit: int | None = None) -> Iterator[dict[str,
 
     Choice tasks: ``doc_id`` (position in the run's order), ``native_id, context, continuation, label``; all conditional
     prompts first, then all unconditional ones, with `UNCONDITIONAL_OFFSET` added. Text tasks: ``doc_id, native_id,
-    source, domain, text``. `limit`: show only the first `limit` documents of the run.
+    source, domain, text``. Where the model writes, ``generation`` (its settings), ``sample`` and ``accepted`` (right
+    answers) stand in place of the label. `limit`: show only the first `limit` documents of the run.
     """
     if task.kind == "text":
         for position, document in enumerate(islice(task.documents(), limit)):
@@ -34,10 +36,18 @@ def show_prompts(task: TaskBase, limit: int | None = None) -> Iterator[dict[str,
             if unconditional and not prompts:
                 return
             for prompt in prompts:
-                yield {
+                about = {
                     "doc_id": position + UNCONDITIONAL_OFFSET * unconditional,
                     "native_id": document.native_id,
                     "context": prompt.context,
                     "continuation": prompt.continuation,
-                    "label": document.fields["gold"],
                 }
+                if prompt.generation is None:
+                    yield about | {"label": document.fields["gold"]}
+                else:
+                    accepted = list(document.fields.get("accepted", ()))
+                    yield about | {
+                        "generation": asdict(prompt.generation),
+                        "sample": prompt.sample,
+                        "accepted": accepted,
+                    }

@@ -21,7 +21,7 @@ SEPARATOR = "\n\n"
 def print_prompts(task: TaskBase, first: int | None, *, is_full: bool) -> None:
     """Print the first documents of a task, or all: how it asks, then each context once with its continuations.
 
-    The right continuation has a star. What several documents share (an instruction, examples) is dim, and cut after its first
+    The right continuation has a star, and so have right answers where the model writes. What several documents share (an instruction, examples) is dim, and cut after its first
     example unless `is_full`.
     """
     console = stdout()
@@ -44,6 +44,9 @@ def print_prompts(task: TaskBase, first: int | None, *, is_full: bool) -> None:
 def _print_document(console: Console, task: TaskBase, document: Document, *, is_full: bool) -> None:
     prompts = task.prompts(document)
     asked = [prompt for prompt in prompts if not prompt.unconditional]
+    if asked and asked[0].generation is not None:
+        _print_generation(console, task, document, asked, is_full=is_full)
+        return
     position = 0
     for _, group in groupby(asked, key=lambda prompt: prompt.context):
         alike = list(group)
@@ -59,6 +62,23 @@ def _print_document(console: Console, task: TaskBase, document: Document, *, is_
     twins = list(dict.fromkeys(prompt.context for prompt in prompts if prompt.unconditional))
     for context in twins:
         console.print(clean(f"  also scored after {context!r} alone (unconditional)"), style="dim", soft_wrap=True)
+
+
+def _print_generation(
+    console: Console, task: TaskBase, document: Document, prompts: Sequence[Prompt], *, is_full: bool
+) -> None:
+    """The context from which a model goes on, what ends its text, and the answers that are right, where the task has them."""
+    prompt, settings = prompts[0], prompts[0].generation
+    assert settings is not None  # noqa: S101
+    _print_context(console, task, prompt, is_full=is_full)
+    stops = f", or before {', '.join(map(repr, settings.stop))}" if settings.stop else ""
+    drawn = f"; {len(prompts)} texts are drawn" if len(prompts) > 1 else ""
+    after = f" after {prompt.continuation!r}" if prompt.continuation else ""
+    ends = f"  the model goes on{after}, and ends by itself, at {settings.max_tokens:,} tokens{stops}{drawn}"
+    console.print(clean(ends), style="dim", soft_wrap=True)
+    for gold in document.fields.get("accepted", ()):
+        answer = gold if isinstance(gold, str) else "; ".join(gold)
+        console.print(clean(f"  * {answer!r}"), style="green", soft_wrap=True)
 
 
 def _print_context(console: Console, task: TaskBase, prompt: Prompt, *, is_full: bool) -> None:

@@ -188,6 +188,37 @@ def test_one_document_is_shown_at_once(evalkit: Command, alone: Path) -> None:
     assert [prompt["continuation"] for prompt in prompts] == [" yes", " no"] * 2
 
 
+WRITTEN = """
+description: "Number words"
+kind: generation
+data: rows.jsonl
+split: test
+question: "Q: {{ q }}"
+cue: "A:"
+answer: "{{ a }}"
+shots: 0
+generation: {stop: ["\\n", "Q:"], max_tokens: 8}
+judge: words
+"""
+
+
+def test_what_a_model_is_to_write_is_shown(evalkit: Command, tmp_path: Path) -> None:
+    """The prompt, what ends the text, and the right answer: to read, and for programs."""
+    (tmp_path / "number_words.yaml").write_text(WRITTEN, encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text('{"q": "one and one?", "a": "two"}\n', encoding="utf-8")
+    shown = evalkit("show", "number_words", "--tasks-dir", str(tmp_path)).out
+    assert "Q: one and one?\nA:" in shown
+    assert "at 8 tokens, or before '\\n', 'Q:'" in shown.replace("\\\\", "\\")
+    assert "* 'two'" in shown
+    assert "* ''" not in shown
+    (line,) = evalkit("show", "number_words", "--json").out.splitlines()
+    about = json.loads(line)
+    assert about["accepted"] == ["two"]
+    assert about["generation"]["stop"] == ["\n", "Q:"]
+    assert about["generation"]["max_tokens"] == 8
+    registry.tasks.remove("number_words")
+
+
 def test_requests_are_shown_as_tokens(evalkit: Command, checkpoint: Path, my_tasks: Path) -> None:
     """--tokens shows ids and where scoring starts; the test's tokenizer has one token a byte."""
     words = ("show", "capitals", "--tasks-dir", my_tasks, "--limit", 1, "--tokens", "--model", checkpoint)
