@@ -141,6 +141,23 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
     console = stdout()
     for position, document in enumerate(islice(task.documents(), first)):
         prompts = task.prompts(document)
+        if prompts and prompts[0].generation is not None:
+            for prompt, continued in zip(
+                prompts, encoder.encode_generation(prompts, end_ids=(), max_length=task.max_length), strict=True
+            ):
+                ids = list(continued.request.tokens)
+                strings = tokenizer.token_strings(ids)
+                if as_json:
+                    line: dict[str, Any] = {
+                        "doc_id": position,
+                        "native_id": document.native_id,
+                        "sample": prompt.sample,
+                    }
+                    line |= {"max_tokens": continued.request.settings.max_tokens, "truncated": continued.truncated}
+                    print_json(line | {"tokens": ids, "strings": strings}, indent=None)
+                    continue
+                _print_continued(position, prompt.sample, continued.request.settings.max_tokens, ids, strings)
+            continue
         for prompt, encoded in zip(prompts, encoder.encode(prompts, max_length=task.max_length), strict=True):
             for request in encoded.requests:
                 ids = list(request.tokens)
@@ -169,6 +186,15 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
                 console.print(clean(" ".join(pairs[request.start :])), soft_wrap=True)
     if first is not None and not as_json:
         say(f"These are the first {first} documents of {task.name}. Use --limit N for N of them, --json for all.")
+
+
+def _print_continued(position: int, sample: int, cap: int, ids: list[int], strings: list[str]) -> None:
+    """Print a prompt from which the model goes on."""
+    drawn = f", text {sample}" if sample else ""
+    heading = f"document {position}{drawn}: {len(ids)} tokens, from which the model writes up to {cap:,} more"
+    stdout().print(heading, style="bold", soft_wrap=True)
+    pairs = [f"{token}:{string!r}" for token, string in zip(ids, strings, strict=True)]
+    stdout().print(clean(" ".join(pairs)), soft_wrap=True)
 
 
 def _show_document(folder: Path, doc: str | None, task: str | None, as_json: bool) -> None:

@@ -202,7 +202,7 @@ judge: words
 """
 
 
-def test_what_a_model_is_to_write_is_shown(evalkit: Command, tmp_path: Path) -> None:
+def test_what_a_model_is_to_write_is_shown(evalkit: Command, checkpoint: Path, tmp_path: Path) -> None:
     """The prompt, what ends the text, and the right answer: to read, and for programs."""
     (tmp_path / "number_words.yaml").write_text(WRITTEN, encoding="utf-8")
     (tmp_path / "rows.jsonl").write_text('{"q": "one and one?", "a": "two"}\n', encoding="utf-8")
@@ -216,6 +216,11 @@ def test_what_a_model_is_to_write_is_shown(evalkit: Command, tmp_path: Path) -> 
     assert about["accepted"] == ["two"]
     assert about["generation"]["stop"] == ["\n", "Q:"]
     assert about["generation"]["max_tokens"] == 8
+    tokens = ("show", "number_words", "--tokens", "--model", checkpoint)
+    (request,) = evalkit(*tokens, "--json").out.splitlines()
+    assert len(json.loads(request)["tokens"]) == len("Q: one and one?\nA:")
+    assert json.loads(request)["max_tokens"] == 8
+    assert "18 tokens, from which the model writes up to 8 more" in evalkit(*tokens).out
     registry.tasks.remove("number_words")
 
 
