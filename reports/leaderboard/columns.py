@@ -17,6 +17,7 @@ from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.runs import full_name
 from evalkit.results.layout import PARTIAL_PREFIX
+from evalkit.statistics.metric_names import CAPPED
 from evalkit.words import unit_of
 
 
@@ -162,6 +163,14 @@ def _limited(found: _Found) -> bool:
     return bool(found.metric.limited or found.about.get("limited"))
 
 
+def _never_ended(found: _Found) -> float:
+    """The share of a task's generated answers that only the length limit ended; 0 for other tasks, and for that metric itself."""
+    if found.metric.metric == CAPPED:
+        return 0.0
+    task = full_name(found.metric)
+    return next((one.value for one in found.run.metrics if one.metric == CAPPED and full_name(one) == task), 0.0)
+
+
 def _preference(found: _Found, reference: Mapping[str, Any]) -> tuple[bool, bool, bool, int]:
     """The smallest is shown: the column's own documents, a value, a finished run, the newest."""
     newest = -int("".join(sign for sign in found.run.started[:19] if sign.isdigit()) or 0)
@@ -192,6 +201,8 @@ def _cell(
     cut = int(found.about.get("truncated_prompts") or 0)
     if cut:
         marks.append(f"{cut:,} prompt{'s were' if cut > 1 else ' was'} cut on the left to fit the model")
+    if (share := _never_ended(found)) > 0:
+        marks.append(f"{100 * share:.1f} % of the answers did not stop before the length limit")
     if runs > 1:
         marks.append(f"of {runs} runs the newest whole one")
     return Cell(

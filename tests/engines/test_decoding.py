@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from evalkit.checkpoints.resolve import resolve
 from evalkit.encoding.tokenizers import Tokenizer
 from evalkit.engines.base import EngineSettings, GeneratingEngine
 from evalkit.engines.decoding import draw
@@ -58,6 +59,22 @@ def test_greedy_texts_are_those_of_each_prompt_alone(kind: str) -> None:
     assert texts(engine, requests, batch=3) == found
     shuffled = random.Random(5).sample(range(len(requests)), len(requests))
     assert texts(engine, [requests[i] for i in shuffled], batch=5) == [found[i] for i in shuffled]
+
+
+def test_greedy_texts_of_olmo_tiny() -> None:
+    """A trained model behind few-shot prompts, in three batch sizes: the ids of ``generate`` on each prompt alone."""
+    made = resolve("olmo-tiny")[0]
+    engine = TransformersEngine(EngineSettings(device="cpu"))
+    engine.load(made)
+    tokenizer = Tokenizer.load(made.tokenizer_path)
+    shots = "".join(f"Question: What is {n} plus one?\nAnswer: It is {n + 1}.\n\n" for n in range(12))
+    asks = [f"{shots}Question: What is {what}?\nAnswer:" for what in ("rain", "salt", "a very old horse", "5 plus two")]
+    prompts = tokenizer.encode([*asks, "Once upon a time", "The"], special=False)
+    ends = (tokenizer.eos_id or 0,)
+    wanted = [plain_ids(engine._model, prompt, 40, ends) for prompt in prompts]
+    for batch in (None, 1, 4):
+        found = texts(engine, asked(prompts, GenerationSettings(max_tokens=40), ends), batch)
+        assert [list(text.token_ids) for text in found] == wanted
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "mamba"])

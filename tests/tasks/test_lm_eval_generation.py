@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
+from evalkit.checkpoints.resolve import resolve
 from evalkit.data import Bundle
-from evalkit.records import Generation
+from evalkit.encoding.tokenizers import Tokenizer
+from evalkit.engines.base import EngineSettings
+from evalkit.engines.transformers_engine import TransformersEngine
+from evalkit.records import Generation, GenerationSettings
 from tests.made.generation_rows import SETS, Row, write_rows
+from tests.made.generations import asked, texts
 from tests.made.invented_data import make
 
 lm_eval_tasks = pytest.importorskip("lm_eval.tasks")
@@ -67,10 +72,10 @@ def test_prompts(peer: Any, bundle: Bundle, tmp_path: Path, name: str, shots: in
     ]
     assert len(built.instances) >= 40
     (settings,) = {prompt.generation for document in task.documents() for prompt in task.prompts(document)}
-    for asked in (one.args[1] for one in built.instances):
-        assert tuple(asked["until"]) == settings.stop
-        assert asked.get("max_gen_toks", 256) == settings.max_tokens
-        assert not asked.get("do_sample", False)
+    for given in (one.args[1] for one in built.instances):
+        assert tuple(given["until"]) == settings.stop
+        assert given.get("max_gen_toks", 256) == settings.max_tokens
+        assert not given.get("do_sample", False)
 
 
 def made_answers(golds: list[str], dice: random.Random) -> Iterator[str]:
@@ -86,9 +91,43 @@ def made_answers(golds: list[str], dice: random.Random) -> Iterator[str]:
     yield dice.choice(["", "   ", "...", "I do not know", "-3 - 4 = -7.", "#### -7", "\\boxed{x", "a an the"])
 
 
+@pytest.fixture(scope="module")
+def writer() -> Any:
+    """olmo-tiny, which goes on from the ends of prompts."""
+    made = resolve("olmo-tiny")[0]
+    engine = TransformersEngine(EngineSettings(device="cpu"))
+    engine.load(made)
+    tokenizer = Tokenizer.load(made.tokenizer_path)
+
+    def write(contexts: list[str], stops: tuple[str, ...]) -> list[Generation]:
+        ids = [own[-200:] for own in tokenizer.encode(contexts, special=False)]
+        return texts(engine, asked(ids, GenerationSettings(max_tokens=24, stop=stops), (0,)))
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["humaneval", "mbpp"])
+def test_programs_are_the_same(peer: Any, bundle: Bundle, tmp_path: Path, name: str) -> None:
+    """What is run of a text, and the tests that it is run with, are those that lm-eval hands to ``code_eval``."""
+    splits = write_rows(tmp_path, name, bundle, 60)
+    built = peer(name, splits, 0)
+    task = make(SETS[name].ours, data_source=str(tmp_path), shots=0)
+    built.build_all_requests(limit=None, rank=0, world_size=1)
+    for document, instance in zip(task.documents(), built.instances, strict=True):
+        text = f"    return {document.index}  # ```python"
+        row = task.judge(document, [Generation(text, len(text), "end", (1,))])
+        before, after = row["_pending"]["program"]
+        instance.resps, instance.filtered_resps = [text], {}
+        built._instances = [instance]
+        built.apply_filters()
+        (found,) = instance.filtered_resps.values()
+        assert before + row["extracted"][0] == (found[0] if isinstance(found, list) else found)
+        assert after.strip() == built.doc_to_target(instance.doc).strip()
+
+
 @pytest.mark.parametrize("name", [name for name in SETS if name not in ("humaneval", "mbpp")])
-def test_answers_are_judged_alike(peer: Any, bundle: Bundle, tmp_path: Path, name: str) -> None:
-    """Two hundred made answers a set and more, cut at the first stop: every metric of both filters is lm-eval's own."""
+def test_answers_are_judged_alike(peer: Any, writer: Any, bundle: Bundle, tmp_path: Path, name: str) -> None:
+    """Two hundred made and generated answers a set and more, cut at the first stop: every metric of both filters is lm-eval's."""
     about = SETS[name]
     splits = write_rows(tmp_path, name, bundle, 34)
     built = peer(name, splits, 0)
@@ -103,8 +142,14 @@ def test_answers_are_judged_alike(peer: Any, bundle: Bundle, tmp_path: Path, nam
             cut = min((text.index(stop) for stop in task.generation.stop if stop in text), default=len(text))
             rows.append(task.judge(document, [Generation(text, cut, "end", (1,))]))
             judged.append((instance, text[:cut]))
+    contexts = [task.prompts(document)[0].context for document in documents]
+    for document, instance, text in zip(
+        documents, built.instances, writer(contexts, task.generation.stop), strict=True
+    ):
+        rows.append(task.judge(document, [text]))
+        judged.append((instance, text.answer))
     rows = list(task.complete(rows, lambda count: None))
-    assert len(rows) >= ANSWERS
+    assert len(rows) >= ANSWERS + len(documents)
     seen: dict[str, set[float]] = {}
     for row, (instance, text) in zip(rows, judged, strict=True):
         instance.resps, instance.filtered_resps = [text], {}
