@@ -29,7 +29,10 @@ class Target:
     tokenizer: Any = None
 
     def load(self, engine: Engine) -> None:
-        """Load the weights into the engine. Raises `CheckpointError` if they changed meanwhile."""
+        """Load the weights into the engine; one in memory by its ``adopt(model, checkpoint, tokenizer)``, if it has that.
+
+        Raises `CheckpointError` if the weights changed meanwhile, and `UsageError`.
+        """
         if self.model is None:
             engine.load(self.checkpoint)
             if reject_rewritten(self.checkpoint.files):

@@ -293,7 +293,7 @@ def test_importing_is_light() -> None:
 class Adopting(FakeEngine):
     """A fake engine that takes models in memory."""
 
-    def adopt(self, model: object, checkpoint: Checkpoint) -> None:
+    def adopt(self, model: object, checkpoint: Checkpoint, tokenizer: object) -> None:
         self.load(checkpoint)
 
 
