@@ -119,7 +119,7 @@ class Changes:
     def groups(self) -> list[Group]:
         """The groups of the table: questions, texts, other metrics, domains."""
         names, ends = task_labels(change.task for change in self.tasks if change.level == "task")
-        titles: dict[str, str] = {"percent": "Questions, points of accuracy", "bits": "Texts, bits per byte"}
+        titles: dict[str, str] = {"percent": "Tasks, percentage points", "bits": "Texts, bits per byte"}
         keys: dict[str, str] = {"percent": "questions", "bits": "texts"}
         found = []
         for unit in ("percent", "bits", "other"):
@@ -294,7 +294,7 @@ def columns(pair: Changes, a: str, b: str, picture: str) -> list[Column]:
 
 
 def difference_text(change: Change) -> str:
-    """``+1.2 [−0.3, +2.7]``: points of accuracy, or bits per byte."""
+    """``+1.2 [−0.3, +2.7]``: percentage points, or bits per byte."""
     value = signed(change.difference, change.unit)
     if not (math.isfinite(change.low) and math.isfinite(change.high)):
         return value

@@ -42,8 +42,13 @@ def _pair(pair: Changes, *, tuned: bool) -> str:
         size = f"{abs(held_out.difference):.2f} bits per byte" if held_out.unit == "bits" else _points(held_out)
         what = "preferences" if held_out.task.startswith("preferences/") else "instructions"
         first = f"Held-out {what} {'improved' if held_out.better > 0 else 'worsened'} by {size}"
-        return _joined(first, domains or [_tasks(pair.tasks)], TRADE_OFF_WORDS)
+        return _joined(first, domains or [_lowered(_tasks(pair.tasks))], TRADE_OFF_WORDS)
     return _joined(_tasks(pair.tasks), domains)
+
+
+def _lowered(clause: str) -> str:
+    """A clause behind another one."""
+    return clause[:1].lower() + clause[1:]
 
 
 def _points(change: Change) -> str:

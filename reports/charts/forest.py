@@ -40,7 +40,7 @@ def forest_chart(changes: Sequence[Change], title: str) -> Any:
     names = [row["name"] for row in rows]
     y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=320, ticks=False, domain=False))
     scale = alt.Scale(nice=True, reverse=turned)
-    names_of = {"percent": "points of accuracy", "bits": "bits per byte"}
+    names_of = {"percent": "percentage points", "bits": "bits per byte"}
     unit = f"difference in {names_of.get(changes[0].unit, 'the metric')} (better to the right)"
     x = alt.X("d:Q", scale=scale, title=unit)
     verdicts = alt.Scale(domain=["better", "worse", "unresolved"], range=[theme.BETTER, theme.WORSE, theme.QUIET])
