@@ -18,7 +18,12 @@ from evalkit.system.masking import mask_text
 
 PROBE_SECONDS = 3.0
 LIBRARIES = ("transformers", "tokenizers", "datasets", "huggingface_hub", "safetensors", "pyarrow", "pandas")
-EXTRAS = {"train": ("trl", "peft"), "ray": ("ray",), "lm-eval": ("lm_eval",)}
+EXTRAS = {
+    "train": ("trl", "peft"),
+    "ray": ("ray",),
+    "lm-eval": ("lm_eval",),
+    "math": ("math-verify", "antlr4-python3-runtime"),
+}
 
 
 def collect_facts() -> dict[str, Any]:

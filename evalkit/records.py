@@ -231,7 +231,7 @@ class GenerationSettings:
     stop: tuple[str, ...] = ()
     """Strings that end a text; what counts of the text is what stands before the first of them."""
     seed: int = 0
-    """Of sampled texts; each has a generator of its own (`GenerationRequest.seed`)."""
+    """Of sampled texts; each has a generator of its own (`GenerationRequest.draw_seed`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,21 @@ from evalkit.words import metric_title, visible
 
 NEEDED = ("texts", "answers", "ended", "tokens")
 """Columns without which no generated answer is shown."""
+JUDGED = ("ended", "extracted", "exact_match", "passed")
+"""Columns that values of a metric may be made of, beside one of its name."""
 MOST_TEXTS = 8
 """Of one document; of more the first are shown."""
 MOST_LETTERS = 6_000
 """Of one generated text."""
 
 
-def value_of(row: Mapping[str, Any], metric: str) -> float:
-    """The value of a metric in a stored row; NaN where the row does not tell it."""
+def value_of(row: Mapping[str, Any], metric: str) -> float | None:
+    """The value of a metric in a stored row, with four decimals; None where the row does not tell it."""
     try:
-        return row_value(row, metric)
+        value = row_value(row, metric)
     except (KeyError, TypeError, ValueError):
-        return math.nan
+        return None
+    return round(value, 4) if math.isfinite(value) else None
 
 
 def answers_of(index: int, rows: Sequence[Mapping[str, Any]], context: str, metric: str) -> dict[str, Any]:
@@ -33,12 +36,12 @@ def answers_of(index: int, rows: Sequence[Mapping[str, Any]], context: str, metr
     gold = rows[-1].get("gold")
     return {
         "i": index,
-        "id": _name(rows[-1].get("native_id")),
+        "id": name_of(rows[-1].get("native_id")),
         "c": context,
         "g": _shown(gold) if isinstance(gold, (str, list)) else "",
         "m": metric_title(metric),
         "t": max(int(row.get("truncated") or 0) for row in rows),
-        "r": [{"v": _number(value_of(row, metric)), "a": _texts(row), "of": len(row["texts"])} for row in rows],
+        "r": [{"v": value_of(row, metric), "a": _texts(row), "of": len(row["texts"])} for row in rows],
     }
 
 
@@ -68,9 +71,6 @@ def _cut(text: str) -> str:
     return visible(text)
 
 
-def _name(value: Any) -> str:
+def name_of(value: Any) -> str:
+    """A document's own name, bounded."""
     return "" if value is None else visible(str(value))[:200]
-
-
-def _number(value: float) -> float | None:
-    return round(value, 4) if math.isfinite(value) else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from evalkit.comparison.verdict import never_stopped
 from evalkit.errors import EvalkitError
 from evalkit.reports.names import TaskLabel, task_labels
 from evalkit.reports.runs import RunView
@@ -109,6 +110,8 @@ class Changes:
     refused: tuple[tuple[str, str], ...] = ()
     """What is not compared, and why."""
     failure: str = ""
+    never_stopped: tuple[str, ...] = ()
+    """Sentences with the shares of generated answers that only the length limit ended."""
     by_domain: Mapping[tuple[str, str, str], Change] = field(default_factory=dict)
 
     @property
@@ -204,10 +207,12 @@ def _changes(report: Report, comparisons: Sequence[Comparison], a: int, b: int) 
             found.setdefault(key, _change(line, unit, higher))
     ordered = sorted(found.values(), key=lambda change: -change.gain if math.isfinite(change.gain) else math.inf)
     domains = tuple(change for change in ordered if change.level == "domain")
+    never = dict.fromkeys(sentence for one in comparisons for sentence in never_stopped(one.table))
     said = [
         f"{one.runs[0].suite}: {sentence}" if len(comparisons) > 1 else sentence
         for one in comparisons
         for sentence in one.verdict()
+        if sentence not in never
     ]
     return Changes(
         a,
@@ -218,6 +223,7 @@ def _changes(report: Report, comparisons: Sequence[Comparison], a: int, b: int) 
         tuple(change for change in ordered if change.level != "domain"),
         domains,
         tuple(dict.fromkeys((str(line["task"]), str(line["reason"])) for line in lines if not line["comparable"])),
+        never_stopped=tuple(never),
         by_domain={(change.task, change.source, change.domain): change for change in domains},
     )
 

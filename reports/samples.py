@@ -118,10 +118,11 @@ def collect_samples(report: Report, columns: Sequence[int], samples: str | int |
         if gated(name, runs[-1].tasks[name]) and not ask.gated:
             found.withheld.append(name)
             continue
-        if gated(name, runs[-1].tasks[name]) and not all(_stored(file, ("token_ids",)) for file in files):
+        kind = str(runs[-1].tasks[name].get("kind"))
+        told = ("texts",) if kind == "generation" else ("token_ids",)
+        if gated(name, runs[-1].tasks[name]) and not all(_stored(file, told) for file in files):
             found.not_stored.append(name)
             continue
-        kind = str(runs[-1].tasks[name].get("kind"))
         needed = answers.NEEDED if kind == "generation" else NEEDED[kind == "text"]
         if not all(_stored(file, needed) for file in files):
             continue
@@ -206,7 +207,7 @@ def _choice(
         options = ["".join(tokens) for tokens in last.get("token_strings") or []] or [""] * len(last["sums"])
     doc: dict[str, Any] = {
         "i": index,
-        "id": _name(last.get("native_id")),
+        "id": answers.name_of(last.get("native_id")),
         "c": (contexts or [""])[0] if len(set(contexts)) <= 1 else contexts,
         "o": options,
         "g": int(last["gold"]),
@@ -250,11 +251,11 @@ def _share_tokens(made: list[dict[str, Any]]) -> None:
 
 def _answers(name: str, runs: Sequence[RunView], files: Sequence[Path], count: int, metric: str) -> dict[str, Any]:
     """A sample of generated answers; those whose value changed most come first where two runs are shown."""
-    light = [{int(row["index"]): row for row in _table(file).to_pylist()} for file in files]
+    light = [_light(file, ("index", metric, *answers.JUDGED)) for file in files]
     shared = [index for index in light[-1] if all(index in one for one in light)]
-    values = {index: [answers.value_of(one[index], metric) for one in light] for index in shared}
-    changed = {index for index, found in values.items() if len(set(found)) > 1}
+    changed = {index for index in shared if len({answers.value_of(one[index], metric) for one in light}) > 1}
     chosen = _choose(name, shared, changed, count)
+    heavy = [_heavy(file, chosen) for file in files]
     prompts = _prompts(runs[-1], name, chosen)
     contexts = {
         index: (prompts[index][0]["context"] + prompts[index][0]["continuation"]) if prompts.get(index) else ""
@@ -262,7 +263,7 @@ def _answers(name: str, runs: Sequence[RunView], files: Sequence[Path], count: i
     }
     shots = _common_start(list(contexts.values()))
     docs = [
-        answers.answers_of(index, [one[index] for one in light], _cut(contexts[index][len(shots) :]), metric)
+        answers.answers_of(index, [rows[index] for rows in heavy], _cut(contexts[index][len(shots) :]), metric)
         for index in chosen
     ]
     return {"name": name, "kind": "generation", "shots": _cut(shots), "of": len(shared), "docs": docs}
@@ -301,7 +302,7 @@ def _texts(found: Samples, name: str, runs: Sequence[RunView], files: Sequence[P
         docs.append(
             {
                 "i": index,
-                "id": _name(last.get("native_id")),
+                "id": answers.name_of(last.get("native_id")),
                 "d": visible(str(last.get("domain") or "")),
                 "ch": [int(last["characters"])],
                 "by": [int(last["bytes"])],
@@ -398,10 +399,6 @@ def _cut(text: str) -> str:
         left = len(text) - MOST_CHARACTERS
         text = f"[… {left:,} characters are left out here …]{text[-MOST_CHARACTERS:]}"
     return visible(text)
-
-
-def _name(value: Any) -> str:
-    return "" if value is None else visible(str(value))[:200]
 
 
 def _rounded(value: Any) -> float | None:

@@ -71,7 +71,8 @@ def lm_eval_rows(file: str) -> tuple[dict[str, Any], ...]:
     found = importlib.util.find_spec("lm_eval")
     if found is None or found.origin is None:
         raise UsageError(
-            f"The examples are those of lm-evaluation-harness, which is not installed. {install_command('lm-eval')}, or take --shots 0."
+            "The examples are those of lm-evaluation-harness. Take --shots 0, or install it with: "
+            f"{install_command('lm-eval')}"
         )
     path = Path(found.origin).parent / "tasks" / file
     try:

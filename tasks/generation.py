@@ -10,10 +10,9 @@ from typing import Any
 from evalkit.errors import UsageError
 from evalkit.records import Document, Generation, GenerationSettings, Metric, Prompt
 from evalkit.task import Row, TaskName, TaskOptions
-from evalkit.tasks.answers import math_text
 from evalkit.tasks.answers.extract import EXTRACTORS
-from evalkit.tasks.answers.judge import JUDGES, nothing_found, shown, shown_golds
-from evalkit.tasks.answers.programs import PENDING
+from evalkit.tasks.answers.judge import JUDGES, nothing_found
+from evalkit.tasks.answers.pending import PENDING
 from evalkit.tasks.definition import Definition
 from evalkit.tasks.questions import QuestionTask
 from evalkit.tasks.templates import TemplateFault, template, text_of, texts_of
@@ -83,15 +82,8 @@ class GenerationTask(QuestionTask):
     # ----------------------------------------------------------------------------------------------------- prompts
 
     def ask(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        settings = self.settings
-        answer = text_of(settings.answer, values)
-        question = text_of(settings.question, values)
-        if settings.context is not None:
-            context = text_of(settings.context, {**values, "question": question})
-        else:
-            context = f"{question}\n{settings.cue}"
-        fields: dict[str, Any] = {"contexts": [context], "answers": [answer], "options": [answer], "gold": 0}
-        fields["accepted"] = [answer] if settings.accepted is None else _accepted(settings.accepted, values)
+        settings, fields = self.settings, self.ask_for_one(values)
+        fields["accepted"] = fields["answers"] if settings.accepted is None else _accepted(settings.accepted, values)
         fields["prefix"] = text_of(settings.answer_prefix, values) if settings.answer_prefix else ""
         if settings.program is not None:
             fields["program"] = [text_of(part, values) for part in (settings.program.before, settings.program.after)]
@@ -163,24 +155,15 @@ class GenerationTask(QuestionTask):
 
             judge_programs(rows, advance)
         elif self.judge_of.deferred == "math":
-            _compare_formulas(rows, self.settings.judge == "minerva_math", advance)
+            from evalkit.tasks.answers.formulas import judge_formulas
+
+            judge_formulas(rows, advance, as_lm_eval=self.settings.judge == "minerva_math")
         return [{key: value for key, value in row.items() if key != PENDING} for row in rows]
 
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         from evalkit.statistics.generated import generated_metrics
 
-        base = Metric(
-            task=self.name.base,
-            metric="",
-            value=math.nan,
-            n=0,
-            form=self.name.form,
-            regime=self.name.regime,
-            shots=self.shots,
-            split=self.split,
-            limited=self.limited,
-        )
-        return generated_metrics(rows, base=base, names=self.metric_list, primary=self.primary_metric)
+        return generated_metrics(rows, base=self.base_metric, names=self.metric_list, primary=self.primary_metric)
 
 
 def _accepted(given: Any, values: Mapping[str, Any]) -> list[Any]:
@@ -194,49 +177,3 @@ def _accepted(given: Any, values: Mapping[str, Any]) -> list[Any]:
     ):
         return [item if isinstance(item, str) else list(item) for item in found]
     raise TemplateFault(f"a list of right answers is needed, and {given!r} gives none")
-
-
-def _compare_formulas(rows: Sequence[Row], as_lm_eval: bool, advance: Callable[[int], None]) -> None:
-    """Judge answers of mathematics: as lm-evaluation-harness does (the stated answer; and math-verify on the whole text), or as
-    OLMES does (all candidates, also by Hendrycks' rule)."""
-    from evalkit.tasks.answers.equality import Question, compare
-
-    questions, places = [], []
-    for row in rows:
-        solutions = row[PENDING]["golds"]
-        golds = [math_text.gold_answer(solution, as_lm_eval=as_lm_eval) for solution in solutions]
-        for place, (text, answer) in enumerate(zip(row["answers"], row["extracted"], strict=True)):
-            if as_lm_eval:
-                own = () if answer is None else (answer,)
-                questions.append(Question(own, tuple(golds), text, solutions[0] if solutions else ""))
-            else:
-                questions.append(Question(tuple(math_text.candidates(text)), tuple(golds), strings=True))
-            places.append((row, place, golds))
-    for row in rows:
-        row["exact_match"], row["reasons"] = [0.0] * len(row["answers"]), [""] * len(row["answers"])
-        if as_lm_eval:
-            row["math_verify"] = [0.0] * len(row["answers"])
-    per_text = 1 / max(1, len(questions) / max(1, len(rows)))
-    told = 0.0
-
-    def tell(count: int) -> None:
-        nonlocal told
-        before, told = int(told), told + count * per_text
-        advance(int(told) - before)
-
-    for (row, place, golds), result in zip(places, compare(questions, tell), strict=True):
-        row["exact_match"][place] = float(result.equal)
-        if as_lm_eval:
-            row["math_verify"][place] = float(result.verified)
-        answer = row["extracted"][place]
-        if answer is None and not result.equal:
-            reason = "No answer was found in the text."
-        elif result.equal:
-            reason = f"{shown(answer if answer is not None else row['answers'][place])} equals {shown_golds(golds)}."
-        elif result.ended:
-            reason = f"{shown(answer)} could not be compared with {shown_golds(golds)} in time."
-        else:
-            reason = f"{shown(answer)} does not equal {shown_golds(golds)}."
-        row["reasons"][place] = reason + (
-            " math-verify finds it right." if result.verified and not result.equal else ""
-        )

@@ -99,14 +99,7 @@ class Continuation(QuestionTask):
     metric_names: ClassVar[Sequence[str]] = ("bits_per_byte",)
 
     def ask(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        settings = self.settings
-        answer = text_of(settings.answer, values)
-        question = text_of(settings.question, values)
-        if settings.context is not None:
-            context = text_of(settings.context, {**values, "question": question})
-        else:
-            context = f"{question}\n{settings.cue}"
-        return {"contexts": [context], "answers": [answer], "options": [answer], "gold": 0}
+        return self.ask_for_one(values)
 
 
 class Greedy(Continuation):

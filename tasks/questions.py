@@ -79,6 +79,16 @@ class QuestionTask(TaskBase):
         """
         raise NotImplementedError
 
+    def ask_for_one(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a document with one context and one right answer. Raises `TemplateFault`."""
+        settings = self.settings
+        answer, question = text_of(settings.answer, values), text_of(settings.question, values)
+        if settings.context is not None:
+            context = text_of(settings.context, {**values, "question": question})
+        else:
+            context = f"{question}\n{settings.cue}"
+        return {"contexts": [context], "answers": [answer], "options": [answer], "gold": 0}
+
     @property
     def has_unconditional(self) -> bool:
         """Whether answers are also scored after ``Answer:`` alone, for PMI."""
@@ -409,7 +419,12 @@ class QuestionTask(TaskBase):
     def metrics(self, rows: Sequence[Row]) -> list[Metric]:
         from evalkit.statistics.metrics import choice_metrics
 
-        base = Metric(
+        return choice_metrics(rows, base=self.base_metric, names=self.metric_list, primary=self.primary_metric)
+
+    @property
+    def base_metric(self) -> Metric:
+        """What all metrics of the task have in common."""
+        return Metric(
             task=self.name.base,
             metric="",
             value=math.nan,
@@ -420,7 +435,6 @@ class QuestionTask(TaskBase):
             split=self.split,
             limited=self.limited,
         )
-        return choice_metrics(rows, base=base, names=self.metric_list, primary=self.primary_metric)
 
 
 def _with_sample(regime: Regime, settings: Settings) -> Regime:

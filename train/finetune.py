@@ -140,6 +140,7 @@ def _check(recipe: Recipe, progress: TrainingProgress) -> tuple[Recipe, Checkpoi
             )
     elif recipe.apply_chat_template:
         progress.note("Questions are asked inside the chat template, of the base too, which never saw it in training.")
+    scoring.check_scoring(recipe)
     base = find_base(recipe)
     return recipe, base, setup.save_dtype(recipe, base, device.type)
 

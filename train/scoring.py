@@ -42,12 +42,29 @@ HYPERPARAMETERS = (
 ADAPTER_HYPERPARAMETERS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 
 
+def check_scoring(recipe: Recipe) -> None:
+    """Raise `UsageError` for what keeps a task from being scored, before hours of training: programs that may not be run, a
+    package that is missing."""
+    suites = evaluated_suites(recipe)
+    if suites or recipe.tasks:
+        options = TaskOptions(
+            data_source=recipe.data_source, generation=recipe.gen_kwargs, allow_code=recipe.allow_code_execution
+        )
+        for task, _ in api.collect(suites, recipe.tasks, options)[0]:
+            task.check()
+
+
+def evaluated_suites(recipe: Recipe) -> list[str]:
+    """The suites before and after training, and that of the live model."""
+    return list(dict.fromkeys([*recipe.suites, *([recipe.eval_suite] if recipe.eval_every else [])]))
+
+
 def evaluation_index(recipe: Recipe, note: Note) -> ParagraphIndex | None:
     """Index of the paragraphs of all evaluation text; None if nothing is scored or the recipe does not decontaminate.
 
     Examples before a question come from train splits, which may be trained on, so questions are taken without them.
     """
-    suites = list(dict.fromkeys([*recipe.suites, *([recipe.eval_suite] if recipe.eval_every else [])]))
+    suites = evaluated_suites(recipe)
     if not recipe.decontaminate or not (suites or recipe.tasks):
         return None
     tasks, _ = api.collect(suites, recipe.tasks, TaskOptions(shots=0, data_source=recipe.data_source))

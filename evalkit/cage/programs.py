@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from evalkit.errors import EvalkitError
@@ -93,15 +93,9 @@ class Outcome:
     verdict: Verdict
     message: str
     """The last line of its exception, or which limit ended it: one line, without characters that act on a terminal."""
-    cpu_seconds: float
+    cpu_seconds: float = field(compare=False)
     """Processor time of its main process and the children that it waited for; 0 where it was killed from outside."""
-    wall_seconds: float
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Outcome) and (self.verdict, self.message) == (other.verdict, other.message)
-
-    def __hash__(self) -> int:
-        return hash((self.verdict, self.message))
+    wall_seconds: float = field(compare=False)
 
     @property
     def passed(self) -> bool:

@@ -30,6 +30,8 @@ from evalkit.errors import UsageError
 from evalkit.options import DEFAULT_SEED, RunOptions
 
 if TYPE_CHECKING:
+    from evalkit.encoding.encoding import Encoder
+    from evalkit.records import Document
     from evalkit.task import TaskBase
 
 DEFAULT_DOCUMENTS = 3
@@ -142,21 +144,7 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
     for position, document in enumerate(islice(task.documents(), first)):
         prompts = task.prompts(document)
         if prompts and prompts[0].generation is not None:
-            for prompt, continued in zip(
-                prompts, encoder.encode_generation(prompts, end_ids=(), max_length=task.max_length), strict=True
-            ):
-                ids = list(continued.request.tokens)
-                strings = tokenizer.token_strings(ids)
-                if as_json:
-                    line: dict[str, Any] = {
-                        "doc_id": position,
-                        "native_id": document.native_id,
-                        "sample": prompt.sample,
-                    }
-                    line |= {"max_tokens": continued.request.settings.max_tokens, "truncated": continued.truncated}
-                    print_json(line | {"tokens": ids, "strings": strings}, indent=None)
-                    continue
-                _print_continued(position, prompt.sample, continued.request.settings.max_tokens, ids, strings)
+            _show_continued(task, position, document, encoder, as_json=as_json)
             continue
         for prompt, encoded in zip(prompts, encoder.encode(prompts, max_length=task.max_length), strict=True):
             for request in encoded.requests:
@@ -188,13 +176,23 @@ def _show_requests(task: TaskBase, model: str, first: int | None, as_json: bool)
         say(f"These are the first {first} documents of {task.name}. Use --limit N for N of them, --json for all.")
 
 
-def _print_continued(position: int, sample: int, cap: int, ids: list[int], strings: list[str]) -> None:
-    """Print a prompt from which the model goes on."""
-    drawn = f", text {sample}" if sample else ""
-    heading = f"document {position}{drawn}: {len(ids)} tokens, from which the model writes up to {cap:,} more"
-    stdout().print(heading, style="bold", soft_wrap=True)
-    pairs = [f"{token}:{string!r}" for token, string in zip(ids, strings, strict=True)]
-    stdout().print(clean(" ".join(pairs)), soft_wrap=True)
+def _show_continued(task: TaskBase, position: int, document: Document, encoder: Encoder, *, as_json: bool) -> None:
+    """Print the tokens of the prompts from which a model goes on."""
+    prompts = task.prompts(document)
+    for prompt, continued in zip(
+        prompts, encoder.encode_generation(prompts, end_ids=(), max_length=task.max_length), strict=True
+    ):
+        ids, cap = list(continued.request.tokens), continued.request.settings.max_tokens
+        strings = encoder.tokenizer.token_strings(ids)
+        if as_json:
+            about = {"doc_id": position, "native_id": document.native_id, "sample": prompt.sample, "max_tokens": cap}
+            print_json(about | {"truncated": continued.truncated, "tokens": ids, "strings": strings}, indent=None)
+            continue
+        drawn = f", text {prompt.sample}" if prompt.sample else ""
+        heading = f"document {position}{drawn}: {len(ids)} tokens, from which the model writes up to {cap:,} more"
+        stdout().print(heading, style="bold", soft_wrap=True)
+        pairs = [f"{token}:{string!r}" for token, string in zip(ids, strings, strict=True)]
+        stdout().print(clean(" ".join(pairs)), soft_wrap=True)
 
 
 def _show_document(folder: Path, doc: str | None, task: str | None, as_json: bool) -> None:
@@ -224,6 +222,28 @@ def _show_document(folder: Path, doc: str | None, task: str | None, as_json: boo
     _print_document(row, prompt_rows)
 
 
+def _print_texts(row: Mapping[str, Any]) -> None:
+    """What the model wrote of a document: each text, what was cut from it, what was extracted and why it was judged so."""
+    console = stdout()
+    if row.get("gold"):
+        console.print(clean(f"* right: {row['gold']!r}"), style="green", soft_wrap=True)
+    if "texts" not in row:
+        say("Texts of gated datasets are stored only with 'evalkit run --samples N'.")
+        return
+    ends = {"stop": "a stop string ended it", "end": "it ended by itself", "cap": "cut off at the length limit"}
+    for place, (text, answer) in enumerate(zip(row["texts"], row["answers"], strict=True)):
+        number = f"text {place + 1} of {len(row['texts'])}: " if len(row["texts"]) > 1 else ""
+        ended = row["ended"][place]
+        heading = f"{number}{row['tokens'][place]:,} tokens, {ends.get(ended, ended)}"
+        console.print(clean(heading), style="bold", soft_wrap=True)
+        console.print(clean(answer, lines=True), soft_wrap=True)
+        if len(text) > len(answer):
+            console.print(clean(f"  cut: {text[len(answer) :]!r}"), style="dim", soft_wrap=True)
+        found = (row.get("extracted") or [None] * (place + 1))[place]
+        reason = (row.get("reasons") or [""] * (place + 1))[place]
+        console.print(clean(f"  extracted: {'nothing' if found is None else repr(found)}. {reason}"), soft_wrap=True)
+
+
 def _print_document(row: Mapping[str, Any], prompt_rows: list[dict[str, Any]]) -> None:
     console = stdout()
     options = [prompt for prompt in prompt_rows if not prompt["unconditional"]]
@@ -232,6 +252,9 @@ def _print_document(row: Mapping[str, Any], prompt_rows: list[dict[str, Any]]) -
         options = []
     if options and options[0]["context"]:
         console.print(clean(options[0]["context"], lines=True), soft_wrap=True)
+    if "texts" in row or "ended" in row:
+        _print_texts(row)
+        return
     if "sums" not in row:
         for name in ("source", "domain", "sum", "tokens", "bytes", "windows", "truncated"):
             if name in row:

@@ -21,8 +21,8 @@ SEPARATOR = "\n\n"
 def print_prompts(task: TaskBase, first: int | None, *, is_full: bool) -> None:
     """Print the first documents of a task, or all: how it asks, then each context once with its continuations.
 
-    The right continuation has a star, and so have right answers where the model writes. What several documents share (an instruction, examples) is dim, and cut after its first
-    example unless `is_full`.
+    The right continuation has a star, and so have right answers where the model writes. What several documents share (an
+    instruction, examples) is dim, and cut after its first example unless `is_full`.
     """
     console = stdout()
     for position, document in enumerate(islice(task.documents(), first)):

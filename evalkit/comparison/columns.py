@@ -54,12 +54,14 @@ class Columns:
         return len(self.index)
 
 
-def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) -> Columns:
+def read_columns(run: Run, task: str, metrics: Iterable[str] = ()) -> Columns:
     """Read a task's documents. `metrics`: what is needed beside the accuracies and bits per byte, computed if it is one of
     `evalkit.statistics.metric_names.DERIVED`, else read from columns of their names.
 
     Raises `EvalkitError` if the file is missing, damaged, or holds no usable documents.
     """
+    about = run.info["tasks"][task]
+    kind = str(about.get("kind") or "choice")
     table = read_table(run.documents_file(task), without=UNNEEDED_COLUMNS)
     names = table.column_names
     if "index" not in names:
@@ -97,7 +99,7 @@ def read_columns(run: Run, task: str, kind: str, metrics: Iterable[str] = ()) ->
     if kind == "generation":
         values = {name: column[order] for name, column in _generated(table, metrics).items()}
         return Columns(**common, values=values, signature=np.empty((len(index), 0)))
-    protocol = (run.info["tasks"][task].get("protocol") or {}).get("task") or {}
+    protocol = (about.get("protocol") or {}).get("task") or {}
     values, signature = _choice_columns(table, metrics, counts_leading_space(protocol))
     return Columns(
         **common, values={name: column[order] for name, column in values.items()}, signature=signature[order]

@@ -84,7 +84,7 @@ class Comparison:
             raise UsageError(f"'{task}' is not a task of both {base.path} and {other.path}.")
         kind = str(base.info["tasks"][task].get("kind"))
         metric = primary_metric(base, task)
-        a, b = (read_columns(each, task, kind, [metric]) for each in (base, other))
+        a, b = (read_columns(each, task, [metric]) for each in (base, other))
         pairing = pair_documents(a, b, compare_protocols(base.info["tasks"][task], other.info["tasks"][task]))
         if pairing.reason:
             raise UsageError(f"{task} is not compared: {pairing.reason}.")

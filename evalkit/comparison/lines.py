@@ -136,7 +136,7 @@ class Lines:
                 for j in differences if i == self.baseline else [i]:
                     self._add_not_comparable(j, task, f"{self.labels[i]} has not scored it yet", kind, metric)
                 continue
-            columns[i] = read_columns(self.runs[i], task, kind, [metric, *self._asked(task)])
+            columns[i] = read_columns(self.runs[i], task, [metric, *self._asked(task)])
         pairs: dict[int, Pairing] = {}
         for i in differences:
             if i in columns and self.baseline in columns:

@@ -174,7 +174,7 @@ class _Stage:
                 continue
             kind = str(runs[0].info["tasks"][task].get("kind") or "choice")
             metric = primary_metric(runs[0], task)
-            columns = self._shared_columns(task, kind, metric, runs, labels)
+            columns = self._shared_columns(task, metric, runs, labels)
             if columns is None:
                 continue
             if kind == "text":
@@ -199,10 +199,10 @@ class _Stage:
         return [run for run, _ in there], [label for _, label in there]
 
     def _shared_columns(
-        self, task: str, kind: str, metric: str, runs: Sequence[Run], labels: Sequence[str]
+        self, task: str, metric: str, runs: Sequence[Run], labels: Sequence[str]
     ) -> list[Columns] | None:
         """The documents that all of `runs` scored, in the same order; None if they are not comparable."""
-        columns = [read_columns(run, task, kind, [metric]) for run in runs]
+        columns = [read_columns(run, task, [metric]) for run in runs]
         shared = columns[0].index
         for run, label, each in zip(runs[1:], labels[1:], columns[1:], strict=True):
             protocols = compare_protocols(runs[0].info["tasks"][task], run.info["tasks"][task])

@@ -105,7 +105,7 @@ def _run_sentences(lines: pd.DataFrame, subject: str, alpha: float) -> Iterator[
         yield f"{subject}: {'; '.join(parts)}."
         yield from _disagreement(suite, compared[compared["metric"] == POOLED])
         yield from _task_sentences(tasks)
-        yield from _length_limit(compared[compared["metric"] == CAPPED])
+        yield from never_stopped(compared)
         yield from _detectable_sentences(primary[primary["level"] != "domain"])
         yield from _domain_sentences(domains, level)
     refused = lines[~lines["comparable"]]
@@ -173,15 +173,16 @@ def _task_sentences(tasks: pd.DataFrame) -> Iterator[str]:
             yield f"{word}: {_listed(changes)}."
 
 
-def _length_limit(lines: pd.DataFrame) -> Iterator[str]:
-    """The shares of generated answers that only the cap on their length ended, where there are any."""
+def never_stopped(lines: pd.DataFrame) -> Iterator[str]:
+    """A sentence with the shares of generated answers that only the cap on their length ended, where there are any."""
+    lines = lines[lines["comparable"] & (lines["metric"] == CAPPED)]
     lines = lines[(lines["value_a"] > 0) | (lines["value_b"] > 0)]
     shares = [
         f"{line_name(line)} {100 * line['value_a']:.1f} % to {100 * line['value_b']:.1f} % ({format_difference(line)})"
         for _, line in lines.iterrows()
     ]
     if shares:
-        yield f"Answers that never stopped, up to the length limit: {_listed(shares)}."
+        yield f"Answers that never stopped (cut off at the length limit): {_listed(shares)}."
 
 
 def _detectable_sentences(lines: pd.DataFrame) -> Iterator[str]:

@@ -7,13 +7,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 from evalkit.errors import UsageError
+from evalkit.system.processes import own_module
 
 Message = Mapping[str, str]
 DEFAULT = "default"
@@ -122,12 +122,9 @@ class ChatTemplate:
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
-            package = str(Path(__file__).resolve().parents[2])
-            paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
             threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "evalkit.encoding.chat_process"],
-                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))},
+                **own_module("evalkit.encoding.chat_process", env={**os.environ, **threads}),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

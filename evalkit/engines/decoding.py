@@ -224,13 +224,13 @@ class Picker:
     """Chooses the next token of each row: the largest logit, or one drawn with the request's own random numbers."""
 
     def __init__(self, requests: Sequence[GenerationRequest]) -> None:
-        self._requests = requests
-        self._numbers: dict[int, torch.Tensor] = {}
+        self._settings = [request.settings for request in requests]
+        self._numbers: dict[int, list[float]] = {}
         for row, request in enumerate(requests):
             if request.settings.temperature > 0:
                 generator = torch.Generator().manual_seed(request.draw_seed)
-                count = request.settings.max_tokens
-                self._numbers[row] = torch.rand(count, generator=generator, dtype=torch.float64)
+                numbers = torch.rand(request.settings.max_tokens, generator=generator, dtype=torch.float64)
+                self._numbers[row] = numbers.tolist()
 
     def __call__(self, logits: torch.Tensor, rows: Sequence[int], step: int) -> torch.Tensor:
         """Ids ``[rows]`` from logits ``[rows, vocabulary]``; `rows`: the request of each."""
@@ -240,32 +240,42 @@ class Picker:
                 "The model gives logits that are not numbers (NaN or infinite): its weights are damaged, or overflow in this dtype. "
                 "Try --dtype float32."
             )
-        for place, row in enumerate(rows):
-            numbers = self._numbers.get(row)
-            if numbers is not None and step < len(numbers):
-                settings = self._requests[row].settings
-                chosen[place] = draw(logits[place], settings.temperature, settings.top_p, float(numbers[step]))
+        places = [place for place, row in enumerate(rows) if step < len(self._numbers.get(row, ()))]
+        if places:
+            drawn = [rows[place] for place in places]
+            given = [
+                (self._settings[row].temperature, self._settings[row].top_p, self._numbers[row][step]) for row in drawn
+            ]
+            temperature, top_p, number = torch.tensor(given, dtype=torch.float64, device=logits.device).T
+            index = torch.tensor(places, device=logits.device)
+            chosen[index] = draw(logits[index], temperature, top_p, number)
         return chosen
 
 
-def draw(logits: torch.Tensor, temperature: float, top_p: float, number: float) -> torch.Tensor:
-    """The token at which the cumulated probabilities pass a random number in [0, 1).
+def draw(logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Of each row the token at which its cumulated probabilities pass its random number in [0, 1): ids ``[rows]``.
 
-    Of the most probable tokens those are drawn from that reach `top_p` together (Holtzman et al. 2020, arXiv 1904.09751). In float64, so
-    that what else is in the batch moves no boundary that matters.
+    `logits` is ``[rows, vocabulary]``, the rest float64 ``[rows]``. Of the most probable tokens those are drawn from that reach
+    `top_p` together (Holtzman et al. 2020, arXiv 1904.09751). In float64, so that what else is in the batch moves no boundary that
+    matters.
     """
-    probabilities = (logits.double() / temperature).softmax(-1)
-    if top_p >= 1:
-        cumulated = probabilities.cumsum(-1)
-        return _passed(cumulated, number * cumulated[-1])
-    ordered, tokens = probabilities.sort(descending=True, stable=True)
-    cumulated = ordered.cumsum(-1)
-    kept = max(1, int((cumulated - ordered < top_p).sum()))
-    return tokens[_passed(cumulated[:kept], number * cumulated[kept - 1])]
+    probabilities = (logits.double() / temperature[:, None]).softmax(-1)
+    if bool((top_p >= 1).all()):
+        return _passed(probabilities.cumsum(-1), numbers)[:, 0]
+    ordered, tokens = probabilities.sort(stable=True, dim=-1, descending=True)
+    kept = ordered.cumsum(-1) - ordered < top_p[:, None]
+    places = _passed((ordered * kept).cumsum(-1), numbers)
+    nucleus = tokens.gather(1, places)[:, 0]
+    whole = _passed(probabilities.cumsum(-1), numbers)[
+        :, 0
+    ]  # without top-p a row is drawn in the order of ids, in any batch
+    return torch.where(top_p < 1, nucleus, whole)
 
 
-def _passed(cumulated: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return torch.searchsorted(cumulated, target[None], right=True)[0].clamp(max=len(cumulated) - 1)
+def _passed(cumulated: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """The first place of each row whose cumulated share is above the number's part of the whole, ``[rows, 1]``."""
+    target = numbers[:, None] * cumulated[:, -1:]
+    return torch.searchsorted(cumulated, target, right=True).clamp(max=cumulated.shape[1] - 1)
 
 
 @torch.inference_mode()

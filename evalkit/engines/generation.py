@@ -28,12 +28,16 @@ def generate(
     if way == "padded":
         written = decode(decoder, requests, stops, advance)
     else:
-        work = _decode_alike if way == "equal" else _generate_plainly
         written = [[] for _ in requests]
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].tokens))
         for _, group in groupby(order, key=lambda i: len(requests[i].tokens)):
             places = list(group)
-            made = work(model, decoder, [requests[i] for i in places], [stops[i] for i in places], advance)
+            own, ends = [requests[i] for i in places], [stops[i] for i in places]
+            if way == "equal":
+                made = decode(decoder, own, ends, advance, share=False)
+            else:
+                made = _generate_plainly(model, own, ends)
+                advance(sum(len(request.tokens) + len(ids) for request, ids in zip(own, made, strict=True)))
             for place, ids in zip(places, made, strict=True):
                 written[place] = ids
     return [
@@ -42,22 +46,8 @@ def generate(
     ]
 
 
-def _decode_alike(
-    model: Any,
-    decoder: Decoder,
-    requests: Sequence[GenerationRequest],
-    stops: Sequence[StopStrings],
-    advance: Callable[[int], None],
-) -> list[list[int]]:
-    return decode(decoder, requests, stops, advance, share=False)
-
-
 def _generate_plainly(
-    model: Any,
-    decoder: Decoder,
-    requests: Sequence[GenerationRequest],
-    stops: Sequence[StopStrings],
-    advance: Callable[[int], None],
+    model: Any, requests: Sequence[GenerationRequest], stops: Sequence[StopStrings]
 ) -> list[list[int]]:
     """Transformers' own ``generate`` for prompts of one length, with our choice of tokens and our endings."""
     from transformers import LogitsProcessor, StoppingCriteria
@@ -92,5 +82,4 @@ def _generate_plainly(
         **dict.fromkeys(("temperature", "top_p", "top_k", "eos_token_id"), None),
         pad_token_id=0,
     )
-    advance(output.numel())
     return [row[: lengths.get(place, len(row))] for place, row in enumerate(output[:, start:].tolist())]

@@ -98,7 +98,7 @@ class TransformersEngine:
         self._model, self._checkpoint = model, checkpoint
         self._tokenizer, self._decoder, self._way = tokenizer, None, "padded"
         config = model.config.get_text_config()
-        key = (f"{config.model_type}/{type(model).__name__}/{sorted(rope_types(config))}", model.dtype)
+        key = _architecture(model)
         self.tree, self._equal_lengths, self.notes = self._tree_wanted, depends_on_length(config), []
         body: torch.nn.Module = getattr(model, model.base_model_prefix, model)
         head: Head = model.get_output_embeddings()
@@ -276,7 +276,12 @@ class TransformersEngine:
 
     def _check_ids(self, batch: Batch) -> None:
         layout: trees.Layout = batch.detail
-        largest = max(int(layout.tokens.max()), int(layout.pair_target.max()), int(layout.prefix.max(initial=0)))
+        self._check_largest(
+            max(int(layout.tokens.max()), int(layout.pair_target.max()), int(layout.prefix.max(initial=0)))
+        )
+
+    def _check_largest(self, largest: int) -> None:
+        """Raise `ScoringError` for an id that the model has no embedding for."""
         if largest >= self.vocabulary:
             raise ScoringError(
                 f"The tokenizer gives id {largest} but the model has {self.vocabulary} embeddings: the tokenizer belongs "
@@ -294,7 +299,7 @@ class TransformersEngine:
         """See `evalkit.engines.generation`. Raises like `evalkit.engines.base.GeneratingEngine.generate`."""
         if self._model is None or self._checkpoint is None:
             raise ScoringError("No checkpoint is loaded.")
-        self._check_prompt_ids(batch)
+        self._check_largest(max(max(request.tokens) for request in batch.requests))
         if self._decoder is None:
             self._prepare_decoding()
         if self._equal_lengths:
@@ -331,8 +336,7 @@ class TransformersEngine:
 
     def _prepare_decoding(self) -> None:
         """Find out how the loaded model decodes, once for an architecture and dtype."""
-        config = self._model.config.get_text_config()
-        key = (f"{config.model_type}/{type(self._model).__name__}/{sorted(rope_types(config))}", self._model.dtype)
+        config, key = self._model.config.get_text_config(), _architecture(self._model)
         if self._equal_lengths:
             self._way = "plain"
         elif key in self._ways:
@@ -353,18 +357,16 @@ class TransformersEngine:
             self._tokenizer = Tokenizer.load(path, trust_remote_code=trust)
         return self._tokenizer
 
-    def _check_prompt_ids(self, batch: GenerationBatch) -> None:
-        largest = max(max(request.tokens) for request in batch.requests)
-        if largest >= self.vocabulary:
-            raise ScoringError(
-                f"The tokenizer gives id {largest} but the model has {self.vocabulary} embeddings: the tokenizer belongs "
-                "to another model. Name the right one with --tokenizer."
-            )
-
     def close(self) -> None:
         self._model = self._forward = self._checkpoint = self._decoder = self._tokenizer = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _architecture(model: Any) -> tuple[str, torch.dtype]:
+    """What decides how a model is run: trials of it are made once for each."""
+    config = model.config.get_text_config()
+    return f"{config.model_type}/{type(model).__name__}/{sorted(rope_types(config))}", model.dtype
 
 
 class _WholeModel(torch.nn.Module):

@@ -28,6 +28,7 @@ DERIVED = (GREEDY_ACC, *ANSWERS_BITS, *SMOOTH)
 one of them only where it is a task's primary metric, or was asked for by name."""
 
 EXACT_MATCH, F1, CAPPED = "exact_match", "f1", "capped"
+CONTAINS, MATH_VERIFY = "contains", "math_verify"
 """Metrics of generated texts, beside ``pass@k`` and ``maj@k``: `evalkit.statistics.generated`."""
 
 SUITE_SCORE = "suite_score"
@@ -45,12 +46,13 @@ def is_rate(name: str) -> bool:
 
 
 def is_of_texts(name: str) -> bool:
-    """Whether a metric of generated texts has this name: ``exact_match…``, ``f1``, ``capped``, ``pass@k`` or ``maj@k``.
+    """Whether a metric of generated texts has this name: ``exact_match…``, ``f1``, ``contains``, ``math_verify``, ``capped``,
+    ``pass@k`` or ``maj@k``.
 
     >>> is_of_texts("exact_match_flexible"), is_of_texts("maj@8"), is_of_texts("acc")
     (True, True, False)
     """
-    return name in (F1, CAPPED) or name.startswith((EXACT_MATCH, "pass@", "maj@"))
+    return name in (F1, CONTAINS, MATH_VERIFY, CAPPED) or name.startswith((EXACT_MATCH, "pass@", "maj@"))
 
 
 def known_direction(name: str) -> bool | None:

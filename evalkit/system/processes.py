@@ -1,9 +1,10 @@
-"""Identifies processes and tells whether one still runs, since a killed process cannot record that it ended."""
+"""Identifies processes, tells whether one still runs (a killed process cannot record that it ended), and starts evalkit's own."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ def is_gone(process: Mapping[str, Any]) -> bool:
         pass
     began, now = process.get("began"), _began(pid)
     return began is not None and now is not None and began != now  # pids are reused
+
+
+def own_module(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """``args`` and ``env`` of `subprocess.Popen` for a process that runs a module of this evalkit, wherever it is started.
+
+    Modules are not looked for in the working folder, which may hold anybody's files. `env`: in place of this process's.
+    """
+    env = os.environ if env is None else env
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "args": [sys.executable, "-P", "-m", module, *arguments],
+        "env": {**env, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))},
+    }
 
 
 def _began(pid: int) -> str | None:

@@ -108,7 +108,7 @@ class DocumentRanks:
             values, first = [], None
             for row in rows:
                 taken, _ = _better_form([(one, cell) for one in columns if (cell := one.cells[row]) is not None])
-                found = self._read(row, taken, "choice")
+                found = self._read(row, taken)
                 if found is None or taken.metric not in found.values:
                     return None
                 if first is None:
@@ -129,7 +129,7 @@ class DocumentRanks:
             return None
         tasks: list[TaskScores] = []
         for _, columns in parts:
-            every = [self._read(row, columns[0], "text") for row in rows]
+            every = [self._read(row, columns[0]) for row in rows]
             first = every[0]
             if first is None:
                 return None
@@ -147,7 +147,7 @@ class DocumentRanks:
                 tasks.append(TaskScores(stacked[:, own], weights=first.bytes[own], clusters=clusters))
         return tasks
 
-    def _read(self, row: int, column: Column, kind: str) -> Columns | None:
+    def _read(self, row: int, column: Column) -> Columns | None:
         """The documents behind a cell. Raises `EvalkitError` where they cannot be read."""
         from evalkit.comparison.columns import read_columns
 
@@ -156,7 +156,7 @@ class DocumentRanks:
             run = next((run for run in self.entries[row].runs if self.names[id(run)] == key[0]), None)
             self._known[key] = None
             if run is not None:
-                self._known[key] = _slim(read_columns(_opened(run), column.name, kind, [column.metric]), column.metric)
+                self._known[key] = _slim(read_columns(_opened(run), column.name, [column.metric]), column.metric)
         return self._known[key]
 
     def _key(self, row: int, column: Column) -> tuple[str, str, str]:

@@ -16,11 +16,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from evalkit.errors import UsageError
 from evalkit.system.environment import install_command
+from evalkit.system.processes import own_module
 from evalkit.tasks.answers.math_text import same_string
 
 SECONDS = 5
@@ -65,7 +65,7 @@ def check_installed() -> None:
     for name in ("sympy", "math_verify", "antlr4"):
         if importlib.util.find_spec(name) is None:
             raise UsageError(
-                f"Answers of mathematics are compared with sympy and math-verify, which are not installed. {install_command('math')}"
+                f"Answers of mathematics are compared with sympy and math-verify. Install them with: {install_command('math')}"
             )
 
 
@@ -121,12 +121,11 @@ class _Worker:
 
     def ask(self, question: Question) -> Equality:
         if self._process is None:
-            self._process = subprocess.Popen(  # noqa: S603 - this very file
-                [sys.executable, "-m", __spec__.name],
+            self._process = subprocess.Popen(
+                **own_module("evalkit.tasks.answers.equality"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                cwd=Path.cwd(),
             )
             self._rest = b""
         line = json.dumps([question.answers, question.golds, question.text, question.solution, question.strings])

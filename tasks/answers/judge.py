@@ -1,7 +1,7 @@
 """Judges: whether an answer is right, and why, in words. Pure functions, but for those that need a process of their own.
 
-A description names one under ``judge``. What cannot be judged in this process (`DEFERRED`) is judged when all texts are there:
-mathematics by `evalkit.tasks.answers.equality`, programs by `evalkit.tasks.answers.programs`.
+A description names one under ``judge``. What cannot be judged in this process (`Judge.deferred`) is judged when all texts are there:
+mathematics by `evalkit.tasks.answers.formulas`, programs by `evalkit.tasks.answers.programs`.
 """
 
 from __future__ import annotations

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from evalkit.task import Row
-
-PENDING = "_pending"
-"""Of a row that is not judged yet: what is to be compared or run. `evalkit.tasks.generation` takes it away again."""
+from evalkit.tasks.answers.pending import PENDING, in_rows
 
 
 def judge_programs(rows: Sequence[Row], advance: Callable[[int], None]) -> None:
@@ -27,16 +25,7 @@ def judge_programs(rows: Sequence[Row], advance: Callable[[int], None]) -> None:
                 row["reasons"][place] = "No code was found in the text."
             else:
                 asked.setdefault(Program(before + code, tests), []).append((row, place))
-    told = done = 0
-
-    def tell(count: int) -> None:
-        nonlocal told, done
-        done += count
-        share = len(rows) * done // max(1, len(asked))
-        advance(share - told)
-        told = share
-
-    outcomes = run_programs(list(asked), advance=tell)
+    outcomes = run_programs(list(asked), advance=in_rows(len(rows), len(asked), advance))
     for places, outcome in zip(asked.values(), outcomes, strict=True):
         for row, place in places:
             row["passed"][place] = float(outcome.passed)

@@ -12,6 +12,7 @@ from rich.console import Console
 from evalkit import registry
 from evalkit.commands import task_listing
 from evalkit.commands.terminal import clean, size
+from tests.made import invented_tasks  # noqa: F401 (registers test_tales)
 from tests.made.byte_checkpoints import make_checkpoint
 from tests.made.command_line import Command, fake_run
 
@@ -428,3 +429,19 @@ def test_a_model_that_is_not_there_says_how_to_get_it(evalkit: Command) -> None:
     assert "'evalkit models add NAME PATH'" in message
     assert message.endswith("To train it: evalkit train tulu-v2-olmo-1b --name olmo-1b-sft.")
     assert "To train it" not in evalkit("run", "--model", "nothing-of-it", "--suite", "quickstart").fails(2)
+
+
+def test_a_generated_document_is_shown(evalkit: Command, checkpoint: Path) -> None:
+    """Prompt, every text, what was cut from it, how it ended, what was extracted and why; the same as JSON."""
+    assert evalkit("run", "--model", "tiny", "--task", "test_tales", "--engine", "fake", "--no-report").code == 0
+    (folder,) = Path("results/tiny").glob("*/main")
+    row = json.loads(evalkit("show", folder, "--doc", "tale-3", "--json").out)["row"]
+    told = evalkit("show", folder, "--doc", "tale-3").out
+    assert "Once there were 3 cats" in told
+    said = {"stop": "a stop string ended it", "end": "it ended by itself", "cap": "cut off at the length limit"}
+    for place, (text, answer) in enumerate(zip(row["texts"], row["answers"], strict=True)):
+        heading = f"text {place + 1} of 2: {row['tokens'][place]} tokens, {said[row['ended'][place]]}"
+        assert heading in told
+        assert answer in told
+        assert (f"cut: {text[len(answer) :]!r}" in told) is (len(text) > len(answer))
+        assert f"extracted: {answer!r}. {len(answer)} signs" in told

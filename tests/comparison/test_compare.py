@@ -209,7 +209,7 @@ def test_columns_are_the_metrics_row_by_row(tmp_path: Path) -> None:
             row["sums"][0] = math.nan
         rows.append(row)
     run = load_run(write_run(tmp_path / "a", {"t": ("choice", rows)}))
-    columns = read_columns(run, "t", "choice")
+    columns = read_columns(run, "t")
     for name in metrics.ACCURACIES:
         expected = []
         for row in rows:

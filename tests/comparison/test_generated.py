@@ -64,7 +64,7 @@ def test_answers_that_never_stop_are_told(pair: tuple[Run, Run]) -> None:
 
 def test_metrics_that_count_texts(pair: tuple[Run, Run]) -> None:
     """What rows do not tell is not there; what is asked for is computed from them."""
-    columns = read_columns(pair[0], "test_tales", "generation", ["pass@1", "even"])
+    columns = read_columns(pair[0], "test_tales", ["pass@1", "even"])
     assert set(columns.values) == {"even", "capped"}
     assert not np.isnan(columns.values["even"]).any()
 

@@ -126,7 +126,8 @@ def test_samples_have_the_distribution_asked_for(temperature: float, top_p: floa
         if sum(kept.values()) < top_p:
             kept[token] = share
     numbers = torch.rand(4000, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    counts = Counter(int(draw(logits, temperature, top_p, float(number))) for number in numbers)
+    given = (torch.full((4000,), value, dtype=torch.float64) for value in (temperature, top_p))
+    counts = Counter(draw(logits.expand(4000, -1), *given, numbers).tolist())
     assert set(counts) == set(kept)
     expected = {token: 4000 * share / sum(kept.values()) for token, share in kept.items()}
     statistic = sum((counts[token] - mean) ** 2 / mean for token, mean in expected.items())
@@ -135,9 +136,23 @@ def test_samples_have_the_distribution_asked_for(temperature: float, top_p: floa
 
 def test_numbers_decide_at_the_ends() -> None:
     """0 draws the first token that has a share, and a number next to 1 the last."""
-    logits = torch.tensor([-torch.inf, 0.0, 0.0])
-    assert int(draw(logits, 1.0, 1.0, 0.0)) == 1
-    assert int(draw(logits, 1.0, 1.0, 1 - 2**-53)) == 2
+    one = torch.ones(2, dtype=torch.float64)
+    numbers = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
+    logits = torch.tensor([[-torch.inf, 0.0, 0.0]] * 2)
+    assert draw(logits, one, one, numbers).tolist() == [1, 2]
+    assert draw(logits, one, one * 0.99, numbers).tolist() == [1, 2]
+
+
+def test_rows_are_drawn_as_if_alone() -> None:
+    """Rows of different temperature and top-p in one call have the tokens that each has in a call of its own."""
+    generator = torch.Generator().manual_seed(3)
+    logits = 3 * torch.randn(64, 40, generator=generator)
+    numbers = torch.rand(64, generator=generator, dtype=torch.float64)
+    temperature = torch.tensor([0.3, 1.0, 1.7, 1.0] * 16, dtype=torch.float64)
+    top_p = torch.tensor([1.0, 0.9, 1.0, 0.5] * 16, dtype=torch.float64)
+    together = draw(logits, temperature, top_p, numbers)
+    alone = [draw(*(one[i : i + 1] for one in (logits, temperature, top_p, numbers)))[0] for i in range(64)]
+    assert together.tolist() == [int(token) for token in alone]
 
 
 def test_a_beginning_in_common_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

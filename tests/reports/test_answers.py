@@ -92,11 +92,13 @@ def test_the_share_stands_beside_the_score(pair: list[Run], tmp_path: Path) -> N
 
 def test_the_share_stands_in_tables(pair: list[Run], tmp_path: Path) -> None:
     """In the row of the score on a page, and among the marks of a leaderboard's cell."""
-    from evalkit.reports.leaderboard import build, write_leaderboard
+    from evalkit.reports.leaderboard import Options, build, write_leaderboard
 
     capped = [100 * sum(row["ended"].count("cap") for row in run.rows(TASK)) / 60 for run in pair]
     page = write_report([pair[0].path], tmp_path / "one.html").read_text()
     assert f"{capped[0]:.1f} % capped" in page
+    ranked = build([run.path for run in pair], Options(ranks="documents"))
+    assert {column.tied_by for column in ranked.columns if column.kind == "task"} == {"documents"}
     board = write_leaderboard(build([run.path for run in pair]), tmp_path / "board.html").read_text()
     for share in capped:
         assert f"{share:.1f} % of the answers did not stop" in board

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,14 @@ HOSTILE = ("9^{9^{9^{9^{9}}}}", "(10^{9})!", "((100000)!)!", "(" * 20_000 + "1" 
 
 def asked(answer: str, gold: str) -> Question:
     return Question((answer,), (gold,), text=f"It is $\\boxed{{{answer}}}$.", solution=f"\\boxed{{{gold}}}")
+
+
+def test_modules_of_the_working_folder_are_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Formulas are compared in a process that does not look for its modules where it was started."""
+    for name in ("sympy", "json", "evalkit"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert compare([asked("\\frac{2}{4}", "0.5")], lambda count: None) == [Equality(True, True)]
 
 
 def test_hostile_formulas_end_and_the_next_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -403,3 +403,14 @@ def test_memory_is_free_when_training_is_over(recipe: Make) -> None:
         train(made, base, data)
     assert kept
     assert not [one for one in kept if one() is not None]
+
+
+def test_what_cannot_be_scored_is_told_before_training(recipe: Make) -> None:
+    """Programs that may not be run, also of the live model's suite alone; texts that would all be the same."""
+    for fields in ({"tasks": ["codex_mbpp:gen::olmes"]}, {"eval_every": 2, "eval_suite": "gen"}):
+        made = recipe(data_source="bundle", **fields)
+        with pytest.raises(UsageError, match="runs programs that the model writes"):
+            loop.fine_tune_one(made)
+        assert not made.run_folder.exists()
+    with pytest.raises(UsageError, match="3 texts a prompt at temperature 0"):
+        loop.fine_tune_one(recipe(data_source="bundle", tasks=["gsm8k:gen::olmes"], gen_kwargs={"n": 3}))

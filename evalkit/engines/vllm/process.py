@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 
 from evalkit.errors import EvalkitError
 from evalkit.system import home
+from evalkit.system.processes import own_module
 
 START_SECONDS = 1800.0
 """Starting may read many gigabytes over a network and compile; taking longer than this counts as a hang."""
@@ -39,13 +39,10 @@ class WorkerProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self._log_start = log.stat().st_size if log.exists() else 0
-        package = str(Path(__file__).resolve().parents[3])
-        paths = [package, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
         try:
             with log.open("ab") as output:
-                self._process = subprocess.Popen(  # noqa: S603
-                    [sys.executable, "-m", "evalkit.engines.vllm.worker", str(theirs.fileno())],
-                    env={**env, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))},
+                self._process = subprocess.Popen(
+                    **own_module("evalkit.engines.vllm.worker", str(theirs.fileno()), env=env),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
