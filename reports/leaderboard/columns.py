@@ -32,6 +32,10 @@ class _Found:
     sample: Mapping[str, Any]
 
 
+CAPPED_STEPS = (0.9, 0.5, 0.1, 0.01)
+"""Shares of answers that did not stop from which a cell says so: a few, since each is a footnote. ``--metrics capped`` has the shares."""
+
+
 @dataclass(slots=True)
 class _Group:
     """A column in the making."""
@@ -201,8 +205,9 @@ def _cell(
     cut = int(found.about.get("truncated_prompts") or 0)
     if cut:
         marks.append(f"{cut:,} prompt{'s were' if cut > 1 else ' was'} cut on the left to fit the model")
-    if (share := _never_ended(found)) > 0:
-        marks.append(f"{100 * share:.1f} % of the answers did not stop before the length limit")
+    share = _never_ended(found)
+    if step := next((step for step in CAPPED_STEPS if share >= step), None):
+        marks.append(f"{100 * step:.0f} % or more of the answers did not stop before the length limit")
     if runs > 1:
         marks.append(f"of {runs} runs the newest whole one")
     return Cell(
