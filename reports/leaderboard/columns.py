@@ -33,7 +33,7 @@ class _Found:
 
 
 CAPPED_STEPS = (0.9, 0.5, 0.1, 0.01)
-"""Shares of answers that did not stop from which a cell says so: a few, since each is a footnote. ``--metrics capped`` has the shares."""
+"""Shares of answers that did not stop from which a cell says so: a few, since each is a footnote. ``--metric capped`` has the shares."""
 
 
 @dataclass(slots=True)
