@@ -160,7 +160,7 @@ class Settings(Written):
 
     generation: Generating = Generating()
     """How a generating task's model goes on."""
-    accepted: Any = None
+    accepted: Templates | None = None
     """Of a generating task: all answers that are right, a list of templates or one whose value is a list; by default `answer`."""
     answer_prefix: str = ""
     """Of a generating task: how the answer begins; the model goes on from there."""

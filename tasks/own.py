@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit import registry
 from evalkit.errors import EvalkitError, UnknownName, UsageError
-from evalkit.statistics.metric_names import CHOICE_METRICS, DERIVED, is_of_texts
+from evalkit.statistics.metric_names import CHOICE_METRICS, DERIVED
 from evalkit.system.documents import read_yaml
 from evalkit.task import TaskName, TaskOptions
 from evalkit.tasks.answers.judge import JUDGES
@@ -36,7 +36,7 @@ NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 """Kind to what it cannot be without: one key of each group."""
 TEMPLATES = ("where", "id", "cluster", "question", "context", "gold", "answer", "example", "preamble", "answer_prefix")
-LISTS = ("options", "contexts", "answers")
+LISTS = ("options", "contexts", "answers", "accepted")
 
 
 def register_folder(folder: Path) -> None:
@@ -166,23 +166,12 @@ def _check_settings(path: Path, name: str, settings: Settings, parts: tuple[str,
         missing := [part for part in parts if part not in settings.data.config]
     ):
         raise UsageError(f"{where}: data.config has no configuration of the part '{missing[0]}'.")
-    generates = settings.kind == "generation"
-    for metric in settings.metrics:
-        if generates and not COUNTED.fullmatch(metric):
-            raise UsageError(
-                f"{where}: metrics has '{metric[:MAX_SHOWN]}'; of generated texts it takes pass@k and maj@k."
-            )
-        if not generates and metric not in (*CHOICE_METRICS, *DERIVED):
-            raise UnknownName("metric", metric, (*CHOICE_METRICS, *DERIVED), f"{path} names it under 'metrics'.")
-    for metric in settings.also:
-        if not is_of_texts(metric):
-            raise UsageError(
-                f"{where}: also has '{metric[:MAX_SHOWN]}'; a metric beside the first is called exact_match_… (or f1)."
-            )
-    if generates and (JUDGES[settings.judge].deferred == "program") != (settings.program is not None):
-        raise UsageError(
-            f"{where}: {name} needs both 'judge: program' and 'program', which says what is run, or neither."
-        )
+    if settings.kind == "generation":
+        _check_judging(where, name, settings)
+    else:
+        for metric in settings.metrics:
+            if metric not in (*CHOICE_METRICS, *DERIVED):
+                raise UnknownName("metric", metric, (*CHOICE_METRICS, *DERIVED), f"{path} names it under 'metrics'.")
     if settings.examples.begin is not None:
         try:
             re.compile(settings.examples.begin)
@@ -199,6 +188,29 @@ def _check_settings(path: Path, name: str, settings: Settings, parts: tuple[str,
             raise UsageError(f"{where}, {key}: {error}") from None
 
 
+def _check_judging(where: str, name: str, settings: Settings) -> None:
+    """Raise `UsageError` for metrics of generated texts that their judge does not give."""
+    judge = JUDGES[settings.judge]
+    if (judge.deferred == "program") != (settings.program is not None):
+        raise UsageError(
+            f"{where}: {name} needs both 'judge: program' and 'program', which says what is run, or neither."
+        )
+    for metric in settings.metrics:
+        counted = COUNTED.fullmatch(metric)
+        if counted is None:
+            raise UsageError(
+                f"{where}: metrics has '{metric[:MAX_SHOWN]}'; of generated texts it takes pass@k and maj@k."
+            )
+        needed = {"pass": "passed", "maj": "exact_match"}[counted[1]]
+        if needed not in judge.metrics:
+            raise UsageError(f"{where}: {metric} is not what 'judge: {settings.judge}' tells of a text.")
+    for metric in settings.also:
+        if not metric.startswith("exact_match_"):
+            raise UsageError(f"{where}: also has '{metric[:MAX_SHOWN]}'; a metric there is called exact_match_….")
+        if judge.function is None:
+            raise UsageError(f"{where}: {name} has 'also', which 'judge: {settings.judge}' does not take.")
+
+
 def _templates(settings: Settings) -> Iterator[tuple[str, str]]:
     """Every template with its key."""
     for key in TEMPLATES:
@@ -207,8 +219,6 @@ def _templates(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.program is not None:
         yield "program.before", settings.program.before
         yield "program.after", settings.program.after
-    if isinstance(settings.accepted, str):
-        yield "accepted", settings.accepted
     given = {key: getattr(settings, key) for key in LISTS} | {f"let.{key}": text for key, text in settings.let.items()}
     for key, texts in given.items():
         for text in [texts] if isinstance(texts, str) else texts or []:

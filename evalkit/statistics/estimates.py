@@ -98,6 +98,28 @@ def estimate_rate(hits: ArrayLike, clusters: Sequence[Any] | None = None, level:
     return replace(estimate, low=low, high=high)
 
 
+def estimate_share(values: ArrayLike, clusters: Sequence[Any] | None = None, level: float = LEVEL) -> Estimate:
+    """Mean of ``[n]`` values between 0 and 1, such as F1, as `estimate_mean`, with an interval that stays between them too.
+
+    A share varies at most as much as a hit does that has the same mean, so `wilson_interval` with the number of documents (of
+    clusters: their effective number) holds as well; of each end the one nearer to the mean is taken. Where few documents score at
+    all, `estimate_mean` alone would reach far above 1.
+    """
+    found = estimate_mean(values, clusters, level)
+    if not found.n:
+        return found
+    scored, labels = _scored(values, clusters)
+    if ((scored < 0) | (scored > 1)).any():
+        raise ValueError("a share is made of values between 0 and 1")
+    sizes = cluster_sums(np.ones(found.n), labels)
+    low, high = wilson_interval(found.value, float(jackknife.effective_units(sizes)), level)
+    if math.isnan(found.low):
+        return found
+    if found.stderr == 0:  # all alike: what is not seen may still be there
+        return replace(found, low=low, high=high)
+    return replace(found, low=max(low, found.low), high=min(high, found.high))
+
+
 def estimate_ratio(
     numerators: ArrayLike, denominators: ArrayLike, clusters: Sequence[Any] | None = None, *, level: float = LEVEL
 ) -> Estimate:

@@ -89,8 +89,8 @@ def document_values(rows: Sequence[Row], name: str) -> Floats | None:
 def generated_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str], primary: str) -> list[Metric]:
     """One `Metric` per name (see `row_value`), in their order.
 
-    Each is the mean over documents. Where every document is 1 or 0 (one text each, right or wrong) the interval is Wilson's,
-    else that of `estimates.estimate_mean`; over clusters if rows have a ``cluster``. Raises KeyError and ValueError as
+    Each is the mean over documents. Where every document is 1 or 0 (one text each, right or wrong) the interval is Wilson's, of
+    shares such as F1 that of `estimates.estimate_share`, else that of `estimates.estimate_mean`; over clusters if rows have a ``cluster``. Raises KeyError and ValueError as
     `row_value` does, and ValueError for a primary metric that is not among the names.
     """
     if primary not in names:
@@ -99,8 +99,13 @@ def generated_metrics(rows: Sequence[Row], *, base: Metric, names: Sequence[str]
     metrics = []
     for name in names:
         values = np.array([row_value(row, name) for row in rows], dtype=np.float64)
-        is_rate = bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
-        estimate = (estimates.estimate_rate if is_rate else estimates.estimate_mean)(values, clusters)
+        known = values[~np.isnan(values)]
+        if np.isin(known, (0.0, 1.0)).all():
+            estimate = estimates.estimate_rate(values, clusters)
+        elif ((known >= 0) & (known <= 1)).all():
+            estimate = estimates.estimate_share(values, clusters)
+        else:
+            estimate = estimates.estimate_mean(values, clusters)
         better = known_direction(name) is not False
         metric = replace(base, metric=name, primary=name == primary, higher_is_better=better, chance=None)
         metrics.append(with_estimate(metric, estimate))

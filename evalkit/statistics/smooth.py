@@ -188,7 +188,7 @@ def derived_metrics(
     """One `Metric` for each of `DERIVED` that the rows tell, but those named in `without`. None is primary.
 
     Intervals are those of `estimates.estimate_rate` (`GREEDY_ACC`, of which chance is 0), `estimates.estimate_ratio`
-    (`POOLED_ANSWER_BITS`) and `estimates.estimate_mean`, over clusters if rows have a ``cluster``. A metric without a scored
+    (`POOLED_ANSWER_BITS`), `estimates.estimate_share` (probabilities) and `estimates.estimate_mean`, over clusters if rows have a ``cluster``. A metric without a scored
     document is left out: of rows with one option ``norm_correct_prob`` and ``margin`` say nothing.
     """
     options = options_of(rows)
@@ -200,7 +200,8 @@ def derived_metrics(
         values = None if name in without else document_values(options, name, counts_leading_space)
         if values is None or np.isnan(values).all():
             continue
-        estimate = estimates.estimate_mean(values, clusters)
+        is_share = name.startswith(("correct_prob", "norm_correct_prob")) and np.nanmax(values) <= 1
+        estimate = (estimates.estimate_share if is_share else estimates.estimate_mean)(values, clusters)
         if name == GREEDY_ACC:
             estimate = estimates.estimate_rate(values, clusters)
         elif name == POOLED_ANSWER_BITS:

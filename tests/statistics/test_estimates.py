@@ -209,3 +209,43 @@ def test_seeds_of_names_are_stable_and_distinct() -> None:
 
 
 B2SUM = "1fe84da91c0abefd"
+
+
+def test_an_interval_of_shares_stays_between_0_and_1() -> None:
+    """Two of twenty documents score a little: the logarithmic interval alone reaches far above 1, Wilson's 0.17 ends it."""
+    values = [0.0] * 18 + [0.01, 0.11]
+    found, alone = stats.estimate_share(values), stats.estimate_mean(values)
+    assert (found.value, found.stderr, found.n) == (alone.value, alone.stderr, alone.n)
+    assert alone.high > 1
+    assert found.high == stats.wilson_interval(alone.value, 20)[1] < 0.2
+    assert found.low == max(alone.low, stats.wilson_interval(alone.value, 20)[0])
+    same = stats.estimate_share([0.5] * 20)
+    assert (same.low, same.high) == stats.wilson_interval(0.5, 20)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        stats.estimate_share([0.5, 1.5])
+
+
+@pytest.mark.parametrize(("name", "n"), [("rare", 40), ("rare", 300), ("mixed", 40), ("middle", 40)])
+def test_shares_are_covered(name: str, n: int) -> None:
+    """Simulated F1: mostly 0, a mixture of 0, 1 and between, all between. At least 91 % of 500 intervals hold the mean."""
+    random = np.random.default_rng(5)
+
+    def draw(count: int) -> np.ndarray:
+        first, second, third = random.random((3, count))
+        if name == "rare":
+            return np.where(first < 0.06, second, 0.0)
+        return third if name == "middle" else np.where(first < 0.4, 0.0, np.where(second < 0.4, 1.0, third))
+
+    mean = draw(1_000_000).mean()
+    held = [found.low <= mean <= found.high for found in (stats.estimate_share(draw(n)) for _ in range(500))]
+    assert np.mean(held) >= 0.91
+
+
+def test_shares_of_clusters_count_clusters() -> None:
+    """Ten documents of each passage that all score alike tell as much as one of each."""
+    passages = [0.0] * 18 + [0.01, 0.11]
+    many = stats.estimate_share(
+        [value for value in passages for _ in range(10)], [i for i in range(20) for _ in range(10)]
+    )
+    one = stats.estimate_share(passages)
+    assert (many.high, many.low) == (pytest.approx(one.high), pytest.approx(one.low))
