@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from evalkit.comparison.verdict import never_stopped
 from evalkit.errors import EvalkitError
+from evalkit.reports.charts import rows
+from evalkit.reports.charts.drawing import Drawing
 from evalkit.reports.names import TaskLabel, task_labels
 from evalkit.reports.runs import RunView
 from evalkit.reports.story import Story
@@ -27,7 +27,6 @@ NAMED = 6
 """Domains of each direction in the table, where there are many: the section on domains has all of them."""
 ABRIDGED = 16
 """So many domains stand in the table as they are."""
-WIDTH, HEIGHT, MARGIN = 220, 18, 8
 MOST_SOURCES = 8
 """Sources of texts that have a row each beside the average over all."""
 HELD_OUT = ("instructions/", "preferences/")
@@ -316,53 +315,20 @@ def signed(value: float, unit: Unit) -> str:
     return with_sign(number(abs(value), unit), value) if math.isfinite(value) else MISSING
 
 
-def difference_bar(change: Change, limit: float) -> Markup:
-    """The interval as a line around its dot, zero as a tick; filled where it is significant, better to the right."""
-    if not math.isfinite(change.difference):
-        return Markup("")
-    middle, centre = HEIGHT / 2, WIDTH / 2
-    turn = 1 if change.higher else -1
-
-    def x(value: float) -> float:
-        share = max(-1.0, min(1.0, turn * value / limit))
-        return round(centre + share * (centre - MARGIN), 1)
-
-    kind = change.verdict
-    marks = [
-        Markup('<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(MARGIN, middle, WIDTH - MARGIN, middle),
-        Markup('<line class="zero" x1="{}" y1="1" x2="{}" y2="{}"/>').format(centre, centre, HEIGHT - 1),
-    ]
-    if math.isfinite(change.low) and math.isfinite(change.high):
-        marks.append(
-            Markup('<line class="range" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
-                x(change.low), middle, x(change.high), middle
-            )
-        )
-    marks.append(Markup('<circle class="dot" cx="{}" cy="{}" r="3.6"/>').format(x(change.difference), middle))
+def difference_bar(change: Change, limit: float) -> Drawing:
+    """The interval around its dot, zero as a tick; filled where it is significant, better to the right."""
     label = f"{difference_text(change)}, {change.word}"
-    return Markup(
-        '<svg class="forest {}" role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}">{}</svg>'
-    ).format(kind, label, WIDTH, HEIGHT, WIDTH, HEIGHT, Markup("").join(marks))
+    return rows.difference(
+        change.difference, change.low, change.high, limit, higher=change.higher, verdict=change.verdict, label=label
+    )
 
 
-def dumbbell(change: Change, group: Group) -> Markup:
+def dumbbell(change: Change, group: Group) -> Drawing:
     """Before hollow, after filled, a line between, on the group's values: blue where it is better, orange where worse."""
-    values = [v for c in group.changes for v in (c.value_a, c.value_b) if math.isfinite(v)]
-    if not (math.isfinite(change.value_a) and math.isfinite(change.value_b)):
-        return Markup("")
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    middle = HEIGHT / 2
-    a, b = (round(MARGIN + (v - low) / span * (WIDTH - 2 * MARGIN), 1) for v in (change.value_a, change.value_b))
+    values = [v for c in group.changes for v in (c.value_a, c.value_b) if math.isfinite(v)] or [0.0]
     label = f"before {number(change.value_a, change.unit)}, after {number(change.value_b, change.unit)}, {change.word}"
-    return Markup(
-        '<svg class="dumbbell {}" role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}">'
-        '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/><line class="range" x1="{}" y1="{}" x2="{}" y2="{}"/>'
-        '<circle class="before" cx="{}" cy="{}" r="3.4"/><circle class="after" cx="{}" cy="{}" r="3.8"/></svg>'
-    ).format(
-        change.verdict, label, WIDTH, HEIGHT, WIDTH, HEIGHT, MARGIN, middle, WIDTH - MARGIN, middle, a, middle, b, middle,
-        a, middle, b, middle,
-    )  # fmt: skip
+    scale = rows.Scale(min(values), max(values), change.unit)
+    return rows.dumbbell(change.value_a, change.value_b, scale, verdict=change.verdict, label=label)
 
 
 def format_p(p: float) -> str:

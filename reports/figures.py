@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from evalkit.errors import UsageError
-from evalkit.reports import changes as changed
-from evalkit.reports.charts import forest, theme
-from evalkit.reports.charts.curves import MOST_PANELS, curve_charts
-from evalkit.reports.charts.loss import loss_chart, loss_points
-from evalkit.reports.charts.pareto import pareto_chart, placed_scores
+from evalkit.reports.changes import compare
+from evalkit.reports.charts import listings
+from evalkit.reports.charts.curves import curve_figures
+from evalkit.reports.charts.drawing import Drawing
+from evalkit.reports.charts.paper import FORMATS, export
+from evalkit.reports.compute import paretos
 from evalkit.reports.scores import column_title
-from evalkit.reports.story import kind_of, training_info
+from evalkit.reports.story import kind_of
+from evalkit.reports.tuning import tunings
 from evalkit.reports.view import Report, load_report
 from evalkit.system.files import write_bytes
-
-FORMATS = ("png", "svg", "pdf")
 
 
 def parse_formats(text: str) -> list[str]:
@@ -40,36 +39,32 @@ def write_figures(run_paths: Sequence[Path | str], folder: Path, formats: Sequen
     """
     report = load_report([Path(path) for path in run_paths])
     written = []
-    for name, chart in figures(report):
+    for name, drawing in figures(report):
         for form in formats:
             path = folder / f"{name}.{form}"
-            write_bytes(path, theme.export(chart, form))
+            write_bytes(path, export(drawing, form))
             written.append(path)
     return written
 
 
-def figures(report: Report) -> Iterator[tuple[str, Any]]:
-    """Name and Altair chart of each figure that the report has something for."""
+def figures(report: Report) -> Iterator[tuple[str, Drawing]]:
+    """Name and drawing of each figure that the report has something for: the pictures of its page."""
     story = kind_of(report.runs)
     for unit, lines in report.primary.items():
         if unit in ("percent", "bits"):
-            yield f"scores-{'questions' if unit == 'percent' else 'texts'}", forest.scores_chart(report, lines, "")
-    yield from ((f"curves-{name}", chart) for name, chart in curve_charts(report))
-    for number, pair in enumerate(changed.compare(report, story)):
+            yield f"scores-{'questions' if unit == 'percent' else 'texts'}", listings.scores_figure(report, lines)
+    yield from ((f"curves-{name}", drawing) for name, drawing in curve_figures(report))
+    draw = listings.tuning_figure if story.kind == "tuned" else listings.changes_figure
+    for number, pair in enumerate(compare(report, story)):
         a, b = column_title(report, pair.a), column_title(report, pair.b)
         for group in pair.groups():
             name = f"changes-{group.key}" + (f"-{number + 1}" if number else "")
-            yield name, forest.forest_chart(group.changes, f"{b} against {a}: {group.title}")
+            yield name, draw(group, f"{b} against {a}: {group.title}")
     domains = [line for source in report.sources for line in source.domains]
     if len(report.runs) > 1 and domains:
-        yield "domains", forest.domains_chart(report, domains, story.reference)
-    if story.kind == "models":
-        for number, (title, _, points, _) in enumerate(placed_scores(report), start=1):
-            yield f"pareto-{number}", pareto_chart(points, title)
-    for number, run in enumerate((run for run in report.runs if training_info(run)), start=1):
-        steps = loss_points(training_info(run))
-        if len(steps) > 1:
-            yield f"training-loss-{number}", loss_chart(steps)
-
-
-__all__ = ["FORMATS", "MOST_PANELS", "figures", "parse_formats", "write_figures"]
+        yield "domains", listings.domains_figure(report, domains, story.reference)
+    for number, one in enumerate(paretos(report) if story.kind == "models" else (), start=1):
+        yield f"pareto-{number}", one.drawing
+    for number, tuned in enumerate(tunings(report, story), start=1):
+        if tuned.loss is not None:
+            yield f"training-loss-{number}", tuned.loss

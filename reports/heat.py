@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 
 from evalkit.reports.changes import Change, Changes, difference_text
-from evalkit.reports.inline_svg import sparkline_of
+from evalkit.reports.charts.rows import sparkline_of
 from evalkit.reports.scores import column_title, run_columns, wide_columns
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
@@ -78,6 +78,7 @@ def heat(
     drawn = _Rows(
         sorted({*wide_columns(report), reference}), reference, last, full, paired.by_domain if paired is not None else {},
         turning, story.kind == "sweep", frozenset(readable),
+        {i: escape(visible(report.heads[i].title)) for i in (reference, last)},
     )  # fmt: skip
     moved = [(line, _difference(line, reference, last)) for line in lines]
     ranked = sorted(((d, line) for line, d in moved if d is not None), key=lambda pair: pair[0])
@@ -111,6 +112,8 @@ class _Rows:
     turning: Mapping[tuple[str, str, str], str]
     trend: bool
     readable: frozenset[str]
+    ends: Mapping[int, Markup]
+    """The two checkpoints that a narrow window shows, and their names."""
 
 
 def _source(source: Source, drawn: _Rows) -> HeatSource:
@@ -156,22 +159,25 @@ def _row(line: MetricRow, drawn: _Rows) -> Markup:
     cells = [f'<tr><th scope="row">{name}</th>']
     if change is not None:
         sign = {"better": "▼ ", "worse": "▲ "}.get(change.verdict, "")
-        cells.append(f'<td data-v="{change.difference:.5f}">{sign}{difference_text(change)}</td>')
+        cells.append(f'<td class="keep" data-v="{change.difference:.5f}">{sign}{difference_text(change)}</td>')
     elif base is not None and last is not None:
-        cells.append(f'<td data-v="{last - base:.5f}">{_signed(last - base)}</td>')
+        cells.append(f'<td class="keep" data-v="{last - base:.5f}">{_signed(last - base)}</td>')
     else:
         cells.append("<td></td>")
     if drawn.trend:
-        cells.append(f'<td class="trend">{sparkline_of(values)}</td>')
+        cells.append(f'<td class="trend keep">{sparkline_of(values)}</td>')
     if drawn.turning:
-        cells.append(f'<td class="course">{escape(visible(drawn.turning.get(key, "")))}</td>')
+        cells.append(f'<td class="course keep">{escape(visible(drawn.turning.get(key, "")))}</td>')
     for i in drawn.wide:
         value = values[i]
         if value is None:
             cells.append(f"<td>{MISSING}</td>")
         else:
             shade = "" if i == drawn.reference or base is None else _shade((value - base) / drawn.full)
-            cells.append(f'<td class="{shade}">{value:.3f}</td>' if shade else f"<td>{value:.3f}</td>")
+            if i in drawn.ends:
+                cells.append(f'<td class="{shade} keep" data-l="{drawn.ends[i]}">{value:.3f}</td>')
+            else:
+                cells.append(f'<td class="{shade}">{value:.3f}</td>' if shade else f"<td>{value:.3f}</td>")
     cells.append(f'<td class="quiet" data-v="{line.known.n}">{line.known.n:,}</td></tr>\n')
     return Markup("".join(cells))  # noqa: S704 - every stranger's text above is escaped
 

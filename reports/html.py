@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-BASE_STYLES = ("base.css",)
+BASE_STYLES = ("base.css", "charts.css")
 BASE_SCRIPTS = ("page.js", "table.js")
 """Theme, copy buttons, print and links into closed parts (``page.js``); sorting, filtering, columns, copies (``table.js``)."""
 

@@ -12,10 +12,10 @@ from evalkit.reports import changes as changed
 from evalkit.reports import facts
 from evalkit.reports.changes import compare
 from evalkit.reports.charts.curves import curves
-from evalkit.reports.charts.pareto import paretos
+from evalkit.reports.charts.rows import scale_of, whisker
+from evalkit.reports.compute import paretos
 from evalkit.reports.heat import heat
 from evalkit.reports.html import assemble, data_block
-from evalkit.reports.inline_svg import scale_of, whisker
 from evalkit.reports.method import definitions
 from evalkit.reports.samples import collect_samples, static_cards
 from evalkit.reports.scores import column_title, domain_columns, pivot_columns, score_tables, wide_columns

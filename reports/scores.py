@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from markupsafe import Markup
-
 from evalkit.reports.changes import Changes
-from evalkit.reports.inline_svg import Scale, scale_of, sparkline
+from evalkit.reports.charts.drawing import Drawing
+from evalkit.reports.charts.rows import Scale, scale_of, sparkline
 from evalkit.reports.names import TaskLabel, families, task_labels
 from evalkit.reports.story import Story
 from evalkit.reports.tables import Column
@@ -43,7 +42,7 @@ class ScoreRow:
     label: TaskLabel
     marks: tuple[str, ...]
     """``best``, ``tie`` or an empty string per column."""
-    trend: Markup
+    trend: Drawing
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +166,7 @@ def _table(
     has_chances = any(chances - {None}) and not (known is not None and len(lines) > 1)
     perplexities = unit == "bits" and any(line.beside for line in lines)
     rows = [
-        ScoreRow(line, labels[line.task], marks_of(line, tested, sets), sparkline(line.cells) if trend else Markup(""))
+        ScoreRow(line, labels[line.task], marks_of(line, tested, sets), sparkline(line.cells if trend else ()))
         for line in lines
     ]
     return ScoreTable(

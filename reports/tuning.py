@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
+from evalkit.reports.charts.drawing import Drawing
 from evalkit.reports.charts.loss import loss_drawing
-from evalkit.reports.inline_svg import sparkline_of
+from evalkit.reports.charts.rows import sparkline_of
 from evalkit.reports.story import Story, training_info
 from evalkit.reports.view import Report
 from evalkit.words import amount, duration, number, plainly
@@ -36,10 +35,10 @@ class Tuning:
     contamination: tuple[tuple[str, str], ...]
     template: str
     recipe: str
-    loss: Markup | None
+    loss: Drawing | None
     spent: str
     """Steps, tokens and time, in words."""
-    evals: tuple[tuple[str, str, str, Markup], ...]
+    evals: tuple[tuple[str, str, str, Drawing], ...]
     """Scores during training: what, first, last, and the line between."""
 
 
@@ -78,7 +77,7 @@ def _spent(about: Mapping[str, Any]) -> str:
     return ", ".join(f"{value} {word}".strip() for value, word in parts if value)
 
 
-def _evals(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Markup]]:
+def _evals(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Drawing]]:
     """A line of ``evals`` each: a metric of a task (or domain) while the model was in training."""
     found: dict[str, list[tuple[float, float]]] = {}
     for entry in _list(about.get("evals")):

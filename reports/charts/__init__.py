@@ -1,5 +1,5 @@
-"""Charts as Altair specifications: one source for the page's static drawings and for figures of papers.
+"""Pictures, a module each: small SVG that is drawn once, for pages and for papers alike.
 
-A page needs no chart library: `theme.drawing` renders a specification to SVG when the page is made, with the page's own
-colours, and ``static/charts.js`` reads values out of the drawing's labels.
+`drawing` has what all of them share; colours are the style sheet's variables, and ``static/charts.css`` says how parts look.
+`paper` writes the same drawings as files, with the light scheme's colours in them.
 """

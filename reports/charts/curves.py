@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from markupsafe import Markup
-
 from evalkit import words
 from evalkit.records import Metric
-from evalkit.reports.charts import panels, theme
+from evalkit.reports.charts.drawing import Drawing
+from evalkit.reports.charts.panels import figure, panel
 from evalkit.reports.names import families
 from evalkit.reports.runs import RunView
 from evalkit.reports.story import base_of, training_info
@@ -28,7 +27,6 @@ FEWEST = 3
 """Minimum number of checkpoints of one model for a curve."""
 MOST_PANELS = 36
 """Small multiples that a page draws; the tables hold the rest."""
-WIDTH, HEIGHT = 236, 132
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Panel:
 
     title: str
     label: str
-    drawings: dict[Scale, Markup]
+    drawings: dict[Scale, Drawing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +99,8 @@ def curves(report: Report) -> Curves | None:
     for line in lines[:MOST_PANELS]:
         title = _title(line)
         label = f"{title}: {words.metric_title(line.metric)} against {axis}"
-        drawings: dict[Scale, Markup] = {
-            scale: panels.panel(title, label, curve_rows(line, points, scale), models, scale, _chance(line))
+        drawings: dict[Scale, Drawing] = {
+            scale: panel(title, label, curve_rows(line, points, scale), models, scale, _chance(line))
             for scale in SCALES
         }
         groups.setdefault(_group(line), []).append(Panel(title, label, drawings))
@@ -129,78 +127,14 @@ def best_scale(points: Sequence[Point]) -> Scale:
     return "log" if positive and max(positive) > 8 * min(positive) else "linear"
 
 
-def curve_charts(report: Report) -> Iterator[tuple[str, Any]]:
+def curve_figures(report: Report) -> Iterator[tuple[str, Drawing]]:
     """The curves for papers: one figure of small multiples for questions, one for texts."""
-    import altair as alt
-
-    points, axis = points_of(report)
-    if not points:
+    drawn = curves(report)
+    if drawn is None:
         return
-    models = tuple(dict.fromkeys(point.model for point in points))
-    groups: dict[str, list[Any]] = {}
-    for line in curve_lines(report)[:MOST_PANELS]:
-        groups.setdefault(_group(line), []).append(panel(line, points, models, best_scale(points), _title(line)))
-    for name, charts in groups.items():
-        title = alt.TitleParams(f"against {axis}", anchor="start", fontWeight="normal", fontSize=11)
-        yield name.lower().replace(" ", "-"), alt.concat(*charts, columns=3).properties(title=title)
-
-
-def panel(line: MetricRow, points: Sequence[Point], models: Sequence[str], scale: Scale, title: str) -> Any:
-    """One small multiple as an Altair chart."""
-    import altair as alt
-
-    factor = 100 if line.unit == "percent" else 1
-    rows = curve_rows(line, points, scale)
-    x_axis = alt.Axis(labelExpr=_AMOUNT, tickCount=4, title=None, grid=False, labelOverlap="greedy", labelSeparation=9)
-    x = alt.X("x:Q", axis=x_axis, scale=alt.Scale(type=scale, nice=False, padding=8))
-    y_scale = alt.Scale(zero=False, nice=True)
-    y_title = f"{words.metric_title(line.metric)}{' %' if line.unit == 'percent' else ''}"
-    y = alt.Y("y:Q", scale=y_scale, title=y_title, axis=alt.Axis(tickCount=4))
-    colour = alt.Color("model:N", scale=alt.Scale(domain=list(models), range=_colours(len(models))), legend=None)
-    trained = [row for row in rows if not row["tuned"]]
-    layers = []
-    if any(row["low"] is not None for row in trained):
-        bands = theme.data([row for row in trained if row["low"] is not None])
-        layers.append(
-            alt.Chart(bands)
-            .mark_area(opacity=0.18, aria=False)
-            .encode(x=x, y=alt.Y("low:Q", scale=y_scale, title=y_title), y2="high:Q", color=colour, detail="segment:N")
-        )
-    if line.chance is not None:
-        layers.append(
-            alt.Chart(theme.data([{"chance": line.chance * factor}]))
-            .mark_rule(color=theme.QUIET, strokeDash=[2, 3], aria=False)
-            .encode(y=alt.Y("chance:Q", scale=y_scale, title=y_title))
-        )
-    layers.append(
-        alt.Chart(theme.data(trained))
-        .mark_line(strokeWidth=1.8, aria=False)
-        .encode(x=x, y=y, color=colour, detail="segment:N")
-    )
-    links = _links(rows)
-    if links:
-        layers.append(
-            alt.Chart(theme.data(links))
-            .mark_line(strokeDash=[4, 3], strokeWidth=1.3, aria=False)
-            .encode(x=x, y=y, color=colour, detail="link:N")
-        )
-    layers.append(
-        alt.Chart(theme.data(rows))
-        .mark_point(filled=True, size=22, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            color=colour,
-            description="said:N",
-            shape=alt.Shape("tuned:N", scale=alt.Scale(domain=[False, True], range=["circle", "diamond"]), legend=None),
-            size=alt.Size("tuned:N", scale=alt.Scale(domain=[False, True], range=[20, 70]), legend=None),
-        )
-    )
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=words.visible(title))
-
-
-_AMOUNT = "replace(replace(format(datum.value, '~s'), 'G', 'B'), 'k', 'k')"
-"""84G is 84 B to the people who train models."""
+    for name, made in drawn.groups.items():
+        pictures = [one.drawings[drawn.scale] for one in made]
+        yield name.lower().replace(" ", "-"), figure(pictures, f"{name} against {drawn.axis}", drawn.models)
 
 
 def _chance(line: MetricRow) -> float | None:
@@ -240,21 +174,6 @@ def _said(metric: Metric, point: Point) -> str:
     where = "fine-tuned" if point.tuned_from is not None else words.amount(point.x) or "0"
     stage = "" if point.segment in ("", "stage 0") or point.tuned_from is not None else f", {point.segment}"
     return words.visible(f"{point.model}, {where}{stage}: {words.score(metric)} {words.interval(metric)}".strip())
-
-
-def _links(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The dashed lines from a base to what was tuned from it."""
-    by_column = {row["column"]: row for row in rows}
-    return [
-        {**end, "link": f"{row['from']}-{row['column']}"}
-        for row in rows
-        if row["tuned"] and row["from"] in by_column
-        for end in (by_column[row["from"]], row)
-    ]
-
-
-def _colours(count: int) -> list[str]:
-    return [theme.SERIES[i % len(theme.SERIES)] for i in range(count)]
 
 
 def _model(run: RunView) -> str:

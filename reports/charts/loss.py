@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
 
-from evalkit.reports.charts import theme
+from evalkit.reports.charts.drawing import Axes, Drawing, circle, joined, nice_ticks, series, text
 
 MOST_POINTS = 600
 """More steps are averaged in groups: a drawing has no more room."""
+MOST_DOTS = 120
+"""Of more steps no dot is seen, though each still says its value."""
+WIDTH, HEIGHT = 760, 220
 
 
 def loss_points(training: Mapping[str, Any]) -> list[tuple[float, float, int]]:
@@ -26,26 +29,26 @@ def loss_points(training: Mapping[str, Any]) -> list[tuple[float, float, int]]:
     return [(group[-1][0], sum(loss for _, loss in group) / len(group), len(group)) for group in groups]
 
 
-def loss_chart(points: Sequence[tuple[float, float, int]]) -> Any:
-    """The curve as Altair."""
-    import altair as alt
-
-    rows = [{"x": step, "y": loss, "said": f"step {step:,.0f}: loss {loss:.4f}"} for step, loss, _ in points]
-    base = alt.Chart(theme.data(rows)).encode(
-        x=alt.X("x:Q", title="step", axis=alt.Axis(grid=False, tickCount=6), scale=alt.Scale(nice=False)),
-        y=alt.Y("y:Q", title="training loss, nats a token", scale=alt.Scale(zero=False)),
-    )
-    line = base.mark_line(color=theme.SERIES[0], strokeWidth=1.6, aria=False)
-    dots = base.mark_point(filled=True, size=14, color=theme.SERIES[0], opacity=1).encode(description="said:N")
-    return alt.layer(line, dots if len(rows) <= 120 else dots.encode(opacity=alt.value(0))).properties(
-        width=760, height=220
-    )
-
-
-def loss_drawing(training: Mapping[str, Any]) -> Markup | None:
-    """The curve for the page; None where fewer than two losses were written down."""
+def loss_drawing(training: Mapping[str, Any]) -> Drawing | None:
+    """The curve; None where fewer than two losses were written down."""
     points = loss_points(training)
     if len(points) < 2:
         return None
     label = f"Training loss from {points[0][1]:.3f} at step {points[0][0]:,.0f} to {points[-1][1]:.3f} at step {points[-1][0]:,.0f}"
-    return theme.drawing(loss_chart(points), label)
+    steps = [step for step, _, _ in points]
+    axes = Axes(steps, [loss for _, loss, _ in points], WIDTH, HEIGHT, right=46, top=22, bottom=38)
+    marks = [tick for tick in nice_ticks(steps[0], steps[-1], 6) if steps[0] <= tick <= steps[-1]]
+    path = axes.path((step, loss) for step, loss, _ in points)
+    parts = [
+        text(2, 12, "training loss, nats a token"),
+        *axes.drawn(marks, "{:,.0f}".format),
+        text((axes.left + WIDTH - axes.right) / 2, HEIGHT - 4, "step", "middle"),
+        Markup('<path class="line" d="{}" stroke="{}"/>').format(path, series(0)),
+    ]
+    kind = "point" if len(points) <= MOST_DOTS else "unseen"
+    parts += [
+        circle(kind, axes.x(step), axes.y(loss), 2, f"step {step:,.0f}: loss {loss:.4f}", series(0))
+        for step, loss, _ in points
+    ]
+    parts.append(text(axes.x(steps[-1]) + 6, axes.y(points[-1][1]) + 3.5, f"{points[-1][1]:.3f}", "last", series(0)))
+    return Drawing(WIDTH, HEIGHT, label, joined(parts))

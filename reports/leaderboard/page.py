@@ -41,10 +41,15 @@ def render(board: Board, link: Linker | None = None) -> str:
         {"row": row, "cells": Markup("").join(column.cells[i] for column in columns[1:]), "head": columns[0].cells[i]}
         for i, row in enumerate(board.rows)
     ]
+    pictures = [
+        (score, points, pareto.picture(score, points))
+        for score in board.scores
+        if len(points := pareto.points_of(board, score)) > 1
+    ]
     return assemble(
         "leaderboard.html",
         styles=("leaderboard.css",),
-        scripts=("leaderboard.js",),
+        scripts=("leaderboard.js", "charts.js") if pictures else ("leaderboard.js",),
         title=board.title + (" (limited)" if board.limited else ""),
         board=board,
         heads=[column.head for column in columns],
@@ -52,11 +57,7 @@ def render(board: Board, link: Linker | None = None) -> str:
         summary=summary(board),
         footnotes=list(notes),
         legend=_legend(board),
-        pictures=[
-            (score, points, pareto.picture(score, points))
-            for score in board.scores
-            if len(points := pareto.points_of(board, score)) > 1
-        ],
+        pictures=pictures,
         sentence=pareto.sentence,
         data=data_block("board-data", _data(board, columns)),
     )

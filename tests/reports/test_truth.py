@@ -11,6 +11,7 @@ import pytest
 
 from evalkit.records import Metric
 from evalkit.reports import changes as changed
+from evalkit.reports.charts import rows
 from evalkit.reports.page import render
 from evalkit.reports.scores import pairs_tested, score_tables
 from evalkit.reports.story import kind_of
@@ -140,7 +141,7 @@ def test_a_lower_value_is_better_where_the_metric_says_so(tmp_path: Path) -> Non
     assert "brier (lower is better)" in Page(_written(report, tmp_path)).text
     change = changed.Change("q", "task", "q", "", "", "brier", "number", False, 0.76, 0.70, -0.06, -0.08, -0.04, 1, True, 0.001, 100, 0.01)  # fmt: skip
     drawn = str(changed.difference_bar(change, 0.08))
-    assert float(re.findall(r'cx="([\d.]+)"', drawn)[0]) > changed.WIDTH / 2
+    assert float(re.findall(r'cx="([\d.]+)"', drawn)[0]) > rows.WIDTH / 2
 
 
 def _written(report: Report, folder: Path) -> Path:
