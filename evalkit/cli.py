@@ -20,7 +20,20 @@ import typer
 import typer.core
 
 from evalkit import __version__, registry
-from evalkit.commands import compare, data, doctor, leaderboard, listing, models, report, run, show, train, watch
+from evalkit.commands import (
+    compare,
+    data,
+    doctor,
+    leaderboard,
+    listing,
+    lm_eval,
+    models,
+    report,
+    run,
+    show,
+    train,
+    watch,
+)
 from evalkit.commands.terminal import clean, size
 from evalkit.errors import EvalkitError, UnknownName
 from evalkit.system.characters import let_streams_replace
@@ -40,11 +53,12 @@ COMMAND_ORDER = (
     "models",
     "data",
     "doctor",
+    "lm-eval",
 )
 
 RENAMED_OPTIONS = {"--clip": "--max-grad-norm"}
 """Old names of options, for the error message."""
-LARGE_COMMANDS = ("run", "train", "watch")
+LARGE_COMMANDS = ("run", "train", "watch", "lm-eval")
 """Commands that load models."""
 SMALL_ADDRESS_SPACE = 8 * 10**9
 """Bytes of address space below which these warn. olmo-tiny takes 2 GB on two cores; each core adds some."""
@@ -82,6 +96,7 @@ app.command("metrics")(report.metrics)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)
+app.command("lm-eval", context_settings=lm_eval.CONTEXT)(lm_eval.lm_eval)
 
 
 @app.callback(invoke_without_command=True)

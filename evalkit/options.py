@@ -255,6 +255,13 @@ class ScoringOptions(Options):
         "Folder with your own tasks and suites: YAML files, and Python files, which are executed.",
         "DIR",
     )
+    lm_eval_path: Path | None = option_field(
+        None,
+        WHAT,
+        "Folder with your own task files of lm-evaluation-harness, for --task lm-eval/NAME. Functions that they name are "
+        "executed.",
+        "DIR",
+    )
     window: Window = option_field(
         "strict",
         HOW,
@@ -343,6 +350,8 @@ class ScoringOptions(Options):
             max_length=self.max_length,
             generation=dict(self.gen_kwargs),
             allow_code=self.allow_code_execution,
+            trust_remote_code=bool(getattr(self, "trust_remote_code", False)),
+            lm_eval_path=self.lm_eval_path,
         )
 
     def scores_alike(self, settings: Mapping[str, Any]) -> bool:

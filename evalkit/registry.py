@@ -260,6 +260,19 @@ may raise `UnknownName` for one that looks like a label. Registered by `evalkit.
 labelled_tasks: list[LabelledTask] = []
 
 
+TaskGroup = Callable[[str, "Path | None"], "SuiteEntry | list[str] | None"]
+"""Says what a task's name that stands for several tasks means: a suite if they have a score together, else their names; None
+for any other name. Its second argument is the user's ``--lm-eval-path``. Registered by `evalkit.tasks`."""
+
+task_groups: list[TaskGroup] = []
+
+
+def task_group(name: str, lm_eval_path: Path | None = None) -> SuiteEntry | list[str] | None:
+    """What a name stands for that means several tasks; None for any other."""
+    tasks.load()
+    return next((found for group in task_groups if (found := group(name, lm_eval_path)) is not None), None)
+
+
 def labelled_task(name: str) -> TaskEntry | None:
     """The entry of a label; None for a name that is none."""
     tasks.load()
@@ -274,15 +287,19 @@ def suite_entry(name: str) -> SuiteEntry:
     path = Path(name).expanduser()
     if folder_suites and path.is_dir():
         return folder_suites[-1](path)
+    group = task_group(name)
+    if isinstance(group, SuiteEntry):
+        return group
     if "/" in name:
         raise UsageError(f"There is no folder {name}. --suite takes the name of a suite, or a folder of texts.")
     return suites.get(name)
 
 
-def nested_suite(name: str) -> SuiteEntry | None:
+def nested_suite(name: str, lm_eval_path: Path | None = None) -> SuiteEntry | None:
     """The suite that a member of a suite names; None where it names a task, also one that a suite is called after."""
     if name not in suites or ":" in name:
-        return None
+        group = task_group(name, lm_eval_path)
+        return group if isinstance(group, SuiteEntry) else None
     try:
         parse_task_name(name)
     except UsageError:
@@ -357,20 +374,6 @@ def canonical_base(base: str) -> str:
             if rest != base and (rest in entry.part_names or rest in entry.groups):
                 return f"{entry.name}/{rest}"
     return base
-
-
-def short_name(task: str) -> str:
-    """A task's name for narrow tables: ``ARC-E``, ``ARC-E mc``, ``MMLU anatomy``; that of an unknown task is its own."""
-    base, _, rest = task.partition(":")
-    form = rest.partition("::")[0]
-    try:
-        entry = task_family(base)
-    except UsageError:
-        return task
-    part = base.removeprefix(entry.name).removeprefix("/").replace("_", " ")
-    default = next((forms[0] for forms in entry.variants.values()), "")
-    words = (entry.short or entry.name, part, "" if form in ("", "rc", default) else form)
-    return " ".join(word for word in words if word)
 
 
 def task_family(base: str) -> TaskEntry:

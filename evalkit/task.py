@@ -56,6 +56,10 @@ class TaskOptions:
     """``--gen-kwargs`` in place of a task's own: ``max_tokens, temperature, top_p, seed``, and ``n`` texts a prompt."""
     allow_code: bool = False
     """Whether code that a model wrote may be run (``--allow-code-execution``)."""
+    trust_remote_code: bool = False
+    """Whether code from the hub may be run (``--trust-remote-code``)."""
+    lm_eval_path: Path | None = None
+    """The user's own folder of lm-eval's task files (``--lm-eval-path``)."""
 
     def positions(self, count: int) -> Sequence[int]:
         """Which of `count` documents are scored, ascending: a seeded sample, the first `limit`, or all."""

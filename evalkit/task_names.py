@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from evalkit import registry
-from evalkit.errors import EvalkitError, UnknownName
+from evalkit.errors import EvalkitError, UnknownName, UsageError
 
 GLOB = frozenset("*?[")
 
@@ -23,6 +23,22 @@ def task_list(names: Iterable[str]) -> list[str]:
     mean nothing come back as they are.
     """
     found = (task for name in names for piece in _pieces(name, _is_task) for task in _tasks_of(piece))
+    return list(dict.fromkeys(found))
+
+
+def single_tasks(names: Iterable[str], lm_eval_path: Path | None = None) -> list[str]:
+    """`task_list`, with each name that stands for several tasks (`evalkit.registry.task_group`) replaced by theirs."""
+    found: list[str] = []
+    for name in task_list(names):
+        group = registry.task_group(name, lm_eval_path)
+        if isinstance(group, registry.SuiteEntry):
+            found += [
+                one
+                for one in group.tasks
+                if not isinstance(registry.task_group(one, lm_eval_path), registry.SuiteEntry)
+            ]
+        else:
+            found += [name] if group is None else group
     return list(dict.fromkeys(found))
 
 
@@ -108,3 +124,17 @@ def _suites_of(name: str) -> list[str]:
     if not fitting:
         raise UnknownName("suite that fits", name, [entry.name for entry in registry.suites], registry.suites.hint)
     return fitting
+
+
+def short_name(task: str) -> str:
+    """A task's name for narrow tables: ``ARC-E``, ``ARC-E mc``, ``MMLU anatomy``; that of an unknown task is its own."""
+    base, _, rest = task.partition(":")
+    form = rest.partition("::")[0]
+    try:
+        entry = registry.task_family(base)
+    except UsageError:
+        return task
+    part = base.removeprefix(entry.name).removeprefix("/").replace("_", " ")
+    default = next((forms[0] for forms in entry.variants.values()), "")
+    words = (entry.short or entry.name, part, "" if form in ("", "rc", default) else form)
+    return " ".join(word for word in words if word)

@@ -25,7 +25,7 @@ from evalkit.checkpoints.status import (
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.options import RunOptions
 from evalkit.progress import Progress, Silent
-from evalkit.registry import parse_task_name, suite_entry
+from evalkit.registry import SuiteEntry, parse_task_name, suite_entry, task_group
 from evalkit.results.reading import Run
 from evalkit.scoring.ownership import model_name, runs_of
 from evalkit.scoring.settings import TASKS_SUITE
@@ -210,8 +210,15 @@ def _folder(name: str | Path) -> tuple[Path, str]:
 def _finished_runs(options: RunOptions) -> list[Run] | None:
     """The finished runs of a checkpoint with the same weights and settings; None unless all exist."""
     (checkpoint,) = resolve(options.model[0], tokenizer=options.tokenizer, trust_remote_code=options.trust_remote_code)
-    suites = [suite_entry(suite).name for suite in suite_list(options.suite)] + ([TASKS_SUITE] if options.task else [])
-    tasks = {str(parse_task_name(task)) for task in task_list(options.task)}
+    groups = {name: task_group(name, options.lm_eval_path) for name in task_list(options.task)}
+    scored = [group.name for group in groups.values() if isinstance(group, SuiteEntry)]
+    single = [one for name, group in groups.items() if not isinstance(group, SuiteEntry) for one in (group or [name])]
+    tasks = {str(parse_task_name(task)) for task in single}
+    suites = [
+        *(suite_entry(suite).name for suite in suite_list(options.suite)),
+        *scored,
+        *([TASKS_SUITE] if tasks else []),
+    ]
     runs_by_suite = {
         run.suite: run
         for run in runs_of(options.output, checkpoint, model_name(options.output, checkpoint))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evalkit.registry import folder_readers, labelled_tasks
 from evalkit.registry import tasks as registered
-from evalkit.tasks import core, instructions
+from evalkit.tasks import core, instructions, lm_eval
 from evalkit.tasks.definition import read_definition
 from evalkit.tasks.kinds import task_entry
 from evalkit.tasks.labels import labelled_task
@@ -18,4 +18,4 @@ for _path in sorted((Path(__file__).parent / "sets").glob("*.yaml")):
 labelled_tasks.append(labelled_task)
 folder_readers.append(register_folder)
 
-__all__ = ["core", "instructions", "register_folder"]
+__all__ = ["core", "instructions", "lm_eval", "register_folder"]

@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tasks", "domains"),
     ("scoring", "comparison"),
     ("reports",),
-    ("api", "doctor"),
+    ("api", "doctor", "lm_eval_model"),
     ("watch", "train"),
     ("commands", "cli", "__main__"),
 )

@@ -37,6 +37,7 @@ LookupSuite = Annotated[
     ),
 ]
 TasksDir = Annotated[Path | None, option(RunOptions, "tasks_dir")]
+LmEvalPath = Annotated[Path | None, option(RunOptions, "lm_eval_path")]
 DataSource = Annotated[str | None, option(RunOptions, "data_source")]
 Data = Annotated[Path | None, option(RunOptions, "data")]
 Bundle = Annotated[Path | None, option(RunOptions, "bundle")]

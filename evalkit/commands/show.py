@@ -16,6 +16,7 @@ from evalkit.commands.options import (
     DataSource,
     Debug,
     Limit,
+    LmEvalPath,
     LookupSuite,
     Output,
     Sample,
@@ -79,6 +80,7 @@ def show(
     data_source: DataSource = None,
     bundle: Bundle = None,
     tasks_dir: TasksDir = None,
+    lm_eval_path: LmEvalPath = None,
     debug: Debug = False,
 ) -> None:
     """Show the prompts of a task (no model needed), its requests as token ids, or one document of a run with its scores.
@@ -94,7 +96,7 @@ def show(
       evalkit show results/olmo-tiny/quickstart/step1860-tokens16M --task arc_easy::olmes --doc 3
     """
     from evalkit import registry
-    from evalkit.task_names import task_list
+    from evalkit.task_names import single_tasks
 
     if tasks_dir is not None:
         registry.load_tasks_dir(tasks_dir)
@@ -105,11 +107,11 @@ def show(
         raise UsageError("--tokens needs a tokenizer. Give the model with --model.")
     given = {
         "split": split, "shots": shots, "limit": limit, "sample": sample, "seed": seed, "data_source": data_source,
-        "data": data, "bundle": bundle,
+        "data": data, "bundle": bundle, "lm_eval_path": lm_eval_path,
     }  # fmt: skip
     options = RunOptions.make(given, command="evalkit show").task_options
     is_counted = limit is not None or sample is not None
-    for shown_task in (registry.make_task(name, options) for name in task_list([what])):
+    for shown_task in (registry.make_task(name, options) for name in single_tasks([what], lm_eval_path)):
         if tokens:
             _show_requests(shown_task, str(model), None if as_json or is_counted else DEFAULT_DOCUMENTS, as_json)
         elif as_json:

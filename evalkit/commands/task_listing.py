@@ -14,6 +14,7 @@ from evalkit.commands.terminal import clean, print_json, print_table, stdout
 from evalkit.errors import UnknownName
 from evalkit.registry import TaskEntry
 
+LM_EVAL = "lm-eval"
 LABELS = "arc_easy_test_mc_5shot, mmlu_stem_val_rc_5shot"
 
 
@@ -86,7 +87,7 @@ def _print_families(entries: Sequence[TaskEntry]) -> None:
     console = stdout()
     others: dict[str, int] = {}
     for entry in entries:
-        if entry not in listed:
+        if entry not in listed and entry.name != LM_EVAL:
             head = entry.name.partition("/")[0]
             others[head] = others.get(head, 0) + ("/" in entry.name)
     console.print()
@@ -95,7 +96,8 @@ def _print_families(entries: Sequence[TaskEntry]) -> None:
         console.print(clean(f"Families whose parts are tasks: {heads}."))
     console.print(
         "A name is TASK[/PART][:FORM][::REGIME], the first form by default; 'evalkit list tasks NAME' tells all of one.\n"
-        f"Labels of OLMo-core are names too: {LABELS}."
+        f"Labels of OLMo-core are names too: {LABELS}.\n"
+        "So are the tasks, groups and tags of lm-evaluation-harness: lm-eval/NAME ('evalkit lm-eval ls tasks' lists them)."
     )
 
 

@@ -32,7 +32,7 @@ def options_to_json(options: TaskOptions) -> dict[str, Any]:
 def options_from_json(values: Mapping[str, Any]) -> TaskOptions:
     """The inverse of `options_to_json`."""
     fields = {name: value for name, value in values.items() if name in TaskOptions.__dataclass_fields__}
-    for name in ("data", "bundle"):
+    for name in ("data", "bundle", "lm_eval_path"):
         if name in fields:
             fields[name] = Path(fields[name])
     return TaskOptions(**fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from evalkit import registry
@@ -39,20 +40,26 @@ def collect(
         return indices[full, options]
 
     groups: list[Group] = []
-    for name in suite_list(suites):
-        entry = registry.suite_entry(name)
+    entries, single = [registry.suite_entry(name) for name in suite_list(suites)], []
+    for name in task_list(tasks):
+        found = registry.task_group(name, base.lm_eval_path)
+        if isinstance(found, SuiteEntry):
+            entries.append(found)
+        else:
+            single += [name] if found is None else found
+    for entry in entries:
         if any(group.suite == entry.name for group in groups):
             raise UsageError(
                 f"Two suites are called '{entry.name}', so their results would mix. Score one after the other."
             )
-        shape, leaves = expand(entry)
+        shape, leaves = expand(entry, base.lm_eval_path)
         options = {task: completed(base, own, entry) for task, own in leaves.items()}
         task_indices = tuple(dict.fromkeys(index_of(task, own) for task, own in options.items()))
         altered = _altered([distinct_tasks[index] for index in task_indices], list(leaves.values()), entry)
         scored = None if entry.aggregation == TEXTS else shape
         groups.append(Group(entry.name, task_indices, entry.aggregation, shape=scored, altered=altered))
-    if tasks:
-        groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(index_of(task, base) for task in task_list(tasks)))))
+    if single:
+        groups.append(Group(TASKS_SUITE, tuple(dict.fromkeys(index_of(task, base) for task in single))))
     if not groups:
         raise UsageError("Nothing to score. Give a suite or a task; 'evalkit list suites' lists the suites.")
     return distinct_tasks, groups
@@ -71,14 +78,14 @@ def with_domain_weights(
     return [dataclasses.replace(group, weights=weights) if group in text_groups else group for group in groups]
 
 
-def expand(entry: SuiteEntry) -> tuple[Shape, dict[str, dict[str, Any]]]:
+def expand(entry: SuiteEntry, lm_eval_path: Path | None = None) -> tuple[Shape, dict[str, dict[str, Any]]]:
     """A suite's shape, with the suites in it, and the options that it gives to each of its tasks, by full name, in order.
 
     Options of a member come before those of the suite around it, and what an outer suite says of a member before what that
     says of its own. Raises `UsageError` for a suite in itself, and for a task that is asked twice in different ways.
     """
     leaves: dict[str, dict[str, Any]] = {}
-    return _expand(entry, {}, {}, (), leaves), leaves
+    return _expand(entry, {}, {}, (), leaves, lm_eval_path), leaves
 
 
 def _expand(
@@ -87,6 +94,7 @@ def _expand(
     weak: Mapping[str, Any],
     around: tuple[str, ...],
     leaves: dict[str, dict[str, Any]],
+    lm_eval_path: Path | None,
 ) -> Shape:
     """`strong` and `weak`: options from the suites around, before and behind the suite's own."""
     if entry.name in around:
@@ -111,14 +119,14 @@ def _expand(
         if member.missing:
             members.append(Member(member.name, None, member.weight, member.baseline, missing=member.missing))
             continue
-        nested = registry.nested_suite(member.name)
+        nested = registry.nested_suite(member.name, lm_eval_path)
         if nested is not None and nested.aggregation == TEXTS:
             raise UsageError(
                 f"The suite '{entry.name}' has the suite of texts '{nested.name}' in it, whose mean is one over domains. Name its "
                 "sources, with the weight 0, or score it beside."
             )
         if nested is not None:
-            inner = _expand(nested, {**member.options, **strong}, own, (*around, entry.name), leaves)
+            inner = _expand(nested, {**member.options, **strong}, own, (*around, entry.name), leaves, lm_eval_path)
             members.append(Member(nested.name, inner, member.weight, member.baseline))
             continue
         task, options = str(registry.parse_task_name(member.name)), {**own, **member.options, **strong}

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from evalkit import __version__, registry, words
+from evalkit import __version__, words
 from evalkit import table as shown
 from evalkit.reports.leaderboard.board import LEVEL, Board, Cell, Column, Row, Score, Standing
 from evalkit.table import Table
+from evalkit.task_names import short_name
 
 SCHEMA_VERSION = 1
 MARKS = "± is the standard error. Bold: the best of a column; ≈: statistically tied with it (95 %{})."
@@ -155,7 +156,7 @@ def board_table(board: Board) -> Table:
 def _head(column: Column, several: bool) -> shown.Column:
     suite = column.suites[0] if column.suites else ""
     if column.kind == "task":
-        short = registry.short_name(column.name)
+        short = short_name(column.name)
         return shown.Column(title_of(column), column.id, "number", subtitle_of(column), suite, short)
     return shown.Column(title_of(column), column.id, "number", subtitle_of(column), suite if several else "")
 

@@ -1,0 +1,227 @@
+"""Tasks of lm-evaluation-harness on evalkit's engines: the same numbers as in its own evaluation, both ways."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalkit
+from evalkit.errors import EvalkitError
+from evalkit.registry import SuiteEntry, make_task, task_group
+from evalkit.results.reading import Run
+from evalkit.results.recompute import recompute_metrics
+from evalkit.task import TaskOptions
+from tests.made.byte_checkpoints import make_checkpoint
+from tests.made.lm_eval_tasks import GROUPS, TASKS, write_tasks
+
+pytest.importorskip("lm_eval")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """The folder of tasks, a checkpoint for the fake engine, and the results folder."""
+    root = tmp_path_factory.mktemp("bridge")
+    return write_tasks(root / "made"), make_checkpoint(root / "tiny", max_position_embeddings=1024), root / "results"
+
+
+def run(world: tuple[Path, Path, Path], *tasks: str, **options: Any) -> list[Run]:
+    folder, model, output = world
+    return list(evalkit.run(
+        model, task=[f"lm-eval/{task}" for task in tasks], lm_eval_path=folder, engine="fake",
+        output=options.pop("output", output), report=False, **options,
+    ))  # fmt: skip
+
+
+def theirs(world: tuple[Path, Path, Path], tasks: list[str], **options: Any) -> dict[str, dict[str, Any]]:
+    """The harness's own evaluation, with evalkit's engine as its model."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    from evalkit.lm_eval_model import EvalkitLM
+
+    folder, model, output = world
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    lm = EvalkitLM(pretrained=str(model), engine="fake", output=str(output / "theirs"))
+    found = lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager, bootstrap_iters=0, **options)
+    return dict(found["results"])
+
+
+def values(results: dict[str, Any]) -> dict[str, float]:
+    """Their metrics by evalkit's names."""
+    found = {}
+    for key, value in results.items():
+        metric, comma, filtered = key.partition(",")
+        if comma and not metric.endswith("_stderr"):
+            found[metric if filtered == "none" else f"{metric}_{filtered}"] = value
+    return found
+
+
+def ours(run: Run, task: str) -> dict[str, float]:
+    rows = run.metrics[run.metrics.task == f"lm-eval/{task}"]
+    return dict(zip(rows.metric, rows.value, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("task", "shots"),
+    # of several right answers the harness makes no examples
+    [(task, shots) for task in TASKS for shots in (None, 2) if (task, shots) != ("made_several", 2)],
+)
+def test_same_numbers_as_the_harness(world: tuple[Path, Path, Path], task: str, shots: int | None) -> None:
+    """Every metric and filter of every kind of task, with and without examples; nothing of it is missing."""
+    (one,) = run(world, task, shots=shots)
+    wanted = values(theirs(world, [task], num_fewshot=shots)[task])
+    found = ours(one, task)
+    assert wanted
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_same_scores_of_groups(world: tuple[Path, Path, Path], group: str) -> None:
+    """A group's score is the harness's: weighted by documents or not, over all tasks below it, for each of its metrics."""
+    (one,) = run(world, group)
+    results = theirs(world, [group])
+    assert one.suite == f"lm-eval/{group}"
+    for name in GROUPS if group == "made_group" else [group]:
+        if name in results:
+            for metric, value in values(results[name]).items():
+                suite = f"lm-eval/{name}" if metric == "acc" else f"lm-eval/{name}@{metric}"
+                (row,) = one.metrics[one.metrics.task == suite].to_dict("records")
+                assert row["value"] == pytest.approx(value, rel=1e-6)
+    assert len(values(results[group])) == len(GROUPS[group]["aggregate_metric_list"])
+
+
+def test_a_group_asks_its_way(world: tuple[Path, Path, Path]) -> None:
+    """What a group sets otherwise is a task of its own name; everything else is the task as it is alone."""
+    found = task_group("lm-eval/made_group", world[0])
+    assert isinstance(found, SuiteEntry)
+    assert [member.name for member in found.members if "/made_group/" in member.name] == [
+        "lm-eval/made_group/made_letters"
+    ]
+    assert [member.name for member in found.members if member.weight == 0] == ["lm-eval/made_inner"]
+    changed = make_task("lm-eval/made_group/made_letters", TaskOptions(lm_eval_path=world[0]))
+    assert changed.protocol()["shots"] == 1
+    assert task_group("lm-eval/made", world[0]) == [f"lm-eval/{name}" for name in sorted(list(TASKS)[1::2])]
+    assert task_group("lm-eval/made_s*", world[0]) == [
+        f"lm-eval/made_{name}" for name in ("schema", "several", "shuffled", "sums")
+    ]
+
+
+def test_documents_are_the_same_as_in_the_data(world: tuple[Path, Path, Path]) -> None:
+    """`--limit` takes the first, `--sample` others under their own index, with the examples that the harness draws for them."""
+    (one,) = run(world, "made_choice", sample=4, seed=3, shots=1)
+    frame = one.documents("lm-eval/made_choice")
+    chosen = [int(index) for index in frame["index"]]
+    assert chosen == sorted(chosen) != [0, 1, 2, 3]
+    assert list(frame["native_id"]) == [f"q{index}" for index in chosen]
+    results = theirs(world, ["made_choice"], num_fewshot=1, samples={"made_choice": chosen})
+    found, wanted = ours(one, "made_choice"), values(results["made_choice"])
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted)
+    (first,) = run(world, "made_choice", limit=3)
+    assert list(first.documents("lm-eval/made_choice")["index"]) == [0, 1, 2]
+
+
+def test_metrics_are_made_again_from_rows(world: tuple[Path, Path, Path]) -> None:
+    """Without a model, every number is the same, also those of pairs, arrays and texts."""
+    for task in TASKS:
+        (one,) = run(world, task)
+        before = ours(one, task)
+        again = {
+            metric.metric: metric.value
+            for metric in recompute_metrics(one.path, write=False)
+            if metric.task == f"lm-eval/{task}"
+        }
+        assert {name: again[name] for name in before} == pytest.approx(before, nan_ok=True)
+
+
+def test_runs_compare_paired(world: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Two models, document by document: the values behind each comparison are those of the harness."""
+    from evalkit.comparison.compare import compare_runs
+
+    folder, _, output = world
+    other = (folder, make_checkpoint(tmp_path / "other", seed=1, max_position_embeddings=1024), output)
+    tasks = ["made_choice", "made_several", "made_last_word", "made_texts", "made_sums"]
+    (a,), (b,) = run(world, *tasks), run(other, *tasks)
+    table = compare_runs([a, b]).table
+    for task, metric in zip(tasks, ("acc", "acc", "perplexity", "bits_per_byte", "exact_match_strict"), strict=True):
+        lines = table[(table.task == f"lm-eval/{task}") & (table.metric == metric)]
+        assert len(lines), task
+        line = lines.iloc[0]
+        assert line.comparable, (task, line.reason)
+        if metric != "perplexity":
+            assert line.value_a == pytest.approx(ours(a, task)[metric], nan_ok=True)
+            assert line.value_b == pytest.approx(ours(b, task)[metric], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("made_chioce", "Did you mean 'made_choice'"),
+        ("made_code", "lm-eval/made_code runs programs that the model wrote"),
+        ("made_pictures", "lm-eval/made_pictures shows images or sound"),
+        (
+            "made_metric",
+            "needs the metric 'no_such_metric' of the package evaluate, which is code from the Hugging Face Hub",
+        ),
+        ("made_package", "lm-eval/made_package needs the Python package 'no_such_package', which is not installed"),
+        ("made_beams", "lm-eval/made_beams generates with num_beams=4, which evalkit's engines do not have"),
+        ("made_remote", "lm-eval's task reads nobody/nothing: the offline bundle does not hold it"),
+    ],
+)
+def test_what_cannot_run_is_said_by_name(world: tuple[Path, Path, Path], alone: Path, task: str, said: str) -> None:
+    """One sentence each, for what a task needs and evalkit does not have."""
+    folder = write_tasks(alone / "made")
+    choice = (folder / "made_choice.yaml").read_text()
+    sums = (folder / "made_sums.yaml").read_text()
+    (folder / "broken.py").write_text("import no_such_package\ndef shown(doc): return ''\n")
+    for name, text in {
+        "made_code": choice + "unsafe_code: true\n",
+        "made_pictures": choice + "doc_to_image: question\n",
+        "made_metric": sums.replace("metric: exact_match", "metric: no_such_metric"),
+        "made_package": choice + "process_docs: !function broken.shown\n",
+        "made_beams": sums.replace("do_sample: false", "num_beams: 4"),
+        "made_remote": choice.replace("dataset_path: json", "dataset_path: nobody/nothing"),
+    }.items():
+        text = text.replace("task: made_choice", f"task: {name}").replace("task: made_sums", f"task: {name}")
+        (folder / f"{name}.yaml").write_text(text)
+    with pytest.raises(EvalkitError, match=said.replace("(", r"\(")) as caught:
+        run((folder, world[1], alone / "out"), task, data_source="bundle")
+    assert "Traceback" not in str(caught.value)
+
+
+def test_the_package_is_imported_only_when_asked_for() -> None:
+    """Other tasks, and lists, do not import the harness; and without it there is a sentence with the command that installs it."""
+    code = """
+import sys
+from evalkit.registry import make_task, tasks
+make_task("arc_easy"), list(tasks)
+assert not [name for name in sys.modules if name.split(".")[0] in ("lm_eval", "datasets", "numpy")]
+import evalkit.tasks.lm_eval.index as index
+index.find_spec = lambda name: None
+try:
+    make_task("lm-eval/arc_easy")
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "need lm-evaluation-harness. Install it with: pip install" in done.stdout, done.stderr
+    assert "lm-eval==0.4.13" in done.stdout
+
+
+def test_the_index_is_kept(alone: Path) -> None:
+    """The names of the package are read once, and from the cache afterwards; a damaged cache is made again."""
+    code = "from evalkit.tasks.lm_eval.index import entry_of; import sys; e = entry_of('arc_easy'); print(e.kind, e.output, 'lm_eval' in sys.modules)"
+
+    def ask() -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert ask() == "task multiple_choice True"
+    assert ask() == "task multiple_choice False"
+    (file,) = (alone / "home" / "cache" / "lm-eval").glob("names-0.4.13-*.json")
+    assert len(json.loads(file.read_text())) > 10_000
+    file.write_text("[{}")
+    assert ask() == "task multiple_choice True"
