@@ -101,21 +101,30 @@ class LmEvalTask(TaskBase):
 
     @cached_property
     def _documents(self) -> list[Document]:
+        from evalkit.tasks.lm_eval.harness import templates_kept
+
+        asked = self.asked
+        with templates_kept():
+            return self._made_documents(asked)
+
+    def _made_documents(self, asked: Any) -> list[Document]:
         found = []
-        for (index, doc), instances in zip(self.asked.documents, self.asked.instances, strict=True):
+        for (index, doc), instances in zip(asked.documents, asked.instances, strict=True):
             native = doc.get("id") if isinstance(doc, Mapping) else None
-            fields: dict[str, Any] = {"doc": doc, "gold": self._gold(doc), "accepted": self._accepted(doc)}
+            fields: dict[str, Any] = {"doc": doc, "accepted": self._accepted(doc), **self._options(doc)}
             if self.kind == "text":
                 fields |= {"text": str(instances[0].args[0]), "source": self.name.base, "domain": self.part}
             found.append(Document(index, native if isinstance(native, (str, int)) else None, fields))
         return found
 
-    def _gold(self, doc: Any) -> int | None:
-        """The position of the right option, where evalkit knows what the options are."""
+    def _options(self, doc: Any) -> dict[str, Any]:
+        """The options of a plain choice and the position of the right one; of any other task, that there is none."""
         from evalkit.tasks.lm_eval.rows import gold_of
 
-        task = self.asked.task
-        return gold_of(task, doc, task.doc_to_choice(doc)) if self._is_plain_choice else None
+        if not self._is_plain_choice:
+            return {"gold": None}
+        choices = [str(one) for one in self.asked.task.doc_to_choice(doc)]
+        return {"choices": choices, "gold": gold_of(self.asked.task, doc, choices)}
 
     def _accepted(self, doc: Any) -> list[str]:
         """The right answers of a document that the model answers in words, for readers."""
@@ -178,7 +187,9 @@ class LmEvalTask(TaskBase):
         task, instances = self.asked.task, self._instances(document)
         rolling = self.output == ROLLING
         responses = [[score.sum] if rolling else [(score.sum, score.is_greedy)] for score in scores]
-        values = harness.judge(task, document.fields["doc"], instances, responses)
+        values = harness.judge(
+            task, document.fields["doc"], instances, responses, hub_code=self.options.trust_remote_code
+        )
         try:
             text = rows.write_values(values)
         except ScoringError as error:
@@ -190,7 +201,7 @@ class LmEvalTask(TaskBase):
                 )
             return rows.text_row(document, scores, values) | {rows.VALUES: text}
         if self._is_plain_choice:
-            row = rows.option_row(task, document, instances, scores, self.primary)
+            row = rows.option_row(document, instances, scores, self.primary, is_schema=bool(task.multiple_input))
         else:
             row = rows.other_row(document, scores)
         return {**row, **rows.metric_columns(values), rows.VALUES: text}
@@ -201,7 +212,9 @@ class LmEvalTask(TaskBase):
         task, instances = self.asked.task, self._instances(document)
         remaining = iter(generations)
         responses = [[next(remaining).answer for _ in range(int(one.repeats or 1))] for one in instances]
-        values = harness.judge(task, document.fields["doc"], instances, responses)
+        values = harness.judge(
+            task, document.fields["doc"], instances, responses, hub_code=self.options.trust_remote_code
+        )
         first = next(iter(values))
         extracted = [one.filtered_resps[first] for one in instances]
         flat = [text for one in extracted for text in (one if isinstance(one, (list, tuple)) else [one])]

@@ -7,12 +7,15 @@ bars) is as before when a function returns.
 from __future__ import annotations
 
 import copy
+import importlib
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from evalkit.errors import DataUnavailable, EvalkitError, UsageError
@@ -94,7 +97,7 @@ def ask(part: str, options: TaskOptions) -> Asked:
     Raises `EvalkitError` naming the task where that cannot be.
     """
     package()
-    with quiet(), seeded(), without_hub_code(part, allowed=options.trust_remote_code), _named(part):
+    with quiet(), seeded(), without_hub_code(part, allowed=options.trust_remote_code), _named(part), templates_kept():
         from lm_eval.tasks import TaskManager  # noqa: F401  # first of its modules, which import one another
 
         found = find(part, options.lm_eval_path, resolved=True)
@@ -195,21 +198,22 @@ def refuse_code(part: str) -> None:
 
 
 def judge(
-    task: Any, document: Any, instances: Sequence[Any], responses: Sequence[Sequence[Any]]
+    task: Any, document: Any, instances: Sequence[Any], responses: Sequence[Sequence[Any]], *, hub_code: bool = False
 ) -> dict[str, dict[str, Any]]:
     """What the task's filters and ``process_results`` make of the responses to one document: filter to metric to value.
 
     `responses`: of each instance as many as it is repeated, in the form of ``LM.loglikelihood``, ``loglikelihood_rolling`` or
-    ``generate_until``.
+    ``generate_until``. `hub_code`: whether metrics may be programs from the hub.
     """
     for instance, given in zip(instances, responses, strict=True):
         instance.resps, instance.filtered_resps = list(given), {}
-    with quiet(), without_hub_code(str(task.config.task)), _named(str(task.config.task)):
+    name = str(task.config.task)
+    with quiet(), without_hub_code(name, allowed=hub_code), _named(name), templates_kept():
         for one in task._filters:
             one.apply(list(instances))
         return {
-            name: dict(task.process_results(copy.deepcopy(document), [one.filtered_resps[name] for one in instances]))
-            for name in instances[0].filtered_resps
+            key: dict(task.process_results(copy.deepcopy(document), [one.filtered_resps[key] for one in instances]))
+            for key in instances[0].filtered_resps
         }
 
 
@@ -228,15 +232,39 @@ def seeded() -> Iterator[None]:
         np.random.set_state(before_numpy)
 
 
+@lru_cache(maxsize=256)
+def _template(text: str) -> Any:
+    from lm_eval import utils
+
+    return type(utils.env).from_string(utils.env, text)
+
+
+@contextmanager
+def templates_kept() -> Iterator[None]:
+    """Each template is compiled once, where the harness does so for each document, field and option."""
+    from lm_eval import utils
+
+    environment = vars(utils.env)
+    before = environment.get("from_string")
+    environment["from_string"] = _template
+    try:
+        yield
+    finally:
+        environment.pop("from_string")
+        if before is not None:
+            environment["from_string"] = before
+
+
 @contextmanager
 def without_hub_code(part: str, *, allowed: bool = False) -> Iterator[None]:
-    """Metrics of the package ``evaluate`` are programs on the hub; they are loaded only if the user allows it."""
+    """Metrics of the package ``evaluate`` are programs on the hub; they are loaded only if the user allows it.
+
+    Where the package is not imported yet, a stand-in takes its place, since importing it takes seconds.
+    """
     if allowed:
         yield
         return
-    import evaluate
-
-    load, refusals = evaluate.load, []
+    refusals: list[UsageError] = []
 
     def refused(name: str, *_: Any, **__: Any) -> Any:
         refusals.append(
@@ -247,7 +275,11 @@ def without_hub_code(part: str, *, allowed: bool = False) -> Iterator[None]:
         )
         raise refusals[0]
 
-    evaluate.load = refused
+    module: Any = sys.modules.get("evaluate")
+    if module is None:
+        module = sys.modules["evaluate"] = _StandIn("evaluate")
+    load = vars(module).get("load")
+    module.load = refused
     try:
         yield
     except Exception as error:
@@ -255,9 +287,25 @@ def without_hub_code(part: str, *, allowed: bool = False) -> Iterator[None]:
             raise refusals[0] from error
         raise
     finally:
-        evaluate.load = load
+        if load is None:
+            del module.load
+        else:
+            module.load = load
+        if isinstance(sys.modules.get("evaluate"), _StandIn):
+            del sys.modules["evaluate"]
     if refusals:
         raise refusals[0]
+
+
+class _StandIn(ModuleType):
+    """The package ``evaluate``, imported when something of it is needed."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if isinstance(sys.modules.get("evaluate"), _StandIn):
+            del sys.modules["evaluate"]
+        return getattr(importlib.import_module("evaluate"), name)
 
 
 @contextmanager

@@ -113,11 +113,12 @@ def gold_of(task: Any, document: Any, choices: Sequence[str]) -> int:
     return int(gold) if isinstance(gold, (int, np.integer)) and 0 <= gold < len(choices) else -1
 
 
-def option_row(task: Any, document: Document, instances: Sequence[Any], scores: Sequence[Scores], primary: str) -> Row:
-    """The row of a plain choice (`evalkit.task.Row`); of several inputs the scored text is their common ending."""
-    source = document.fields["doc"]
-    choices = [str(one) for one in task.doc_to_choice(source)]
-    texts = [str(one.args[1]) for one in instances[: len(choices)]] if task.multiple_input else choices
+def option_row(
+    document: Document, instances: Sequence[Any], scores: Sequence[Scores], primary: str, *, is_schema: bool
+) -> Row:
+    """The row of a plain choice (`evalkit.task.Row`); of several inputs (`is_schema`) the scored text is their common ending."""
+    choices = document.fields["choices"]
+    texts = [str(one.args[1]) for one in instances[: len(choices)]] if is_schema else choices
     return choice_row(document, texts, scores, primary)
 
 

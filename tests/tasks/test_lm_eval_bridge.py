@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from evalkit.results.reading import Run
 from evalkit.results.recompute import recompute_metrics
 from evalkit.task import TaskOptions
 from tests.made.byte_checkpoints import make_checkpoint
+from tests.made.command_line import Start
 from tests.made.lm_eval_tasks import GROUPS, TASKS, write_tasks
 
 pytest.importorskip("lm_eval")
@@ -155,6 +157,30 @@ def test_runs_compare_paired(world: tuple[Path, Path, Path], tmp_path: Path) -> 
         if metric != "perplexity":
             assert line.value_a == pytest.approx(ours(a, task)[metric], nan_ok=True)
             assert line.value_b == pytest.approx(ours(b, task)[metric], nan_ok=True)
+
+
+def test_killed_and_resumed(world: tuple[Path, Path, Path], alone: Path, start: Start) -> None:
+    """A run that is killed goes on where it stopped, with the same prompts and the same numbers."""
+    folder, model, _ = world
+    tasks = ["made_choice", "made_texts", "made_sums", "made_shuffled"]
+    names, output = ",".join(f"lm-eval/{task}" for task in tasks), alone / "out"
+    options = ["--lm-eval-path", folder, "--shots", 2, "--engine", "fake", "--batch-tokens", 400, "--no-report"]
+    process = start("run", "--model", model, "--task", names, *options, "--output", output, "--engine-arg", "delay=0.2")
+    end = time.monotonic() + 60
+    while sum(file.stat().st_size for file in output.glob("journal/*/*.log")) < 3000:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    arguments = {"shots": 2, "batch_tokens": 400}
+    (resumed,) = run(world, *tasks, output=output, **arguments)
+    (whole,) = run(world, *tasks, output=alone / "whole", **arguments)
+    counts = resumed.info["counts"]
+    assert counts["batches_found"] > 0
+    assert counts["batches_scored"] + counts["texts_generated"] > 0
+    for task in tasks:
+        assert ours(resumed, task) == ours(whole, task)
 
 
 @pytest.mark.parametrize(
