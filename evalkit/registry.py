@@ -295,11 +295,10 @@ def suite_entry(name: str) -> SuiteEntry:
     return suites.get(name)
 
 
-def nested_suite(name: str, lm_eval_path: Path | None = None) -> SuiteEntry | None:
+def nested_suite(name: str) -> SuiteEntry | None:
     """The suite that a member of a suite names; None where it names a task, also one that a suite is called after."""
     if name not in suites or ":" in name:
-        group = task_group(name, lm_eval_path)
-        return group if isinstance(group, SuiteEntry) else None
+        return None
     try:
         parse_task_name(name)
     except UsageError:

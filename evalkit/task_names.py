@@ -11,6 +11,7 @@ from pathlib import Path
 
 from evalkit import registry
 from evalkit.errors import EvalkitError, UnknownName, UsageError
+from evalkit.registry import SuiteEntry
 
 GLOB = frozenset("*?[")
 
@@ -26,19 +27,22 @@ def task_list(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def single_tasks(names: Iterable[str], lm_eval_path: Path | None = None) -> list[str]:
-    """`task_list`, with each name that stands for several tasks (`evalkit.registry.task_group`) replaced by theirs."""
-    found: list[str] = []
+def resolved(names: Iterable[str], lm_eval_path: Path | None = None) -> list[str | SuiteEntry]:
+    """`task_list`, with each name that stands for several tasks (`evalkit.registry.task_group`) replaced: by a suite if they
+    have a score together, else by their names."""
+    found: list[str | SuiteEntry] = []
     for name in task_list(names):
         group = registry.task_group(name, lm_eval_path)
-        if isinstance(group, registry.SuiteEntry):
-            found += [
-                one
-                for one in group.tasks
-                if not isinstance(registry.task_group(one, lm_eval_path), registry.SuiteEntry)
-            ]
-        else:
-            found += [name] if group is None else group
+        found += group if isinstance(group, list) else [group or name]
+    return list({one if isinstance(one, str) else one.name: one for one in found}.values())
+
+
+def single_tasks(names: Iterable[str], lm_eval_path: Path | None = None) -> list[str]:
+    """`resolved`, with each suite replaced by its tasks."""
+    found: list[str] = []
+    for one in resolved(names, lm_eval_path):
+        tasks = [one] if isinstance(one, str) else resolved(one.tasks, lm_eval_path)
+        found += [task for task in tasks if isinstance(task, str)]  # suites in it have no tasks but its own
     return list(dict.fromkeys(found))
 
 

@@ -25,11 +25,11 @@ from evalkit.checkpoints.status import (
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.options import RunOptions
 from evalkit.progress import Progress, Silent
-from evalkit.registry import SuiteEntry, parse_task_name, suite_entry, task_group
+from evalkit.registry import SuiteEntry, parse_task_name, suite_entry
 from evalkit.results.reading import Run
 from evalkit.scoring.ownership import model_name, runs_of
 from evalkit.scoring.settings import TASKS_SUITE
-from evalkit.task_names import suite_list, task_list
+from evalkit.task_names import resolved, suite_list
 
 STOP = "STOP"
 """A file of this name in the watched folder ends the watch."""
@@ -210,13 +210,11 @@ def _folder(name: str | Path) -> tuple[Path, str]:
 def _finished_runs(options: RunOptions) -> list[Run] | None:
     """The finished runs of a checkpoint with the same weights and settings; None unless all exist."""
     (checkpoint,) = resolve(options.model[0], tokenizer=options.tokenizer, trust_remote_code=options.trust_remote_code)
-    groups = {name: task_group(name, options.lm_eval_path) for name in task_list(options.task)}
-    scored = [group.name for group in groups.values() if isinstance(group, SuiteEntry)]
-    single = [one for name, group in groups.items() if not isinstance(group, SuiteEntry) for one in (group or [name])]
-    tasks = {str(parse_task_name(task)) for task in single}
+    named = resolved(options.task, options.lm_eval_path)
+    tasks = {str(parse_task_name(one)) for one in named if isinstance(one, str)}
     suites = [
         *(suite_entry(suite).name for suite in suite_list(options.suite)),
-        *scored,
+        *(one.name for one in named if isinstance(one, SuiteEntry)),
         *([TASKS_SUITE] if tasks else []),
     ]
     runs_by_suite = {

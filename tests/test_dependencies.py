@@ -50,7 +50,9 @@ def imports(folder: str) -> Iterator[str]:
 
 def test_every_import_is_asked_for() -> None:
     """Nothing is imported that only comes along with something else; extras bring what is imported where it is needed."""
-    asked = names(PROJECT["dependencies"]) | names(EXTRAS["train"]) | names(EXTRAS["math"]) | names(EXTRAS["vllm"])
+    asked = names(PROJECT["dependencies"]).union(
+        *(names(EXTRAS[extra]) for extra in ("train", "math", "vllm", "lm-eval"))
+    )
     assert {name for folder in PACKAGE for name in imports(folder)} - asked == set()
 
 

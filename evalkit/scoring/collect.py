@@ -15,10 +15,12 @@ from evalkit.scoring.settings import TASKS_SUITE, Group
 from evalkit.statistics.domain_weights import normalized_weights
 from evalkit.statistics.suite_scores import AGGREGATIONS, Member, Shape
 from evalkit.task import TaskBase, TaskOptions
-from evalkit.task_names import suite_list, task_list
+from evalkit.task_names import resolved, suite_list
 
 LIMITS = ("limit", "sample")
 """The options that say how many documents are asked."""
+WHERE = ("data_source", "data", "bundle", "lm_eval_path", "trust_remote_code")
+"""Those that say where questions come from."""
 
 
 def collect(
@@ -40,13 +42,10 @@ def collect(
         return indices[full, options]
 
     groups: list[Group] = []
-    entries, single = [registry.suite_entry(name) for name in suite_list(suites)], []
-    for name in task_list(tasks):
-        found = registry.task_group(name, base.lm_eval_path)
-        if isinstance(found, SuiteEntry):
-            entries.append(found)
-        else:
-            single += [name] if found is None else found
+    named = resolved(tasks, base.lm_eval_path)
+    single = [one for one in named if isinstance(one, str)]
+    entries = [registry.suite_entry(name) for name in suite_list(suites)]
+    entries += [one for one in named if isinstance(one, SuiteEntry)]
     for entry in entries:
         if any(group.suite == entry.name for group in groups):
             raise UsageError(
@@ -111,15 +110,15 @@ def _expand(
         own["data_source"] = entry.data_source
     members = []
     listed = [
-        dataclasses.replace(member, name=name)
+        (member, found)
         for member in entry.members
-        for name in ([member.name] if member.missing else task_list([member.name]))
+        for found in ([member.name] if member.missing else resolved([member.name], lm_eval_path))
     ]
-    for member in listed:
+    for member, found in listed:
         if member.missing:
             members.append(Member(member.name, None, member.weight, member.baseline, missing=member.missing))
             continue
-        nested = registry.nested_suite(member.name, lm_eval_path)
+        nested = registry.nested_suite(found) if isinstance(found, str) else found
         if nested is not None and nested.aggregation == TEXTS:
             raise UsageError(
                 f"The suite '{entry.name}' has the suite of texts '{nested.name}' in it, whose mean is one over domains. Name its "
@@ -129,7 +128,7 @@ def _expand(
             inner = _expand(nested, {**member.options, **strong}, own, (*around, entry.name), leaves, lm_eval_path)
             members.append(Member(nested.name, inner, member.weight, member.baseline))
             continue
-        task, options = str(registry.parse_task_name(member.name)), {**own, **member.options, **strong}
+        task, options = str(registry.parse_task_name(str(found))), {**own, **member.options, **strong}
         if leaves.setdefault(task, options) != options:
             raise UsageError(
                 f"The suite '{(*around, entry.name)[0]}' asks {task} twice with different options, and a run holds a task once. "
@@ -163,9 +162,8 @@ def _altered(
         for name in ("split", "shots"):
             if getattr(options, name) == given.get(name):
                 continue
-            meant = registry.make_task(
-                str(task.name), completed(TaskOptions(data=options.data, bundle=options.bundle), given, entry)
-            )
+            same = {key: getattr(options, key) for key in WHERE}
+            meant = registry.make_task(str(task.name), completed(TaskOptions(**same), given, entry))
             if getattr(task, name, None) is None or getattr(task, name, None) != getattr(meant, name, None):
                 changed.append(name)
     return tuple(dict.fromkeys(changed))

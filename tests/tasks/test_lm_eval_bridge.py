@@ -16,7 +16,9 @@ from evalkit.errors import EvalkitError
 from evalkit.registry import SuiteEntry, make_task, task_group
 from evalkit.results.reading import Run
 from evalkit.results.recompute import recompute_metrics
+from evalkit.scoring.collect import expand
 from evalkit.task import TaskOptions
+from evalkit.tasks.suites import read_suite
 from tests.made.byte_checkpoints import make_checkpoint
 from tests.made.command_line import Start
 from tests.made.lm_eval_tasks import GROUPS, TASKS, write_tasks
@@ -97,6 +99,15 @@ def test_same_scores_of_groups(world: tuple[Path, Path, Path], group: str) -> No
     assert len(values(results[group])) == len(GROUPS[group]["aggregate_metric_list"])
 
 
+def test_a_group_with_other_shots(world: tuple[Path, Path, Path]) -> None:
+    """`--shots` goes to all tasks of a group of one's own, whose score then says so in its name, and is the harness's."""
+    (one,) = run(world, "made_inner", shots=0)
+    assert set(one.metrics.task) >= {"lm-eval/made_inner"}  # 0 is what its tasks ask anyway
+    (one,) = run(world, "made_lengths", shots=1)
+    (row,) = one.metrics[one.metrics.task == "lm-eval/made_lengths with other shots"].to_dict("records")
+    assert row["value"] == pytest.approx(values(theirs(world, ["made_lengths"], num_fewshot=1)["made_lengths"])["acc"])
+
+
 def test_a_group_asks_its_way(world: tuple[Path, Path, Path]) -> None:
     """What a group sets otherwise is a task of its own name; everything else is the task as it is alone."""
     found = task_group("lm-eval/made_group", world[0])
@@ -111,6 +122,18 @@ def test_a_group_asks_its_way(world: tuple[Path, Path, Path]) -> None:
     assert task_group("lm-eval/made_s*", world[0]) == [
         f"lm-eval/made_{name}" for name in ("schema", "several", "shuffled", "sums")
     ]
+
+
+def test_a_suite_of_groups_and_tags(world: tuple[Path, Path, Path], alone: Path) -> None:
+    """A suite of one's own takes a group as one member, and a tag as its tasks."""
+    members = [{"suite": "lm-eval/made_inner"}, {"task": "lm-eval/made", "weight": 0}]
+    (alone / "mine.yaml").write_text(json.dumps({"tasks": members}))
+    shape, leaves = expand(read_suite(alone / "mine.yaml"), world[0])
+    inner = ["lm-eval/made_several", "lm-eval/made_information"]
+    tag = [f"lm-eval/{name}" for name in sorted(list(TASKS)[1::2])]
+    assert [member.name for member in shape.members] == ["lm-eval/made_inner", *tag]
+    assert [member.weight for member in shape.members] == [None, *[0] * len(tag)]
+    assert set(leaves) == {*inner, *tag}
 
 
 def test_documents_are_the_same_as_in_the_data(world: tuple[Path, Path, Path]) -> None:
