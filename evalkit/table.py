@@ -14,8 +14,19 @@ from typing import Any, Literal
 from evalkit import words
 from evalkit.words import MISSING, Unit
 
+Mark = Literal["", "best", "tie"]
 Z = 1.959964
 """Of a 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A word in a frame beside a cell's own, on pages."""
+
+    text: str
+    kind: str = ""
+    """``limited``, ``truncated``, ``lossy``."""
+    tip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +45,23 @@ class Cell:
     """Number of documents behind it."""
     signed: bool = False
     """Whether a sign stands before positive numbers: differences."""
-    mark: Literal["", "best", "tie"] = ""
+    mark: Mark = ""
     """``tie``: statistically tied with the best."""
     notes: tuple[str, ...] = ()
     """What must be said of it; formats number them."""
     href: str = ""
+    full: str = ""
+    """A longer name, for what is copied and for tips."""
+    tip: str = ""
+    under: str = ""
+    """What stands smaller behind it."""
+    badges: tuple[Badge, ...] = ()
+    picture: Any = None
+    """A drawing for pages, as an object with ``__html__``."""
+    shade: int = 0
+    """Of a heat map: tenths of the full colour, above zero for better."""
+    quiet: bool = False
+    """Whether it is of less weight than others."""
 
     def shown(self, *, errors: bool = True, precision: int | None = None) -> str:
         """The cell in words: ``58.1 ± 1.0``, a dash where there is nothing.
@@ -76,7 +99,7 @@ class Column:
     title: str
     key: str = ""
     """Its name for programs (CSV, JSON); by default the title."""
-    kind: Literal["text", "number"] = "text"
+    kind: Literal["text", "number", "picture", "trend"] = "text"
     under: str = ""
     """What stands smaller below the title: metric, unit, shots."""
     group: str = ""
@@ -89,6 +112,14 @@ class Column:
     """Left out unless asked for by name."""
     legend: tuple[str, ...] = ()
     """Sentences below the table wherever the column is shown."""
+    first: Literal["up", "down"] = "up"
+    """Which way a first click on a page sorts: ``down`` puts the largest first."""
+    tip: str = ""
+    full: str = ""
+    """A longer title, for what is copied and for tips."""
+    card: str | None = ""
+    """Its name in a narrow window, where a row is a card; empty for none, None for a column that is left out there."""
+    quiet: bool = False
 
     @property
     def name(self) -> str:
@@ -102,6 +133,10 @@ class Row:
     cells: tuple[Cell, ...]
     group: str = ""
     """Rows of a group stand together under its name."""
+    id: str = ""
+    """Its anchor on a page."""
+    kind: str = ""
+    """``better``, ``worse``, ``unresolved``, ``primary``, ``published``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +199,7 @@ def text_table(
     return Table(columns, tuple(Row(tuple(Cell("" if item is None else str(item)) for item in row)) for row in rows))
 
 
-def best_of(values: Sequence[float | None], errors: Sequence[float | None], *, higher: bool) -> list[str]:
+def best_of(values: Sequence[float | None], errors: Sequence[float | None], *, higher: bool) -> list[Mark]:
     """For each value ``best``, ``tie`` or nothing.
 
     A tie is statistically tied with the best: their difference is less than 1.96 standard errors of a difference of two
@@ -175,7 +210,7 @@ def best_of(values: Sequence[float | None], errors: Sequence[float | None], *, h
     ['', 'best', 'tie', '']
     """
     known = [i for i, value in enumerate(values) if value is not None and math.isfinite(value)]
-    marks = [""] * len(values)
+    marks: list[Mark] = [""] * len(values)
     if len(known) < 2:
         return marks
     best = (max if higher else min)(known, key=lambda i: values[i] or 0.0)

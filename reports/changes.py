@@ -15,9 +15,9 @@ from evalkit.reports.charts.drawing import Drawing
 from evalkit.reports.names import TaskLabel, task_labels
 from evalkit.reports.runs import RunView
 from evalkit.reports.story import Story
-from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
 from evalkit.results.suites import NO_SUITE
+from evalkit.table import Cell, Column, Row, Table
 from evalkit.words import MISSING, Unit, number, unit_of_name, with_sign
 
 if TYPE_CHECKING:
@@ -268,34 +268,51 @@ def _float(value: Any) -> float:
 # ------------------------------------------------------------------------------------------------------ words and drawing
 
 
-def columns(pair: Changes, a: str, b: str, picture: str) -> list[Column]:
-    """Column headers of a pair's table. The p column names the corrections that it holds."""
+def changes_table(pair: Changes, a: str, b: str, *, before_after: bool) -> Table:
+    """A pair's paired differences: tasks, then domains, on one axis a unit. `a` and `b`: short names of the checkpoints. The p
+    column names the corrections that it holds."""
     tasks, domains = bool(pair.tasks), bool(pair.domains)
     correction = "Holm, BH" if tasks and domains else "BH" if domains else "Holm"
-    return [
+    columns = (
         Column("What"),
-        Column(a, "number", "down", full=pair.labels[0]),
-        Column(b, "number", "down", full=pair.labels[1]),
-        Column(picture, "none", classes="bar"),
+        Column(a, kind="number", first="down", full=pair.labels[0], card=a),
+        Column(b, kind="number", first="down", full=pair.labels[1], card=b),
+        Column("○ before ● after" if before_after else "← worse · better →", kind="picture"),
         Column(
-            "Difference", "number", "down", note="95 % interval", tip="Sorts by the gain: towards the better is up."
+            "Difference", kind="number", first="down", under="95 % interval", card="difference",
+            tip="Sorts by the gain: towards the better is up.",
         ),
         Column("Verdict"),
         Column(
-            f"p ({correction})",
-            "number",
-            "up",
+            f"p ({correction})", kind="number", card="p", quiet=True,
             tip="Corrected for all comparisons of the page: Holm over tasks and averages, Benjamini-Hochberg (BH) over domains.",
         ),
         Column(
-            "Detectable",
-            "number",
-            "up",
-            hidden=True,
+            "Detectable", kind="number", hidden=True, card="detectable", quiet=True,
             tip="The change that such a comparison detects with 80 % power at the corrected level.",
         ),
-        Column("n", "number", "down"),
+        Column("n", kind="number", first="down", card="n"),
+    )  # fmt: skip
+    groups = pair.groups()
+    drawn = [
+        Row(tuple(_cells(change, group, before_after=before_after)), group.title, kind=change.verdict)
+        for group in groups
+        for change in group.changes
     ]
+    return Table(columns, tuple(drawn))
+
+
+def _cells(change: Change, group: Group, *, before_after: bool) -> Iterator[Cell]:
+    label = group.names.get(change.task) if change.level == "task" else None
+    yield Cell(label.title if label else change.name, full=change.name, under=label.note if label else "")
+    yield Cell(value=change.value_a, unit=change.unit)
+    yield Cell(value=change.value_b, unit=change.unit)
+    yield Cell(picture=dumbbell(change, group) if before_after else difference_bar(change, group.limit))
+    yield Cell(difference_text(change), change.gain)
+    yield Cell(f"{'●' if change.resolved else '○'} {change.word}")
+    yield Cell(format_p(change.p), change.p)
+    yield Cell(value=change.mde, unit=change.unit)
+    yield Cell(value=float(change.n), unit="count", quiet=True)
 
 
 def difference_text(change: Change) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from evalkit import words
 from evalkit.reports.runs import RunView
-from evalkit.reports.tables import Column
 from evalkit.scoring import cross_check
+from evalkit.table import Badge, Cell, Column, Row, Table, text_table
 
 
 def header(run: RunView) -> dict[str, str]:
@@ -102,12 +102,33 @@ def environment(run: RunView) -> dict[str, str]:
     return found | {str(key): _short(value) for key, value in run.part("hardware").items()}
 
 
-def table(runs: Sequence[RunView], facts: Callable[[RunView], dict[str, str]]) -> list[tuple[str, list[str]]]:
+def table(runs: Sequence[RunView], facts: Callable[[RunView], dict[str, str]]) -> Table:
     """Facts as rows with one column per run; rows that are empty everywhere are left out."""
     columns: list[dict[str, str]] = [facts(run) for run in runs]
     names = dict.fromkeys(name for column in columns for name in column)
-    rows = [(name, [column.get(name, "") for column in columns]) for name in names]
-    return [(name, cells) for name, cells in rows if any(cells)]
+    rows = [(name, *(column.get(name, "") for column in columns)) for name in names]
+    heads = [run.label for run in runs] if len(runs) > 1 else [""]
+    return text_table(["", *heads], [[part or words.MISSING for part in row] for row in rows if any(row[1:])])
+
+
+def protocols(run: RunView) -> Table:
+    """What was asked of a run's tasks."""
+    columns = (
+        Column("Task"),
+        Column("Protocol"),
+        Column("Documents", kind="number"),
+        Column("Requests", kind="number"),
+        Column("Truncated", kind="number"),
+        Column("Data"),
+    )
+    rows = []
+    for name, about in run.tasks.items():
+        counts = (about.get("documents"), about.get("requests"), about.get("truncated_prompts") or 0)
+        limited = (Badge("◔ limited", "limited"),) if about.get("limited") else ()
+        told = (Cell(words.number(count, "count")) for count in counts)
+        data = Cell(words.plainly(about.get("data")))
+        rows.append(Row((Cell(name, badges=limited), Cell(str(about.get("protocol_hash"))), *told, data)))
+    return Table(columns, tuple(rows))
 
 
 def _short(value: Any) -> str:
@@ -144,18 +165,10 @@ def commands(runs: Sequence[RunView]) -> list[tuple[str, str]]:
     return [(command, _names(labels, len(runs))) for command, labels in found.items()]
 
 
-GUIDELINE_COLUMNS = (
-    Column("Checkpoint"),
-    Column("G1", note="decontaminated"),
-    Column("G2", note="training order fixed"),
-    Column("G3", note="whole sample"),
-    Column("G4", note="vocabulary"),
-    Column("G5", note="format"),
-)
-
-
-def guidelines(runs: Sequence[RunView]) -> list[tuple[str, list[str]]]:
+def guidelines(runs: Sequence[RunView]) -> Table:
     """Paloma's guidelines as marks, one line a run: what a run is by itself (G1 to G3), and as the first run (G4, G5)."""
+    told = ("decontaminated", "training order fixed", "whole sample", "vocabulary", "format")
+    columns = (Column("Checkpoint"), *(Column(f"G{i}", under=under) for i, under in enumerate(told, start=1)))
     rows = []
     for run in runs:
         own = run.part("guidelines")
@@ -164,8 +177,8 @@ def guidelines(runs: Sequence[RunView]) -> list[tuple[str, list[str]]]:
         for name in ("G4", "G5"):
             first = runs[0].part("guidelines").get(name)
             marks.append("?" if not own.get(name) or not first else "=" if own[name] == first else "≠")
-        rows.append((run.label, marks))
-    return rows
+        rows.append(Row(tuple(map(Cell, (run.label, *marks)))))
+    return Table(columns, tuple(rows))
 
 
 def _mark(group: Any, key: str) -> str:

@@ -6,19 +6,19 @@ Hundreds of rows by tens of columns are plain table cells with a class each: sma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
-
-from markupsafe import Markup, escape
 
 from evalkit.reports.changes import Change, Changes, difference_text
 from evalkit.reports.charts.rows import sparkline_of
-from evalkit.reports.scores import column_title, run_columns, wide_columns
+from evalkit.reports.html import anchor
+from evalkit.reports.scores import LIMITED, LOSSY, column_title, run_columns, wide_columns
 from evalkit.reports.story import Story
-from evalkit.reports.tables import Column
+from evalkit.reports.tables import Group
 from evalkit.reports.view import MetricRow, Report, Source
-from evalkit.words import MISSING, visible
+from evalkit.table import Cell, Column, Row, Table
+from evalkit.words import visible
 
 SHADES = 10
 """Shades each way."""
@@ -27,29 +27,11 @@ QUANTILE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class HeatSource:
-    """A source, and its domains."""
-
-    name: str
-    anchor: tuple[str, ...]
-    summary: str
-    """Number of domains, and the change of their mean."""
-    limited: bool
-    lossy: bool
-    alone: bool
-    """Whether it is a single domain of the source's own name, which needs no heading."""
-    rows: Markup
-    """Table rows as HTML; a template loop would be too slow for forty checkpoints."""
-
-
-@dataclass(frozen=True, slots=True)
 class Heat:
     """All domains in one table, by source, and the notable ones among them."""
 
-    sources: tuple[HeatSource, ...]
-    columns: tuple[Column, ...]
-    count: int
-    """Number of domains."""
+    table: Table
+    groups: Mapping[str, Group]
     thinned: bool
     """Whether only some checkpoints are shown as columns (sparklines always include all)."""
     reference: str
@@ -78,14 +60,14 @@ def heat(
     drawn = _Rows(
         sorted({*wide_columns(report), reference}), reference, last, full, paired.by_domain if paired is not None else {},
         turning, story.kind == "sweep", frozenset(readable),
-        {i: escape(visible(report.heads[i].title)) for i in (reference, last)},
     )  # fmt: skip
     moved = [(line, _difference(line, reference, last)) for line in lines]
     ranked = sorted(((d, line) for line, d in moved if d is not None), key=lambda pair: pair[0])
+    rows = tuple(row for source in report.sources for row in _rows(source, drawn))
+    groups = {anchor("source", source.task, source.name): _group(source, drawn) for source in report.sources}
     return Heat(
-        tuple(_source(source, drawn) for source in report.sources if source.domains),
-        tuple(_columns(report, drawn)),
-        len(lines),
+        Table(tuple(_columns(report, drawn)), rows),
+        groups,
         len(drawn.wide) < len(report.runs),
         column_title(report, reference),
         full,
@@ -112,80 +94,77 @@ class _Rows:
     turning: Mapping[tuple[str, str, str], str]
     trend: bool
     readable: frozenset[str]
-    ends: Mapping[int, Markup]
-    """The two checkpoints that a narrow window shows, and their names."""
 
 
-def _source(source: Source, drawn: _Rows) -> HeatSource:
+def _rows(source: Source, drawn: _Rows) -> Iterator[Row]:
+    """A source's domains, those that gained most first; a single domain of the source's own name needs no heading."""
+    name = anchor("source", source.task, source.name)
+    alone = len(source.domains) == 1 and source.domains[0].domain == source.name
+    for line in sorted(source.domains, key=lambda line: _difference(line, drawn.reference, drawn.last) or 0.0):
+        cells = tuple(_cells(line, drawn))
+        yield Row(cells, id=name) if alone else Row(cells, name)
+
+
+def _group(source: Source, drawn: _Rows) -> Group:
     macro = next((line for line in source.aggregates if line.metric == "macro_bits_per_byte"), None)
     many = len(source.domains)
-    count = f"{many:,} domain{'s' if many != 1 else ''}"
-    ordered = sorted(source.domains, key=lambda line: _difference(line, drawn.reference, drawn.last) or 0.0)
-    return HeatSource(
-        source.name or source.task,
-        ("source", source.task, source.name),
-        ", ".join(part for part in (count, _summary(macro, drawn.reference, drawn.last)) if part),
-        any(line.limited for line in source.domains),
-        any(line.lossy for line in source.domains),
-        many == 1 and source.domains[0].domain == source.name,
-        Markup("").join(_row(line, drawn) for line in ordered),
+    parts = [f"{many:,} domain{'s' if many != 1 else ''}", _summary(macro, drawn.reference, drawn.last)]
+    badges = [
+        (LIMITED, any(line.limited for line in source.domains)),
+        (LOSSY, any(line.lossy for line in source.domains)),
+    ]
+    return Group(
+        title=source.name or source.task,
+        under=", ".join(filter(None, parts)),
+        badges=tuple(badge for badge, there in badges if there),
+        id=anchor("source", source.task, source.name),
     )
 
 
-def _columns(report: Report, drawn: _Rows) -> list[Column]:
-    columns = [
-        Column("Domain"),
-        Column(
-            "Difference", "number", "up", note="95 % interval" if drawn.found else "",
-            tip=f"{column_title(report, drawn.last)} minus {column_title(report, drawn.reference)}",
-        ),
-    ]  # fmt: skip
+def _columns(report: Report, drawn: _Rows) -> Iterator[Column]:
+    told = f"{column_title(report, drawn.last)} minus {column_title(report, drawn.reference)}"
+    yield Column("Domain")
+    yield Column("Difference", kind="number", under="95 % interval" if drawn.found else "", tip=told)
     if drawn.trend:
-        columns.append(Column("Trend", "none"))
+        yield Column("Trend", kind="trend")
     if drawn.turning:
-        columns.append(Column("Trajectory"))
-    columns += run_columns(report, drawn.wide, "up", {drawn.reference: "reference"}, everything=True)
-    return [*columns, Column("n", "number", "down")]
+        yield Column("Trajectory")
+    for i, column in zip(drawn.wide, run_columns(report, drawn.wide, "up", everything=True), strict=True):
+        if i == drawn.reference:
+            yield replace(column, under="reference")
+        else:  # a narrow window has the reference and the last
+            yield column if i == drawn.last else replace(column, card=None)
+    yield Column("n", kind="number", first="down", card=None)
 
 
-def _row(line: MetricRow, drawn: _Rows) -> Markup:
+def _cells(line: MetricRow, drawn: _Rows) -> Iterator[Cell]:
     values = [None if cell is None or not math.isfinite(cell.value) else cell.value for cell in line.cells]
     base, last = values[drawn.reference], values[drawn.last]
     key = (line.task, line.source, line.domain)
     change = drawn.found.get(key)
-    name = f"<bdi>{escape(visible(line.domain))}</bdi>"
-    if line.task in drawn.readable:
-        name = f'<a href="#{escape(urlencode({"task": line.task, "find": line.domain}))}">{name}</a>'
-    cells = [f'<tr><th scope="row">{name}</th>']
+    address = f"#{urlencode({'task': line.task, 'find': line.domain})}" if line.task in drawn.readable else ""
+    yield Cell(line.domain, href=address)
     if change is not None:
         sign = {"better": "▼ ", "worse": "▲ "}.get(change.verdict, "")
-        cells.append(f'<td class="keep" data-v="{change.difference:.5f}">{sign}{difference_text(change)}</td>')
+        yield Cell(f"{sign}{difference_text(change)}", change.difference)
     elif base is not None and last is not None:
-        cells.append(f'<td class="keep" data-v="{last - base:.5f}">{_signed(last - base)}</td>')
+        yield Cell(_signed(last - base), last - base)
     else:
-        cells.append("<td></td>")
+        yield Cell("")
     if drawn.trend:
-        cells.append(f'<td class="trend keep">{sparkline_of(values)}</td>')
+        yield Cell(picture=sparkline_of(values))
     if drawn.turning:
-        cells.append(f'<td class="course keep">{escape(visible(drawn.turning.get(key, "")))}</td>')
+        yield Cell(drawn.turning.get(key, ""))
     for i in drawn.wide:
         value = values[i]
-        if value is None:
-            cells.append(f"<td>{MISSING}</td>")
-        else:
-            shade = "" if i == drawn.reference or base is None else _shade((value - base) / drawn.full)
-            if i in drawn.ends:
-                cells.append(f'<td class="{shade} keep" data-l="{drawn.ends[i]}">{value:.3f}</td>')
-            else:
-                cells.append(f'<td class="{shade}">{value:.3f}</td>' if shade else f"<td>{value:.3f}</td>")
-    cells.append(f'<td class="quiet" data-v="{line.known.n}">{line.known.n:,}</td></tr>\n')
-    return Markup("".join(cells))  # noqa: S704 - every stranger's text above is escaped
+        compared = value is not None and base is not None and i != drawn.reference
+        yield Cell(value=value, unit="bits", shade=_shade((value - base) / drawn.full) if compared else 0)  # type: ignore[operator]
+    yield Cell(value=float(line.known.n), unit="count", quiet=True)
 
 
-def _shade(share: float) -> str:
-    """``p1`` … ``p10`` better (bits fell), ``n1`` … ``n10`` worse: so many tenths of the full shade; nothing near zero."""
-    step = min(SHADES, round(abs(share) * SHADES))
-    return "" if step == 0 else f"{'p' if share < 0 else 'n'}{step}"
+def _shade(share: float) -> int:
+    """So many tenths of the full colour: above zero better (bits fell), below it worse."""
+    return -max(-SHADES, min(SHADES, round(share * SHADES)))
 
 
 def _full(lines: Sequence[MetricRow], reference: int) -> float:

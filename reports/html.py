@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import words
-from evalkit.reports.tables import column_groups
+from evalkit.reports.tables import live
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -79,7 +79,7 @@ def environment() -> Environment:
         missing=words.MISSING,
         plainly=words.plainly,
         anchor=anchor,
-        column_groups=column_groups,
+        live=live,
     )
     return made
 

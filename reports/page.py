@@ -7,23 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import words
-from evalkit.reports import changes as changed
 from evalkit.reports import facts
-from evalkit.reports.changes import compare
+from evalkit.reports.changes import changes_table, compare
 from evalkit.reports.charts.curves import curves
-from evalkit.reports.charts.rows import scale_of, whisker
 from evalkit.reports.compute import paretos
+from evalkit.reports.details import domains_table, metrics_table
 from evalkit.reports.heat import heat
 from evalkit.reports.html import assemble, data_block
 from evalkit.reports.method import definitions
 from evalkit.reports.samples import collect_samples, static_cards
-from evalkit.reports.scores import column_title, domain_columns, pivot_columns, score_tables, wide_columns
+from evalkit.reports.scores import column_title, score_tables
 from evalkit.reports.story import kind_of
 from evalkit.reports.tuning import tunings
-from evalkit.reports.turning import TREND_COLUMNS, best_sets, task_trends
+from evalkit.reports.turning import best_sets, task_trends, trends_table
 from evalkit.reports.verdict import headline
-from evalkit.reports.view import MetricRow, Report, load_report
+from evalkit.reports.view import Report, load_report
 from evalkit.results.suites import NO_SUITE
 from evalkit.system.files import write_bytes
 
@@ -74,7 +72,7 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
         "tables": tables,
         "curves": drawn,
         "trends": trends,
-        "trend_columns": TREND_COLUMNS,
+        "trends_table": trends_table,
         "changes": changes,
         "heat": heat(report, story, changes, trends.domains, (task["name"] for task in shown.tasks)),
         "paretos": placed,
@@ -88,16 +86,18 @@ def render(report: Report, *, samples: str | int | None = None) -> str:
         "environment": facts.table(report.runs, facts.environment),
         "protocol_groups": facts.grouped(report.runs, lambda run: run.tasks),
         "guideline_groups": facts.grouped(report.runs, lambda run: run.part("guidelines")),
-        "pivot_columns": pivot_columns(report),
-        "wide": wide_columns(report),
-        "guideline_columns": facts.GUIDELINE_COLUMNS,
-        "guideline_rows": facts.guidelines(report.runs),
+        "protocols": facts.protocols,
+        "guidelines": facts.guidelines(report.runs),
+        "domains": domains_table(report) if len(report.runs) == 1 else None,
+        "every_metric": metrics_table(report),
+        "changes_table": changes_table,
+        "column_title": column_title,
     }
     values["sections"] = sections(report, values)
     scripts = [
         name for name, wanted in (("charts.js", drawn or placed or tuned), ("samples.js", shown.tasks)) if wanted
     ]
-    return assemble("report.html", styles=("report.css",), scripts=scripts, **values, **_HELPERS)
+    return assemble("report.html", styles=("report.css",), scripts=scripts, **values)
 
 
 ORDER: Mapping[str, Sequence[str]] = {
@@ -156,38 +156,6 @@ def _suites(report: Report) -> str:
     if alone:
         suites.append(", ".join(alone) if len(alone) < 3 else f"{len(alone)} tasks")
     return ", ".join(suites)
-
-
-def _sample_sizes(line: MetricRow) -> str:
-    """n, or the different n of the columns."""
-    return " / ".join(dict.fromkeys(f"{cell.n:,}" for cell in line.cells if cell is not None))
-
-
-def _above_chance(line: MetricRow, column: int) -> str:
-    """Accuracy centred on chance, ``(acc − chance) / (1 − chance)``, in percent."""
-    metric = line.cells[column]
-    if metric is None or metric.chance is None or metric.chance >= 1:
-        return ""
-    return words.number((metric.value - metric.chance) / (1 - metric.chance), "percent")
-
-
-_HELPERS: dict[str, Any] = {
-    "score_text": words.score,
-    "interval": words.interval,
-    "no_interval": words.NO_INTERVAL,
-    "whisker": whisker,
-    "scale_of_lines": lambda lines, unit: scale_of((cell for line in lines for cell in line.cells), unit),
-    "domain_columns": domain_columns,
-    "sample_sizes": _sample_sizes,
-    "above_chance": _above_chance,
-    "change_columns": changed.columns,
-    "difference_text": changed.difference_text,
-    "difference_bar": changed.difference_bar,
-    "dumbbell": changed.dumbbell,
-    "format_p": changed.format_p,
-    "column_title": column_title,
-}
-"""What the templates call."""
 
 
 def _common(paths: Iterable[Path]) -> Path:

@@ -18,6 +18,7 @@ from evalkit.reports.charts.loss import loss_drawing
 from evalkit.reports.charts.rows import sparkline_of
 from evalkit.reports.story import Story, training_info
 from evalkit.reports.view import Report
+from evalkit.table import Cell, Column, Row, Table, text_table
 from evalkit.words import amount, duration, number, plainly
 
 DATA_COLUMNS = ("rows", "used", "held_out", "dropped", "tokens", "learned_tokens")
@@ -29,8 +30,7 @@ class Tuning:
 
     label: str
     base: str
-    data: tuple[tuple[str, tuple[str, ...]], ...]
-    columns: tuple[str, ...]
+    data: Table
     hyper: tuple[tuple[str, str], ...]
     contamination: tuple[tuple[str, str], ...]
     template: str
@@ -38,7 +38,7 @@ class Tuning:
     loss: Drawing | None
     spent: str
     """Steps, tokens and time, in words."""
-    evals: tuple[tuple[str, str, str, Drawing], ...]
+    evals: Table
     """Scores during training: what, first, last, and the line between."""
 
 
@@ -51,21 +51,35 @@ def tunings(report: Report, story: Story) -> list[Tuning]:
 def _tuning(report: Report, column: int, base: int | None) -> Tuning:
     about = training_info(report.runs[column])
     data = [entry for entry in _list(about.get("data")) if isinstance(entry, Mapping)]
-    columns = tuple(key for key in DATA_COLUMNS if any(entry.get(key) is not None for entry in data))
     recipe = about.get("recipe")
     return Tuning(
         report.runs[column].label,
         "" if base is None else report.runs[base].label,
-        tuple((str(entry.get("name", "")), tuple(_count(entry.get(key)) for key in columns)) for entry in data),
-        columns,
+        _data(data),
         _pairs(about.get("hyper")),
         _pairs(about.get("contamination")),
         str(about.get("template") or ""),
         recipe if isinstance(recipe, str) else _text(recipe),
         loss_drawing(about),
         _spent(about),
-        tuple(_evals(about)),
+        Table(_EVALS, tuple(_evals(about))),
     )
+
+
+def _data(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """The data sets: rows, which were used, held out and dropped, tokens."""
+    columns = [key for key in DATA_COLUMNS if any(entry.get(key) is not None for entry in entries)]
+    titles = [key.replace("_", " ").capitalize() for key in columns]
+    rows = ([str(entry.get("name", "")), *(_count(entry.get(key)) for key in columns)] for entry in entries)
+    return text_table(["Data set", *titles], rows, right=titles)
+
+
+_EVALS = (
+    Column("What"),
+    Column("First", kind="number"),
+    Column("Last", kind="number"),
+    Column("Trajectory", kind="trend"),
+)
 
 
 def _spent(about: Mapping[str, Any]) -> str:
@@ -77,7 +91,7 @@ def _spent(about: Mapping[str, Any]) -> str:
     return ", ".join(f"{value} {word}".strip() for value, word in parts if value)
 
 
-def _evals(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Drawing]]:
+def _evals(about: Mapping[str, Any]) -> Iterator[Row]:
     """A line of ``evals`` each: a metric of a task (or domain) while the model was in training."""
     found: dict[str, list[tuple[float, float]]] = {}
     for entry in _list(about.get("evals")):
@@ -86,7 +100,8 @@ def _evals(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Drawing]]:
             found.setdefault(name, []).append((float(entry.get("step") or 0), float(entry["value"])))
     for name, pairs in found.items():
         values = [value for _, value in sorted(pairs)]
-        yield name, f"{values[0]:.4g}", f"{values[-1]:.4g}", sparkline_of(values)
+        ends = (Cell(f"{value:.4g}") for value in (values[0], values[-1]))
+        yield Row((Cell(name), *ends, Cell(picture=sparkline_of(values))))
 
 
 def _list(value: Any) -> Sequence[Any]:

@@ -14,17 +14,10 @@ from evalkit.reports.names import TaskLabel, task_labels
 from evalkit.reports.runs import RunView
 from evalkit.reports.scores import WIDEST, BestSets, Tested, evenly, pairs_tested
 from evalkit.reports.story import is_sweep, training_info
-from evalkit.reports.tables import Column
 from evalkit.reports.view import Report
+from evalkit.table import Cell, Column, Row, Table
 from evalkit.words import MISSING, Unit, metric_title, unit_of_name
 
-TREND_COLUMNS = (
-    Column("Task"),
-    Column("Best"),
-    Column("Value", "number", "down"),
-    Column("Statistically tied with the best"),
-    Column("Trajectory"),
-)
 NAMED = 4
 """Number of checkpoints named in a cell."""
 
@@ -98,6 +91,30 @@ def task_trends(report: Report, changes: Sequence[Changes] = ()) -> TaskTrends:
     labels, _ = task_labels(str(line["task"]) for line in tasks)
     shown = tuple(_line(line, labels[str(line["task"])], staged) for line in tasks)
     return TaskTrends(shown, tuple(sentences), domains)
+
+
+def trends_table(lines: Sequence[StageTrend]) -> Table:
+    """The best checkpoint of each task over each stage."""
+    columns = (
+        Column("Task"),
+        Column("Best", card="best"),
+        Column("Value", kind="number", first="down", card="value"),
+        Column("Statistically tied with the best", card="tied"),
+        Column("Trajectory", card="trajectory"),
+    )
+    rows = (
+        Row(
+            (
+                Cell(line.name, full=line.name, under=line.note),
+                Cell(line.best),
+                Cell(value=line.value, unit=line.unit),
+                Cell(line.others),
+                Cell(line.trajectory),
+            )
+        )
+        for line in lines
+    )
+    return Table(columns, tuple(rows))
 
 
 def renamed(sentence: str, names: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -105,34 +105,29 @@ def board_table(board: Board) -> Table:
     """The board as a table: models, scores with their ranks, tasks; what else is known of a row stands in hidden columns."""
     several = len(board.scores) > 1
     columns = [shown.Column("model", "label")]
-    cells: list[list[shown.Cell]] = [
-        [_words(row.label, [f"published: {row.published}"] if row.published else []) for row in board.rows]
-    ]
+    cells: list[list[shown.Cell]] = [[_model(row) for row in board.rows]]
 
     def add(column: shown.Column, own: Iterable[shown.Cell]) -> None:
         columns.append(column)
         cells.append(list(own))
 
+    for score in board.scores:
+        for column, head in _score_heads(score, several):
+            add(head, [_score(cell, column, score, i) for i, cell in enumerate(column.cells)])
+            if column is score.column and any(score.standings):
+                add(_rank_head(board, score, several), map(_standing, score.standings))
+        if any(score.front):
+            head = shown.Column(
+                "Pareto front",
+                f"{score.suite} pareto",
+                hidden=True,
+                legend=(PARETO,),
+                under=score.suite if several else "",
+            )
+            add(head, [shown.Cell("◆ front" if front else "") for front in score.front])
     for name in ("parameters", "tokens"):
         if any(getattr(row, name) for row in board.rows):
-            add(shown.Column(name, kind="number"), [_amount(row, name) for row in board.rows])
-    for score in board.scores:
-        if any(score.standings):
-            head = shown.Column(
-                "rank",
-                f"{score.suite} rank",
-                "number",
-                group=score.suite if several else "",
-                legend=rank_legend(board, score),
-            )
-            add(head, map(_standing, score.standings))
-        for column in (score.column, score.centred):
-            if column is not None:
-                head = replace(_head(column, several), legend=score_legend(score))
-                add(head, [_score(cell, column, score, i) for i, cell in enumerate(column.cells)])
-        if any(score.front):
-            head = shown.Column("Pareto front", f"{score.suite} pareto", hidden=True, legend=(PARETO,))
-            add(head, [shown.Cell("yes" if front else "") for front in score.front])
+            add(shown.Column(name, kind="number", first="down"), [_amount(row, name) for row in board.rows])
     for column in board.columns:
         head = replace(_head(column, several), hidden=board.hides_tasks)
         add(head, [_number(cell, column) for cell in column.cells])
@@ -142,23 +137,71 @@ def board_table(board: Board) -> Table:
             [shown.Cell(guideline_text(row)) for row in board.rows],
         )
     placed = tuple(f"Published, and in no column here: {sentence}." for sentence in board.unplaced)
-    for name in ("model", "revision", "published", "step", "stage", "engine", "dtype", "tokenizer", "fingerprint"):
+    for name in (
+        "model",
+        "revision",
+        "published",
+        "step",
+        "stage",
+        "engine",
+        "dtype",
+        "date",
+        "tokenizer",
+        "fingerprint",
+    ):
+        kind: Literal["text", "number"] = "number" if name in ("step", "stage") else "text"
         add(
-            shown.Column(name, f"row {name}", hidden=True, legend=placed if name == "published" else ()),
+            shown.Column(name, f"row {name}", kind, hidden=True, legend=placed if name == "published" else ()),
             [_fact(getattr(row, name)) for row in board.rows],
         )
     title = board.title + (" (limited)" if board.limited else "")
     lines = zip(*cells, strict=True)
-    rows = tuple(shown.Row(line, row.group) for row, line in zip(board.rows, lines, strict=True))
+    rows = tuple(
+        shown.Row(line, row.group, row.id, "published" if row.published else "")
+        for row, line in zip(board.rows, lines, strict=True)
+    )
     return Table(tuple(columns), rows, title, (marks_legend(board), *board.warnings))
+
+
+def _model(row: Row) -> shown.Cell:
+    notes = (f"published: {row.published}",) if row.published else ()
+    return shown.Cell(row.label, notes=notes)
+
+
+def _score_heads(score: Score, several: bool) -> Iterator[tuple[Column, shown.Column]]:
+    """A suite's score, and the same above chance."""
+    yield score.column, replace(_head(score.column, several), legend=score_legend(score), tip=score.note)
+    if score.centred is not None:
+        tip = "Accuracies centred on chance, (acc − chance) / (1 − chance), then averaged"
+        yield score.centred, replace(_head(score.centred, several), tip=tip)
+
+
+def _rank_head(board: Board, score: Score, several: bool) -> shown.Column:
+    return shown.Column(
+        "rank",
+        f"{score.suite} rank",
+        "number",
+        under=score.suite if several else "",
+        group=score.suite if several else "",
+        legend=rank_legend(board, score),
+        tip=f"On {score.suite}; {RANKS[score.ranked_by]}",
+    )
 
 
 def _head(column: Column, several: bool) -> shown.Column:
     suite = column.suites[0] if column.suites else ""
-    if column.kind == "task":
-        short = short_name(column.name)
-        return shown.Column(title_of(column), column.id, "number", subtitle_of(column), suite, short)
-    return shown.Column(title_of(column), column.id, "number", subtitle_of(column), suite if several else "")
+    first: Literal["up", "down"] = "down" if column.higher_is_better else "up"
+    better = "higher" if column.higher_is_better else "lower"
+    return shown.Column(
+        title_of(column),
+        column.id,
+        "number",
+        subtitle_of(column),
+        suite if several or column.kind == "task" else "",
+        short_name(column.name) if column.kind == "task" else "",
+        first=first,
+        tip=f"{column.name}, {words.metric_title(column.metric)}: {better} is better",
+    )
 
 
 def _number(cell: Cell | None, column: Column) -> shown.Cell:
@@ -167,16 +210,16 @@ def _number(cell: Cell | None, column: Column) -> shown.Cell:
     mark: Literal["", "best", "tie"] = "best" if cell.best else "tie" if cell.tied else ""
     value = cell.value if math.isfinite(cell.value) else math.nan
     notes = notes_of(cell)
-    return shown.Cell(None, value, column.unit, cell.stderr, cell.low, cell.high, cell.n, mark=mark, notes=notes)
+    tip = " ".join(part for part in (interval_text(cell, column), f"n {cell.n:,}", cell.chosen) if part)
+    return shown.Cell(
+        None, value, column.unit, cell.stderr, cell.low, cell.high, cell.n, mark=mark, notes=notes, tip=tip,
+        quiet=bool(cell.reasons),
+    )  # fmt: skip
 
 
 def _score(cell: Cell | None, column: Column, score: Score, row: int) -> shown.Cell:
     """A score, or how many of its tasks the row has."""
     return shown.Cell(score.incomplete[row]) if score.incomplete[row] else _number(cell, column)
-
-
-def _words(text: str, notes: Sequence[str] = ()) -> shown.Cell:
-    return shown.Cell(text, notes=tuple(notes))
 
 
 def _amount(row: Row, name: str) -> shown.Cell:
@@ -191,13 +234,13 @@ def _amount(row: Row, name: str) -> shown.Cell:
 def _standing(standing: Standing | None) -> shown.Cell:
     if standing is None:
         return shown.Cell("")
-    return shown.Cell(
-        rank_text(standing), float(standing.rank), "count", low=float(standing.low), high=float(standing.high)
-    )
+    low, high = float(standing.low), float(standing.high)
+    return shown.Cell(rank_text(standing), float(standing.rank), "count", low=low, high=high)
 
 
 def _fact(value: object) -> shown.Cell:
-    return shown.Cell("" if value is None else str(value))
+    number = float(value) if isinstance(value, int) else None
+    return shown.Cell("" if value is None else f"{value:,}" if number is not None else str(value), number)
 
 
 def legend(board: Board) -> list[str]:

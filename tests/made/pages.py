@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-VOID = {"meta", "br", "circle", "line", "link", "input", "img", "hr"}
+VOID = {"wbr", "meta", "br", "circle", "line", "link", "input", "img", "hr"}
 
 
 class Page(HTMLParser):

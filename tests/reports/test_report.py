@@ -309,5 +309,5 @@ def test_an_interval_that_is_withheld_is_a_dash_with_its_reason(tmp_path: Path) 
     for record in records:
         record |= {"ci_low": None, "ci_high": None}
     (folder / "metrics.json").write_text(json.dumps(stored))
-    assert f'<span title="{NO_INTERVAL}">—</span>' in Page(write_report(folder)).source
+    assert f'title="{NO_INTERVAL}"><bdi>—</bdi></td>' in Page(write_report(folder)).source
     assert NO_INTERVAL[1:] in terminal(terminal_table(folder))

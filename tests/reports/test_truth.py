@@ -159,10 +159,13 @@ def test_families_fold_under_their_suite(tmp_path: Path) -> None:
     tasks = {k: v for k, v in runs.info(metrics)["tasks"].items() if k not in ("mmlu:rc::olmes", "everything")}
     report = load_report([runs.write(tmp_path / "run", metrics, runs.info(metrics, tasks=tasks))])
     (table,) = score_tables(report, kind_of(report.runs))
-    loose, family = table.families
-    assert [row.line.task for row in loose.rows] == ["everything", "arc_easy:rc::olmes"]
-    assert family.head is not None
-    assert (family.head.line.task, len(family.rows)) == ("mmlu:rc::olmes", 100)
+    loose = [row.cells[0].full for row in table.table.rows if not row.group]
+    assert loose == ["everything", "arc_easy:rc::olmes"]
+    ((name, family),) = table.groups.items()
+    assert family.row is not None
+    assert family.folds
+    assert (name, family.row.cells[0].full) == ("mmlu:rc::olmes", "mmlu:rc::olmes")
+    assert sum(row.group == name for row in table.table.rows) == 100
 
 
 @pytest.mark.slow
