@@ -24,6 +24,7 @@ from evalkit.reports.verdict import headline
 from evalkit.reports.view import Report, load_report
 from evalkit.results.suites import NO_SUITE
 from evalkit.system.files import write_bytes
+from evalkit.system.pdf import printed
 
 WARNING_SIGNS = {"failed": "✕", "partial": "◐", "limited": "◔", "truncated": "✂", "compare": "≠", "note": "i"}
 """A sign beside the word, so that a kind is never told by colour alone."""
@@ -34,7 +35,7 @@ def write_report(
 ) -> Path:
     """Write one self-contained HTML file from one or more run folders, and return its path.
 
-    `out` is a file, or a folder to put ``report.html`` in. Without it one run's report lies in its folder, and that of
+    `out` is a file (a name that ends in ``.pdf`` gets the page as it prints), or a folder to put ``report.html`` in. Without it one run's report lies in its folder, and that of
     several runs in the folder that holds them all. `samples` is how many documents a task to show (``N``, ``all``,
     ``none``); without it some twenty, and none of a gated data set.
 
@@ -46,7 +47,8 @@ def write_report(
     target = Path(out) if out is not None else _common(run.path for run in report.runs)
     if out is None or target.is_dir():
         target = target / "report.html"
-    write_bytes(target, render(report, samples=samples).encode("utf-8"))
+    page = render(report, samples=samples)
+    write_bytes(target, printed(page) if target.suffix.lower() == ".pdf" else page.encode("utf-8"))
     return target
 
 

@@ -34,7 +34,8 @@ def leaderboard(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Output file. Default: leaderboard.html in the results folder; other formats are printed on stdout.",
+            help="Output file; FILE.pdf is the page as it prints, with --format latex the typeset table. Default: "
+            "leaderboard.html in the results folder; other formats are printed on stdout.",
             rich_help_panel=WRITTEN,
         ),
     ] = None,

@@ -24,7 +24,11 @@ def report(
     runs: Runs,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Output file. Default: report.html in the run folder."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Output file; a name that ends in .pdf gets the page as it prints. Default: report.html in the run folder.",
+        ),
     ] = None,
     suite: LookupSuite = None,
     output: Output = Path("results"),
@@ -61,6 +65,8 @@ def report(
       evalkit report olmo-tiny --suite quickstart
 
       evalkit report results/olmo-tiny/quickstart/* --out curves.html --figures svg,pdf
+
+      evalkit report olmo-tiny --suite quickstart --out report.pdf
 
       evalkit report results/olmo-tiny/olmes/step1860-tokens16M --format model-card --out README.md
     """
@@ -106,7 +112,7 @@ def _model_card(runs: list[Path], out: Path | None) -> None:
 
 def _without_pages(given: list[Path]) -> list[Path]:
     """Drop the pages and figures of earlier reports, which a glob such as ``quickstart/*`` also matches."""
-    kept = [path for path in given if not (path.is_file() and path.suffix == ".html")]
+    kept = [path for path in given if not (path.is_file() and path.suffix in (".html", ".pdf"))]
     kept = [path for path in kept if path.name != "figures" or (path / "run.json").is_file()]
     return kept or given
 

@@ -10,6 +10,7 @@ from evalkit.formats.look import Look
 from evalkit.reports.leaderboard.board import Board
 from evalkit.reports.leaderboard.formats import board_table, json_text
 from evalkit.system.files import write_bytes
+from evalkit.system.pdf import printed, typeset
 
 FORMATS = ("html", "md", "latex", "csv", "json", "table", "plain")
 ENDINGS = {**formats.ENDINGS, ".htm": "html"}
@@ -22,7 +23,16 @@ def format_of(path: Path | None, asked: str | None) -> str:
     """
     if asked is not None and asked not in FORMATS:
         raise UsageError(f"--format takes {', '.join(FORMATS)}, not '{asked}'.")
+    if is_pdf(path):
+        if asked not in (None, "html", "latex"):
+            raise UsageError(f"A PDF is the page or, with --format latex, the typeset table, not --format {asked}.")
+        return asked or "html"
     return formats.format_of(path, asked, "html", ENDINGS)
+
+
+def is_pdf(path: Path | None) -> bool:
+    """Whether a file's name asks for a PDF."""
+    return path is not None and path.suffix.lower() == ".pdf"
 
 
 def rendered(board: Board, how: str = "html", look: Look | None = None) -> str:
@@ -38,7 +48,8 @@ def rendered(board: Board, how: str = "html", look: Look | None = None) -> str:
 
 
 def write_leaderboard(board: Board, out: Path | str, how: str | None = None, look: Look | None = None) -> Path:
-    """Write it to a file, atomically, and return the path. Without `how` the file's name decides the format."""
+    """Write it to a file, atomically, and return the path. Without `how` the file's name decides the format; a name that ends in
+    ``.pdf`` gets the page as it prints, or the table in LaTeX typeset."""
     path = Path(out)
     chosen = format_of(path, how)
     if chosen == "html":
@@ -47,7 +58,10 @@ def write_leaderboard(board: Board, out: Path | str, how: str | None = None, loo
         text = render(board, lambda run: report_of(board, path, run))
     else:
         text = rendered(board, chosen, look)
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    if is_pdf(path):
+        write_bytes(path, printed(text) if chosen == "html" else typeset(text))
+    else:
+        write_bytes(path, text.encode("utf-8", "backslashreplace"))
     return path
 
 

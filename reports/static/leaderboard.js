@@ -105,7 +105,7 @@ const start = (data) => {
   }
 
   // -------------------------------------------------------------------------------------------------------- downloads
-  const endings = { CSV: ["csv", "text/csv"], Markdown: ["md", "text/markdown"], LaTeX: ["tex", "application/x-tex"], JSON: ["json", "application/json"] };
+  const endings = { CSV: ["csv", "text/csv"], Markdown: ["md", "text/markdown"], JSON: ["json", "application/json"] };
   const buttons = Object.entries(endings).map(([format, [ending, kind]]) => {
     const button = make("button", { type: "button", "data-download": format }, format);
     button.addEventListener("click", () => {

@@ -1,4 +1,4 @@
-// Live tables: sort by click and keyboard, filter, choose columns, copy as CSV, Markdown, LaTeX or JSON.
+// Live tables: sort by click and keyboard, filter, choose columns, copy as CSV, Markdown or JSON.
 // A cell's exact value is its data-v (and data-e, its standard error); data-t is its text where that differs from what it shows.
 
 const { make } = evalkit;
@@ -207,11 +207,6 @@ const exact = ({ heads, rows }) => {
     })),
   };
 };
-const latexSigns = {
-  "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
-  "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$", "—": "--", "−": "$-$", "≈": "$\\approx$", "∞": "$\\infty$",
-};
-const latex = (text) => text.replace(/[\\&%$#_{}~^±—−≈∞]/g, (sign) => latexSigns[sign]);
 const FORMATS = {
   CSV(grid) {
     const table = exact(grid);
@@ -229,16 +224,6 @@ const FORMATS = {
     return [
       line(heads.map((head) => clean(head.title))), line(heads.map((head) => (head.number ? "---:" : "---"))),
       ...rows.map((row) => line(row.map((cell) => (cell.best ? `**${clean(cell.text)}**` : clean(cell.text))))),
-    ].join("\n") + "\n";
-  },
-  LaTeX({ heads, rows }, caption) {
-    const line = (cells) => `  ${cells.join(" & ")} \\\\`;
-    return [
-      `% ${caption}; needs \\usepackage{booktabs}`,
-      `\\begin{tabular}{${heads.map((head) => (head.number ? "r" : "l")).join("")}}`, "  \\toprule",
-      line(heads.map((head) => latex(head.title))), "  \\midrule",
-      ...rows.map((row) => line(row.map((cell) => (cell.best ? `\\textbf{${latex(cell.text)}}` : latex(cell.text))))),
-      "  \\bottomrule", "\\end{tabular}",
     ].join("\n") + "\n";
   },
   JSON(grid) {

@@ -214,15 +214,13 @@ def test_a_link_shows_the_same_again(browser: Any, page: Path) -> None:
 
 
 def test_copies_and_downloads(browser: Any, page: Path) -> None:
-    """LaTeX in booktabs with the best in bold, CSV with exact values, JSON; a download is the same text."""
+    """Markdown with the best in bold, CSV with exact values, JSON; a download is the same text."""
     with Reader(browser, page) as tab:
         opened(tab)
         choice(tab, "Suite").select_option("olmo1")
-        latex = copied(tab, "LaTeX")
-        assert "\\toprule" in latex
-        assert r"arc\_easy:rc::olmo1" in latex
-        assert r"\textbf{61.0 $\pm$ 2.0}" in latex
-        assert latex.count("\\begin") == latex.count("\\end") == 1
+        markdown = copied(tab, "Markdown")
+        assert r"arc\_easy:rc::olmo1" in markdown
+        assert "**61.0 ± 2.0**" in markdown
         with tab.expect_download() as waiting:
             tab.locator("#board .download summary").click()
             tab.locator('#board [data-download="CSV"]').click()
@@ -355,7 +353,7 @@ def test_hostile_names_are_text(browser: Any, tmp_path: Path) -> None:
         assert "<script>alert(1)</script>" in names(tab)[0]
         choice(tab, "Model").select_option(index=1)
         assert len(names(tab)) == 1
-        assert copied(tab, "LaTeX").count("\\\\") >= 2
+        assert copied(tab, "Markdown").count("\n") >= 2
 
 
 def test_the_file_loads_nothing(page: Path) -> None:

@@ -111,19 +111,14 @@ def copied(page: Any, format: str) -> str:
 
 
 def test_copies_hold_what_is_shown(browser: Any, page: Path) -> None:
-    """Sorted, filtered, with the columns chosen; LaTeX is escaped and ready for booktabs, the best in bold."""
+    """Sorted, filtered, with the columns chosen; Markdown is escaped, the best in bold."""
     with Reader(browser, page) as open_page:
         open_page.locator("#table-percent input[type=search]").fill("hellaswag")
-        lines = copied(open_page, "LaTeX").splitlines()
+        lines = copied(open_page, "Markdown").splitlines()
     assert lines == [
-        "% Scores in percent, higher is better; needs \\usepackage{booktabs}",
-        "\\begin{tabular}{lrrr}",
-        "  \\toprule",
-        "  Task & m@step1000 & m@step2000 & n \\\\",
-        "  \\midrule",
-        "  hellaswag\\_\\&\\_co:rc::olmes & 44.0 $\\pm$ 2.2 & \\textbf{49.0 $\\pm$ 2.2} & 500 \\\\",
-        "  \\bottomrule",
-        "\\end{tabular}",
+        "| Task | m@step1000 | m@step2000 | n |",
+        "| --- | ---: | ---: | ---: |",
+        "| hellaswag\\_&\\_co:rc::olmes | 44.0 ± 2.2 | **49.0 ± 2.2** | 500 |",
     ]
 
 
