@@ -47,7 +47,8 @@ def _texts(bundle: Bundle) -> list[Row]:
 
 def _passages(bundle: Bundle) -> list[Row]:
     """Beginnings of stories, whose last word is asked."""
-    return [{"text": item.text[:400].rpartition(" ")[0]} for item in list(SOURCES["coqa"](bundle))[:100]]
+    texts = dict.fromkeys(item.text for item in SOURCES["coqa"](bundle))
+    return [{"text": text[:400].rpartition(" ")[0]} for text in list(texts)[:100]]
 
 
 def _sums(bundle: Bundle) -> list[Row]:

@@ -75,13 +75,16 @@ def _texts(run: RunView) -> str:
     """How a run read its texts, and Paloma's guidelines as marks (arXiv 2312.10523): what no run can know is a question."""
     known = run.part("guidelines")
     form: Mapping[str, Any] = known.get("G5") or {}
-    lengths = [
-        about.get("protocol", {}).get("encoder", {}).get("max_length") or 0
-        for about in run.tasks.values()
-        if about.get("kind") == "text"
+    encoders: list[Mapping[str, Any]] = [
+        about.get("protocol", {}).get("encoder", {}) for about in run.tasks.values() if about.get("kind") == "text"
     ]
-    at_most = f", up to {max(lengths):,} tokens" if max(lengths) else ""
-    said = f"texts: {form.get('window')} windows{at_most}, prefix token {form.get('prefix_token')}"
+    longest = max((encoder.get("max_length") or 0 for encoder in encoders), default=0)
+    at_most = f", up to {longest:,} tokens" if longest else ""
+    windows, prefixes = (
+        " and ".join(dict.fromkeys(str(encoder.get(key) or form.get(key)) for encoder in encoders))
+        for key in ("window", "prefix_token")
+    )
+    said = f"texts: {windows} windows{at_most}, prefix token {prefixes}"
     if not any(name.startswith("paloma/") for name in run.tasks):
         return said
     answers = {

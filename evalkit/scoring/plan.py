@@ -353,7 +353,9 @@ def protocol_hash(task: TaskBase, options: TaskOptions, encoder: Encoder, end_id
 
 def _complete_protocol(planned: PlannedTask, digest: PromptDigest) -> None:
     """Add to a protocol what is known once all prompts are, and hash it."""
-    if not planned.chooses_windows:
+    if planned.encodings == {"rolling_lm_eval"}:
+        planned.protocol["encoder"] |= {"window": "catwalk", "prefix_token": "bos"}  # the harness's own
+    elif not planned.chooses_windows:
         planned.protocol["encoder"] |= {"window": "strict", "prefix_token": "eos"}  # as without the two options
     planned.protocol["prompts"] = digest.hexdigest()
     planned.protocol_hash = hashlib.sha256(canonical_json(planned.protocol).encode()).hexdigest()[:16]

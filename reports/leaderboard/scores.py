@@ -344,7 +344,8 @@ def _first_cells(recipe: Recipe) -> dict[Asked, Cell]:
 
 def _note(recipe: Recipe) -> str:
     """How a score is made, in a sentence."""
-    count = len(recipe.parts or recipe.shape.members)
+    counted = [member for member in recipe.shape.members if member.counts]
+    count = len(recipe.parts or counted)
     if recipe.aggregation == BETTER_FORM:
         return (
             f"Mean of {count} tasks, of each the better of its forms (mc or rc), as OLMES. Choosing the better of two favours a "
@@ -355,7 +356,7 @@ def _note(recipe: Recipe) -> str:
         "weighted": "weighted as the suite says",
         "centred": "each as (value − baseline) / (1 − baseline) with the suite's baselines",
     }
-    nested = any(member.suite is not None for member in recipe.shape.members)
+    nested = any(member.suite is not None for member in counted)
     taken = metric_title(recipe.shape.metric) if recipe.shape.metric else "primary metrics"
     what = f"{count} members' scores" if nested else f"{count} tasks' {taken}"
     return f"Mean of {what}, {how.get(recipe.aggregation, 'each with the same weight')}."

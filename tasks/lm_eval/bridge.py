@@ -90,12 +90,20 @@ class LmEvalTask(TaskBase):
 
     @cached_property
     def primary(self) -> str:
-        """The metric that tables show: bits per byte of texts, else the first of the task's own with its first filter."""
+        """The metric that tables show: bits per byte of texts, else the first of the task's own that is a mean over documents (or
+        the first, if none is) with its first filter."""
         if self.kind == "text":
             return BITS
         task = self.asked.task
-        names = list(getattr(task, "_metric_fn_list", None) or task.aggregation())
-        return metric_name(str(names[0]) if names else "score", task._filters[0].name)
+        names = [str(name) for name in getattr(task, "_metric_fn_list", None) or task.aggregation()] or ["score"]
+        name = next((name for name in names if name in self._means), names[0])
+        return metric_name(name, task._filters[0].name)
+
+    @cached_property
+    def _means(self) -> frozenset[str]:
+        from evalkit.tasks.lm_eval.metrics import means_of
+
+        return means_of(self.asked.task)
 
     # ------------------------------------------------------------------------------------------------- what is asked
 
@@ -190,10 +198,7 @@ class LmEvalTask(TaskBase):
         values = harness.judge(
             task, document.fields["doc"], instances, responses, hub_code=self.options.trust_remote_code
         )
-        try:
-            text = rows.write_values(values)
-        except ScoringError as error:
-            raise ScoringError(f"{self.name}: {error}.") from None
+        text = self._written(values)
         if rolling:
             if not rows.is_plain_text(values) or len(scores) != 1:
                 raise UsageError(
@@ -204,7 +209,7 @@ class LmEvalTask(TaskBase):
             row = rows.option_row(document, instances, scores, self.primary, is_schema=bool(task.multiple_input))
         else:
             row = rows.other_row(document, scores)
-        return {**row, **rows.metric_columns(values), rows.VALUES: text}
+        return {**row, **rows.metric_columns(values, self._means), rows.VALUES: text}
 
     def judge(self, document: Document, generations: Sequence[Generation]) -> Row:
         from evalkit.tasks.lm_eval import harness, rows
@@ -221,12 +226,16 @@ class LmEvalTask(TaskBase):
         if len(flat) != len(generations):
             flat = (flat + [None] * len(generations))[: len(generations)]
         row = rows.generation_row(document, generations, flat)
-        row["gold"] = next(iter(document.fields["accepted"]), "")
+        row |= {"gold": next(iter(document.fields["accepted"]), ""), rows.VALUES: self._written(values)}
+        return {**row, **{name: [value] for name, value in rows.metric_columns(values, self._means).items()}}
+
+    def _written(self, values: Mapping[str, Mapping[str, Any]]) -> str:
+        from evalkit.tasks.lm_eval.rows import write_values
+
         try:
-            row[rows.VALUES] = rows.write_values(values)
+            return write_values(values)
         except ScoringError as error:
             raise ScoringError(f"{self.name}: {error}.") from None
-        return {**row, **{name: [value] for name, value in rows.metric_columns(values).items()}}
 
     @cached_property
     def _is_plain_choice(self) -> bool:

@@ -31,7 +31,8 @@ LAYOUT = 1
 """Of the cached file."""
 
 Kind = Literal["task", "class", "group", "tag"]
-_KINDS: Mapping[str, Kind] = {"TASK": "task", "PY_TASK": "class", "GROUP": "group", "TAG": "tag"}
+KINDS: Mapping[str, Kind] = {"TASK": "task", "PY_TASK": "class", "GROUP": "group", "TAG": "tag"}
+"""The harness's names of kinds, and evalkit's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +129,11 @@ def _read(root: Path) -> Index:
         from lm_eval.tasks._index import TaskIndex
 
         found = TaskIndex.build([root])
-    return {name: _entry(one) for name, one in found.items() if one.kind.name in _KINDS}
+    return {name: _entry(one) for name, one in found.items() if one.kind.name in KINDS}
 
 
 def _entry(one: Any) -> Entry:
-    config, kind = one.cfg or {}, _KINDS[one.kind.name]
+    config, kind = one.cfg or {}, KINDS[one.kind.name]
     return Entry(
         one.name,
         kind,

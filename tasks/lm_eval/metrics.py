@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,16 @@ def raw_values(rows: Sequence[Row]) -> dict[tuple[str, str], list[Any]]:
     return found
 
 
+def means_of(task: Any) -> frozenset[str]:
+    """The metrics that are means of a value of each document, by which runs are compared; of any other, such as a perplexity or
+    BLEU, the values by document are not the metric's own."""
+    from lm_eval.api.metrics import mean, nanmean
+
+    aggregations = task.aggregation()
+    means = (mean, nanmean, np.mean, np.nanmean, statistics.mean, statistics.fmean)
+    return frozenset(name for name, aggregate in aggregations.items() if aggregate in means)
+
+
 def metrics_of(task: Any, rows: Sequence[Row], base: Metric, primary: str, kind: str) -> list[Metric]:
     """One `Metric` per metric and filter, with the value that the harness's aggregation has.
 
@@ -41,7 +52,7 @@ def metrics_of(task: Any, rows: Sequence[Row], base: Metric, primary: str, kind:
     """
     from lm_eval.api.metrics import mean
 
-    aggregations, directions = task.aggregation(), task.higher_is_better()
+    aggregations, directions, means = task.aggregation(), task.higher_is_better(), means_of(task)
     metrics: list[Metric] = []
     texts = _text_metrics(rows, base) if kind == "text" else {}
     for (metric, filtered), values in raw_values(rows).items():
@@ -55,7 +66,7 @@ def metrics_of(task: Any, rows: Sequence[Row], base: Metric, primary: str, kind:
             continue
         one = replace(base, metric=name, value=value, n=len(values), primary=name == primary, higher_is_better=better)
         numbers = [number(each) for each in values]
-        if aggregate is mean and all(each is not None for each in numbers):
+        if (metric in means or aggregate is mean) and all(each is not None for each in numbers):
             metrics.append(_mean(one, numbers, rows))
         else:
             metrics.append(replace(one, stderr=bootstrap_error(aggregate, values)))

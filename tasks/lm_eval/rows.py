@@ -7,7 +7,7 @@ harness's own aggregations; a value that is a number also has a column of its me
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,13 +78,13 @@ def number(value: Any) -> float | None:
     return None
 
 
-def metric_columns(values: Values) -> dict[str, float]:
-    """The columns of the metrics whose values are numbers."""
+def metric_columns(values: Values, means: Collection[str]) -> dict[str, float]:
+    """The columns of the metrics that are means of numbers."""
     found = {}
     for filtered, metrics in values.items():
         for metric, value in metrics.items():
             name, known = metric_name(metric, filtered), number(value)
-            if known is not None and name not in TAKEN:
+            if metric in means and known is not None and name not in TAKEN:
                 found[name] = known
     return found
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.made.byte_checkpoints import byte_tokenizer, make_checkpoint
 from tests.made.command_line import Command
-from tests.made.lm_eval_tasks import write_tasks
+from tests.made.lm_eval_tasks import GROUPS, write_tasks
 
 pytest.importorskip("lm_eval")
 
@@ -99,6 +99,25 @@ def test_mistakes_are_sentences(evalkit: Command, model: Path, alone: Path, argu
     assert result.code == 2
     assert said in result.err
     assert "Traceback" not in result.err
+
+
+def test_names_are_kept(evalkit: Command, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once evalkit's cache has the names of the harness's own tasks, a start reads none of their files but those that it runs."""
+    from lm_eval.tasks import _index
+
+    from evalkit.tasks.lm_eval.index import index_of
+
+    known = index_of()
+    write_tasks(alone / "made")
+    first, read = _index.load_yaml, []
+    monkeypatch.setattr(_index, "load_yaml", lambda path, **given: read.append(path) or first(path, **given))
+    monkeypatch.setattr("lm_eval.__main__.setup_logging", lambda: None)
+    result = evalkit("lm-eval", "ls", "groups", "--include_path", alone / "made")
+    assert result.code == 0, result.err
+    assert {Path(path).parent for path in read} == {alone / "made"}
+    listed = {line.split("|")[1].strip() for line in result.out.splitlines() if line.count("|") > 2}
+    assert {name for name, one in known.items() if one.kind == "group"} <= listed
+    assert set(GROUPS) <= listed
 
 
 def test_help_is_its_own(evalkit: Command) -> None:

@@ -108,6 +108,12 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "doc_to_target": "yes",
         "metric_list": [{"metric": "acc"}, {"metric": "f1"}, {"metric": "mcc"}],
     },
+    "made_correlation": {
+        **CHOICE,
+        "doc_to_choice": ["no", "yes"],
+        "doc_to_target": "yes",
+        "metric_list": [{"metric": "mcc"}],
+    },
     "made_information": {
         **CHOICE,
         "metric_list": [{"metric": "acc"}, {"metric": "acc_mutual_info"}, {"metric": "brier_score"}],

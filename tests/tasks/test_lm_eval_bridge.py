@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from evalkit.scoring.collect import expand
 from evalkit.task import TaskOptions
 from evalkit.tasks.suites import read_suite
 from tests.made.byte_checkpoints import make_checkpoint
-from tests.made.command_line import Start
+from tests.made.command_line import Command, Start
 from tests.made.lm_eval_tasks import GROUPS, TASKS, write_tasks
 
 pytest.importorskip("lm_eval")
@@ -170,16 +171,39 @@ def test_runs_compare_paired(world: tuple[Path, Path, Path], tmp_path: Path) -> 
     folder, _, output = world
     other = (folder, make_checkpoint(tmp_path / "other", seed=1, max_position_embeddings=1024), output)
     tasks = ["made_choice", "made_several", "made_last_word", "made_texts", "made_sums"]
-    (a,), (b,) = run(world, *tasks), run(other, *tasks)
+    (a,), (b,) = run(world, *tasks, "made_correlation"), run(other, *tasks, "made_correlation")
     table = compare_runs([a, b]).table
-    for task, metric in zip(tasks, ("acc", "acc", "perplexity", "bits_per_byte", "exact_match_strict"), strict=True):
+    (line,) = table[(table.task == "lm-eval/made_correlation") & (table.metric == "mcc")].to_dict("records")
+    assert not line["comparable"]
+    assert line["reason"] == "its documents do not tell mcc"
+    for task, metric in zip(tasks, ("acc", "acc", "acc", "bits_per_byte", "exact_match_strict"), strict=True):
         lines = table[(table.task == f"lm-eval/{task}") & (table.metric == metric)]
         assert len(lines), task
         line = lines.iloc[0]
         assert line.comparable, (task, line.reason)
-        if metric != "perplexity":
-            assert line.value_a == pytest.approx(ours(a, task)[metric], nan_ok=True)
-            assert line.value_b == pytest.approx(ours(b, task)[metric], nan_ok=True)
+        assert line.value_a == pytest.approx(ours(a, task)[metric], nan_ok=True)
+        assert line.value_b == pytest.approx(ours(b, task)[metric], nan_ok=True)
+
+
+def test_pages_and_leaderboards(world: tuple[Path, Path, Path], evalkit: Command, alone: Path) -> None:
+    """A group, generated answers and texts stand in a report and on a leaderboard with the harness's own numbers."""
+    (group,), (single,) = (
+        run(world, *tasks, output=alone / "out")
+        for tasks in (["made_group"], ["made_sums", "made_votes", "made_texts", "made_correlation"])
+    )
+    result = evalkit("report", group.path, single.path, "--out", alone / "page.html")
+    assert result.code == 0, result.err
+    page = (alone / "page.html").read_text(encoding="utf-8")
+    assert all(f"lm-eval/{name}" in page for name in ("made_group", "made_inner", "made_sums", "made_texts"))
+    result = evalkit("leaderboard", alone / "out", "--format", "csv", "--out", alone / "board.csv")
+    assert result.code == 0, result.err
+    (row,) = csv.DictReader((alone / "board.csv").open(encoding="utf-8"))
+    score = values(theirs(world, ["made_group"])["made_group"])["acc"]
+    assert float(row["suite-lm-eval/made_group"]) == pytest.approx(score)
+    result = evalkit("leaderboard", alone / "out", "--format", "md")
+    assert "lm-eval/made\\_group: Mean of 4 tasks' acc, weighted by its documents." in result.out
+    encoder = single.info["tasks"]["lm-eval/made_texts"]["protocol"]["encoder"]
+    assert (encoder["window"], encoder["prefix_token"]) == ("catwalk", "bos")  # not what --window says
 
 
 def test_killed_and_resumed(world: tuple[Path, Path, Path], alone: Path, start: Start) -> None:
