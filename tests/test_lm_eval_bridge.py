@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.made.lm_eval_tasks import write_tasks
+
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = {
     "local_winogrande": {"acc"},
@@ -51,15 +53,13 @@ def test_every_metric_of_every_task(found: Any, way: str) -> None:
 
 @pytest.fixture(scope="module")
 def chatting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """olmo-tiny with a chat template, and the harness's task files."""
+    """olmo-tiny with a chat template, and a folder of task files."""
     from transformers import AutoTokenizer
 
-    from bench.lm_eval_bridge import write_tasks
     from evalkit.checkpoints.resolve import resolve
 
     root = tmp_path_factory.mktemp("chat")
-    (root / "tasks").mkdir()
-    write_tasks(root / "tasks", ["arc_easy", "winogrande", "lambada_openai", "gsm8k"])
+    write_tasks(root / "tasks")
     shutil.copytree(resolve("olmo-tiny")[0].path, root / "model")
     tokenizer = AutoTokenizer.from_pretrained(root / "model")
     tokenizer.chat_template = TEMPLATE
@@ -77,7 +77,7 @@ def test_conversations(chatting: tuple[Path, Path], turns: bool, tmp_path: Path)
     from evalkit.lm_eval_model import EvalkitLM
 
     model, folder = chatting
-    names = ["local_arc_easy", "local_winogrande", "local_lambada_openai", "local_gsm8k"]
+    names = ["made_choice", "made_schema", "made_last_word", "made_sums"]
 
     def samples(lm: Any) -> dict[str, Any]:
         results = lm_eval.simple_evaluate(
