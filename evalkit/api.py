@@ -86,7 +86,7 @@ def run_with_options(
         )
     if options.tasks_dir is not None:
         registry.load_tasks_dir(options.tasks_dir)
-    tasks, groups = collect(options.suite, options.task, options.task_options)
+    tasks, groups = collect(options.suite, options.task, options.task_options, progress.note)
     if options.cross_check is not None and {task.kind for task, _ in tasks} == {"generation"}:
         raise UsageError("--cross-check compares log-probabilities, and these tasks generate text. Leave it out.")
     for task, _ in tasks:

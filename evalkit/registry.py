@@ -91,6 +91,8 @@ class SuiteEntry:
     where: str = ""
     metric: str = ""
     """What the score is made of, in place of each task's primary metric."""
+    skip_unavailable: bool = False
+    """Whether tasks that cannot be asked here are left out, so that the suite has no score, in place of an error."""
     members: tuple[SuiteMember, ...] = ()
 
     def __post_init__(self) -> None:
@@ -263,7 +265,6 @@ labelled_tasks: list[LabelledTask] = []
 TaskGroup = Callable[[str, "Path | None"], "SuiteEntry | list[str] | None"]
 """Says what a task's name that stands for several tasks means: a suite if they have a score together, else their names; None
 for any other name. Its second argument is the user's ``--lm-eval-path``. Registered by `evalkit.tasks`."""
-
 task_groups: list[TaskGroup] = []
 
 

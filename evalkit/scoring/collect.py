@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from evalkit import registry
-from evalkit.errors import UsageError
+from evalkit.errors import DataUnavailable, UnknownName, UsageError
 from evalkit.registry import SuiteEntry
 from evalkit.results.layout import TEXTS
 from evalkit.scoring.settings import TASKS_SUITE, Group
@@ -24,21 +26,22 @@ WHERE = ("data_source", "data", "bundle", "lm_eval_path", "trust_remote_code")
 
 
 def collect(
-    suites: Sequence[str], tasks: Sequence[str], base: TaskOptions
+    suites: Sequence[str], tasks: Sequence[str], base: TaskOptions, note: Callable[[str], None] = lambda _: None
 ) -> tuple[list[tuple[TaskBase, TaskOptions]], list[Group]]:
     """The distinct tasks (with their options) of the named suites and tasks, and one group of tasks per run folder.
 
     Commas and globs in names are resolved (`evalkit.task_names`), also in those of a suite's members. A task that several suites
-    share with equal options appears once. Raises `UnknownName` and `UsageError`.
+    share with equal options appears once. Of a suite with `SuiteEntry.skip_unavailable`, tasks that cannot be asked here are left out,
+    which its score and a `note` tell. Raises `UnknownName` and `UsageError`.
     """
     indices: dict[tuple[str, TaskOptions], int] = {}
     distinct_tasks: list[tuple[TaskBase, TaskOptions]] = []
 
-    def index_of(name: str, options: TaskOptions) -> int:
+    def index_of(name: str, options: TaskOptions, made: TaskBase | None = None) -> int:
         full = str(registry.parse_task_name(name))
         if (full, options) not in indices:
             indices[full, options] = len(distinct_tasks)
-            distinct_tasks.append((registry.make_task(name, options), options))
+            distinct_tasks.append((made or registry.make_task(name, options), options))
         return indices[full, options]
 
     groups: list[Group] = []
@@ -53,7 +56,18 @@ def collect(
             )
         shape, leaves = expand(entry, base.lm_eval_path)
         options = {task: completed(base, own, entry) for task, own in leaves.items()}
-        task_indices = tuple(dict.fromkeys(index_of(task, own) for task, own in options.items()))
+        made: dict[str, TaskBase] = {}
+        if entry.skip_unavailable:
+            made, reasons = available(options)
+            if not made:
+                raise DataUnavailable(
+                    f"No task of the suite '{entry.name}' can be asked: {next(iter(reasons.values()))}"
+                )
+            for left_out in _left_out(shape, reasons):
+                note(f"{entry.name} without {left_out}")
+            shape = shape.lacking({task: re.split(r"[.](?:\s|$)", reason)[0] for task, reason in reasons.items()})
+            leaves = {task: own for task, own in leaves.items() if task in made}
+        task_indices = tuple(dict.fromkeys(index_of(task, options[task], made.get(task)) for task in leaves))
         altered = _altered([distinct_tasks[index] for index in task_indices], list(leaves.values()), entry)
         scored = None if entry.aggregation == TEXTS else shape
         groups.append(Group(entry.name, task_indices, entry.aggregation, shape=scored, altered=altered))
@@ -62,6 +76,36 @@ def collect(
     if not groups:
         raise UsageError("Nothing to score. Give a suite or a task; 'evalkit list suites' lists the suites.")
     return distinct_tasks, groups
+
+
+def available(tasks: Mapping[str, TaskOptions]) -> tuple[dict[str, TaskBase], dict[str, str]]:
+    """Those of the tasks that can be asked, and why the others cannot: their data or a package is not here, or programs may not
+    be run. Reads the data of all. Raises `UnknownName`."""
+    made: dict[str, TaskBase] = {}
+    reasons: dict[str, str] = {}
+    for name, options in tasks.items():
+        try:
+            task = registry.make_task(name, options)
+            task.check()
+            for document in islice(task.documents(), 1):
+                task.prompts(document)
+        except UnknownName:
+            raise
+        except (DataUnavailable, UsageError) as error:
+            reasons[name] = str(error)
+        else:
+            made[name] = task
+    return made, reasons
+
+
+def _left_out(shape: Shape, reasons: Mapping[str, str]) -> Iterator[str]:
+    """The members of a suite that are left out in whole or in part, each with the first reason."""
+    for member in shape.members:
+        tasks = [member.name] if member.suite is None else member.suite.tasks()
+        lacking = [task for task in tasks if task in reasons]
+        if lacking:
+            count = "" if member.suite is None else f" ({len(lacking)} of its {len(tasks)} tasks)"
+            yield f"{member.name}{count}: {reasons[lacking[0]]}"
 
 
 def with_domain_weights(

@@ -99,6 +99,16 @@ class Shape:
             members.append(Member(name, suite, one.get("weight"), one.get("baseline"), limited, missing))
         return cls(str(values["name"]), tuple(members), str(values["aggregation"]), str(values.get("metric") or ""))
 
+    def lacking(self, reasons: Mapping[str, str]) -> Shape:
+        """The same suite with tasks that cannot be asked. `reasons`: by task, a clause each."""
+        members = [
+            replace(one, suite=one.suite.lacking(reasons))
+            if one.suite is not None
+            else replace(one, missing=reasons.get(one.name, one.missing))
+            for one in self.members
+        ]
+        return replace(self, members=tuple(members))
+
     def tasks(self) -> list[str]:
         """The tasks of the suite and of those in it, each once, in order."""
         names = (one.suite.tasks() if one.suite is not None else [one.name] for one in self.members)
@@ -303,6 +313,9 @@ def _sum_of(shape: Shape, parts: Parts, metric: str) -> _Sum:
 
 def _member_sum(member: Member, parts: Parts, metric: str) -> _Sum:
     if member.suite is not None:
+        lacking = [one.missing for one in member.suite.members if one.counts]
+        if lacking and all(lacking):
+            return _Sum(reason=f"{member.name} cannot be asked ({lacking[0]})")
         return _sum_of(member.suite, parts, member.suite.metric or metric)
     part = parts.get((member.name, metric))
     if part is None:

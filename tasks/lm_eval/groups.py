@@ -14,7 +14,7 @@ from typing import Any
 
 from evalkit.errors import UnknownName
 from evalkit.registry import SuiteEntry, SuiteMember
-from evalkit.tasks.lm_eval.index import FAMILY, Entry, Index, entry_of, index_of, metric_name
+from evalkit.tasks.lm_eval.index import FAMILY, Entry, Index, entry_of, index_of, is_installed, metric_name
 
 GROUP_KEYS = frozenset({"group", "group_alias", "task", "tag", "aggregate_metric_list", "metadata", "include"})
 """Keys of a group's file that are about the group; any other is passed on to its tasks (``lm_eval.config.group``)."""
@@ -114,10 +114,11 @@ def tree_of(path: Sequence[str], config: Mapping[str, Any], given: Mapping[str, 
 def group_of(name: str, folder: Path | None = None) -> SuiteEntry | list[str] | None:
     """What a name stands for if it is no single task: a suite for a group that has a score, else the names of tasks.
 
-    Also for globs (``lm-eval/blimp_*``, of tasks). None for a task, and for a name that is not lm-eval's. Raises `UnknownName`.
+    Also for globs (``lm-eval/blimp_*``, of tasks). None for a task, for a name that is not lm-eval's, and where the package is not
+    installed, which making the task tells. Raises `UnknownName`.
     """
     family, _, part = name.partition("/")
-    if family != FAMILY:
+    if family != FAMILY or not is_installed():
         return None
     if not part:
         raise UnknownName("task", name, (), "Write lm-eval/NAME, as in lm-eval/arc_easy.")

@@ -86,6 +86,14 @@ def package() -> Path:
     return Path(found.submodule_search_locations[0])
 
 
+def is_installed() -> bool:
+    """Whether the package is there, in the right version."""
+    try:
+        return bool(package())
+    except UsageError:
+        return False
+
+
 def index_of(folder: Path | None = None) -> Index:
     """Every name of the package, and of a user's folder, which comes first. Raises `UsageError`."""
     own = _packaged()

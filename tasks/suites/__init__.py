@@ -1,7 +1,7 @@
 """Suites: named lists of tasks and of other suites, one YAML file each. Importing this package registers them.
 
-Keys: ``description, tasks`` and optionally ``data_source, options`` (split, shots, limit, sample, seed), ``aggregation`` and
-``metric``. An entry of ``tasks`` is a name, or a mapping with ``task`` (or ``suite``) and what belongs to it alone: split,
+Keys: ``description, tasks`` and optionally ``data_source, options`` (split, shots, limit, sample, seed), ``aggregation``,
+``metric`` and ``skip_unavailable``. An entry of ``tasks`` is a name, or a mapping with ``task`` (or ``suite``) and what belongs to it alone: split,
 shots, limit, sample, seed, weight, baseline; ``missing`` says why it cannot be asked. A suite is named after its file.
 """
 
@@ -46,6 +46,7 @@ class _Suite(Written):
     options: _Options | None = None
     aggregation: Literal["macro", "micro", "weighted", "centred", "mc_or_rc", "texts"] = "macro"
     metric: str = ""
+    skip_unavailable: bool = False
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -87,6 +88,7 @@ def read_suite(path: Path) -> SuiteEntry:
         options=suite.options.model_dump(exclude_none=True) if suite.options else {},
         aggregation=suite.aggregation,
         metric=suite.metric,
+        skip_unavailable=suite.skip_unavailable,
         where=str(path),
     )
 

@@ -77,10 +77,11 @@ def test_suites_are_told_in_short_and_whole(evalkit: Command) -> None:
         "uncheatable": "1",
     }
     told = evalkit("list", "suites", "open-llm-v1").out
-    for said in ("shots 25", "gsm8k", "cannot be asked: its questions have several right answers", "61 tasks in all"):
+    for said in ("shots 25", "gsm8k", "lm-eval/truthfulqa_mc2", "62 tasks in all"):
         assert said in told
     (entry,) = json.loads(evalkit("list", "suites", "open-llm-v1", "--json").out)
     assert entry["members"][0] == {"name": "arc_challenge::lm-eval", "shots": 25}
+    assert "cannot be asked: another model judges its answers" in evalkit("list", "suites", "tulu").out
     assert "Did you mean 'olmes'" in evalkit("list", "suites", "olmess").fails(2)
 
 

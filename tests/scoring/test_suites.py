@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evalkit import load_run, recompute_metrics, registry, run
-from evalkit.errors import UsageError
+from evalkit.errors import DataUnavailable, UsageError
 from evalkit.registry import SuiteEntry, SuiteMember, suites
 from evalkit.reports.page import write_report
 from evalkit.results.reading import read_metrics
@@ -338,6 +338,38 @@ def test_a_member_that_cannot_be_asked(made: Path, checkpoint: Path) -> None:
         assert [one["n"] for one in metrics if (one["task"], one["metric"]) == ("colours", "acc")] == [30]
     with pytest.raises(UsageError, match="all are missing"):
         add(made, "better", "tasks: [{task: riddles, missing: nobody wrote them}]\n")
+
+
+def test_a_suite_of_what_there_is(made: Path, checkpoint: Path) -> None:
+    """With `skip_unavailable` what cannot be asked here takes the score, with its reason; without it, it is an error."""
+    members = "tasks: [colours::olmes, {task: 'hellaswag::lm-eval', shots: 10}, 'codex_humaneval:gen::olmes']\n"
+    add(made, "outer", f"data_source: bundle\nskip_unavailable: true\n{members}")
+    add(made, "strict", f"data_source: bundle\n{members}")
+    add(
+        made,
+        "nothing",
+        "data_source: bundle\nskip_unavailable: true\ntasks: [{task: 'hellaswag::lm-eval', shots: 10}]\n",
+    )
+    notes: list[str] = []
+    tasks, _ = collect(["outer"], [], TaskOptions(), notes.append)
+    assert [str(task.name) for task, _ in tasks] == ["colours:rc::olmes"]
+    assert [note.partition(": ")[0] for note in notes] == [
+        "outer without hellaswag:rc::lm-eval",
+        "outer without codex_humaneval:gen::olmes",
+    ]
+    folder = scored(checkpoint, "outer")
+    for metrics in (read_metrics(folder), [asdict(metric) for metric in recompute_metrics(folder, write=False)]):
+        (score,) = [metric for metric in metrics if metric["metric"] == "suite_score"]
+        assert score["task"] == "part of outer"
+        assert score["value"] is None or math.isnan(score["value"])
+        assert "hellaswag:rc::lm-eval cannot be asked (lm-eval draws its examples from the train split" in score["note"]
+        assert "codex_humaneval:gen::olmes cannot be asked (codex_humaneval:gen::olmes runs programs" in score["note"]
+    with pytest.raises(UsageError, match="Add --allow-code-execution"):
+        scored(checkpoint, "strict")
+    with pytest.raises(
+        DataUnavailable, match="No task of the suite 'nothing' can be asked: lm-eval draws its examples"
+    ):
+        collect(["nothing"], [], TaskOptions())
 
 
 def test_shipped_suites_expand() -> None:
