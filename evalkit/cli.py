@@ -29,6 +29,7 @@ from evalkit.commands import (
     lm_eval,
     models,
     report,
+    results,
     run,
     show,
     train,
@@ -50,6 +51,7 @@ COMMAND_ORDER = (
     "report",
     "leaderboard",
     "metrics",
+    "results",
     "models",
     "data",
     "doctor",
@@ -93,6 +95,7 @@ app.command("trend")(compare.trend)
 app.command("report")(report.report)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("metrics")(report.metrics)
+app.add_typer(results.app, name="results")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)

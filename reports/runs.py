@@ -11,6 +11,7 @@ from typing import Any
 from evalkit.encoding.losses import describe_losses, is_affected
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
+from evalkit.results.alignment import names_beside, primaries, renamed_info, renamed_metrics
 from evalkit.results.layout import display_suite_name
 from evalkit.results.reading import load_run, read_metrics, read_training, status_of
 from evalkit.task import TaskName
@@ -119,7 +120,14 @@ def read_all(
             left.append(f"Left out: {error}")
     if not runs:
         raise EvalkitError(f"None of these {len(paths)} runs can be read. {left[0].removeprefix('Left out: ')}")
-    return runs, left
+    infos = [run.info for run in runs]
+    primary = primaries(infos)
+    return [
+        replace(run, info=renamed_info(run.info, names), metrics=renamed_metrics(run.metrics, run.info, names, primary))
+        if names
+        else run
+        for run, names in zip(runs, names_beside(infos), strict=True)
+    ], left
 
 
 def one_a_checkpoint(runs: Sequence[RunView]) -> list[RunView]:

@@ -287,7 +287,7 @@ def _comparability(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
     """What makes columns not comparable."""
     differing = []
     for task in dict.fromkeys(task for run in runs for task in run.tasks):
-        own = [run.tasks[task] for run in runs if task in run.tasks]
+        own = [run.tasks[task] for run in runs if task in run.tasks and not run.part("imported")]
         protocols = [about.get("protocol") for about in own]
         digests = {str(each.get("prompts")) for each in protocols if isinstance(each, Mapping) and each.get("prompts")}
         if len({_without_tokenizer(about) for about in own}) > 1 or len(digests) > 1:
@@ -297,8 +297,9 @@ def _comparability(runs: Sequence[RunView]) -> Iterable[tuple[str, str]]:
             "compare",
             f"Different prompts or settings; not comparable on: {', '.join(differing)}.",
         )
-    if len({str(run.part("tokenizer").get("hash")) for run in runs}) > 1:
+    if len({str(run.part("tokenizer").get("hash")) for run in runs if not run.part("imported")}) > 1:
         yield "compare", "The tokenizers differ: compare bits per byte across columns, not token perplexities."
+    runs = [run for run in runs if not run.part("imported")]  # whose own warning says where they are from
     for key, word in (("engine", "engines"), ("dtype", "dtypes"), ("quantisation", "quantisations")):
         values = dict.fromkeys(str(run.part("identity").get(key)) for run in runs)
         if len(values) > 1:

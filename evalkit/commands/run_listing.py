@@ -13,6 +13,7 @@ from evalkit.commands import completion
 from evalkit.commands.options import Debug, Format, Json, Output
 from evalkit.commands.terminal import clean, print_json, print_table, say
 from evalkit.errors import EvalkitError
+from evalkit.results.alignment import origin
 from evalkit.results.layout import safe_name
 from evalkit.words import duration, metric_title, number, unit_of_name
 
@@ -102,7 +103,8 @@ def list_runs(
         ["run", "model", "revision", "suite", "status", "score", "metric", "started", "took"],
         [
             (
-                *(row[name] for name in ("run", "model", "revision", "suite", "status")),
+                *(row[name] for name in ("run", "model", "revision", "suite")),
+                f"imported: {row['imported']}" if row["imported"] else row["status"],
                 _score(row),
                 "" if row["metric"] is None else metric_title(row["metric"]),
                 str(row["started"] or "")[:16].replace("T", " "),
@@ -123,6 +125,7 @@ def _row(run: Run) -> dict[str, Any]:
         "revision": checkpoint.get("revision"),
         "suite": run.suite,
         "status": run.status,
+        "imported": origin(run.info) or None,
         "started": timings.get("started"),
         "seconds": timings.get("seconds"),
         "modified": (run.path / "run.json").stat().st_mtime,

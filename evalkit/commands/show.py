@@ -235,8 +235,9 @@ def _print_texts(row: Mapping[str, Any]) -> None:
     ends = {"stop": "a stop string ended it", "end": "it ended by itself", "cap": "cut off at the length limit"}
     for place, (text, answer) in enumerate(zip(row["texts"], row["answers"], strict=True)):
         number = f"text {place + 1} of {len(row['texts'])}: " if len(row["texts"]) > 1 else ""
-        ended = row["ended"][place]
-        heading = f"{number}{row['tokens'][place]:,} tokens, {ends.get(ended, ended)}"
+        ended = row["ended"][place] if "ended" in row else "how it ended is not known"
+        tokens = f"{row['tokens'][place]:,} tokens, " if "tokens" in row else ""
+        heading = f"{number}{tokens}{ends.get(ended, ended)}"
         console.print(clean(heading), style="bold", soft_wrap=True)
         console.print(clean(answer, lines=True), soft_wrap=True)
         if len(text) > len(answer):
@@ -267,7 +268,8 @@ def _print_document(row: Mapping[str, Any], prompt_rows: list[dict[str, Any]]) -
     for position, total in enumerate(row["sums"]):
         marks = ("*" if position == row.get("gold") else " ") + (">" if position == row.get("predicted") else " ")
         text = options[position]["continuation"] if position < len(options) else f"option {position}"
-        line = f"{marks} {total:10.4f} nats  {row['tokens'][position]:3d} tokens  {text!r}"
+        tokens = f"  {row['tokens'][position]:3d} tokens" if "tokens" in row else ""
+        line = f"{marks} {total:10.4f} nats{tokens}  {text!r}"
         console.print(clean(line), soft_wrap=True)
     legend = (
         "* correct answer, > the model's answer"

@@ -63,6 +63,8 @@ def read_columns(run: Run, task: str, metrics: Iterable[str] = ()) -> Columns:
     about = run.info["tasks"][task]
     kind = str(about.get("kind") or "choice")
     table = read_table(run.documents_file(task), without=UNNEEDED_COLUMNS)
+    if about.get("renamed_metrics"):  # an imported task under another name (`evalkit.results.alignment`)
+        table = table.rename_columns([about["renamed_metrics"].get(name, name) for name in table.column_names])
     names = table.column_names
     if "index" not in names:
         raise EvalkitError(f"{run.documents_file(task)} has no column 'index', so its documents cannot be paired.")

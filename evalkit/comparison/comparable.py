@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from evalkit.comparison.columns import Columns, select
 from evalkit.encoding.losses import describe_losses
+from evalkit.results.alignment import is_imported, origin
 from evalkit.results.reading import Run
+from evalkit.system.characters import visible
 
 EXTENT_KEYS = ("documents", "limit", "sample", "domains")
 """Protocol keys that say how many documents were scored, not how."""
@@ -69,6 +71,8 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
     is_text = a.get("kind") == "text"
     if a.get("kind") != b.get("kind"):
         return ProtocolDifferences(f"it is of another kind: {b.get('kind')} against {a.get('kind')}")
+    if "imported" in (a.get("protocol") or {}) or "imported" in (b.get("protocol") or {}):
+        return _compare_imported(task_a, task_b)
     reasons: list[str] = []
     data = length = windows = ""
     for key in _differing_keys(task_a, task_b):
@@ -115,6 +119,17 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
         if key in ("limit", "sample")
     )
     return ProtocolDifferences("; ".join(reasons), extent, data, windows, length)
+
+
+def _compare_imported(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDifferences:
+    """What an imported result does not say is no difference; `evalkit.comparison.prompts` looks at what was asked."""
+    keys = ("shots", "split", *(("version",) if "output" in a and "output" in b else ()))
+    reasons = [
+        f"{KEY_NAMES.get(key, key)}: {_short(b.get(key))} against {_short(a.get(key))}"
+        for key in keys
+        if a.get(key) not in (None, "") and b.get(key) not in (None, "") and str(a[key]) != str(b[key])
+    ]
+    return ProtocolDifferences("; ".join(reasons))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +209,10 @@ def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
                 f"The tokenizer of {label} loses text in {', '.join(lossy[:3])}{' and others' if len(lossy) > 3 else ''}: bits "
                 "per byte there compare with the same tokenizer alone."
             )
+        if is_imported(run.info):
+            yield f"{label} is imported from {visible(origin(run.info))}: engine, precision and tokenizer were that tool's."
+    if is_imported(a.info) or is_imported(b.info):
+        return
     fingerprints = [run.info["checkpoint"].get("fingerprint") for run in (a, b)]
     if fingerprints[0] and fingerprints[0] == fingerprints[1]:
         yield f"{label_b} and {label_a} are the same weights."

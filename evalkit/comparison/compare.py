@@ -16,6 +16,7 @@ from evalkit.comparison.columns import read_columns, select
 from evalkit.comparison.comparable import compare_protocols, pair_documents, run_marks
 from evalkit.comparison.lines import COLUMNS, Lines, primary_metric
 from evalkit.errors import UsageError
+from evalkit.results.alignment import aligned, is_imported
 from evalkit.results.reading import Run, load_run
 from evalkit.results.tables import jsonable
 from evalkit.statistics.estimates import LEVEL
@@ -127,7 +128,7 @@ def compare_runs(runs: Sequence[Run | Path | str], *, baseline: int = 0, level: 
     `runs`: two or more run folders or `Run` objects. `level`: of intervals and tests. Raises `UsageError` for fewer than
     two runs and `EvalkitError` for damaged ones; tasks that are not comparable are in the table, with a reason.
     """
-    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    loaded = aligned([run if isinstance(run, Run) else load_run(run) for run in runs])
     if len(loaded) < 2:
         raise UsageError("A comparison needs two runs or more.")
     if not -len(loaded) <= baseline < len(loaded):
@@ -178,7 +179,9 @@ def short_labels(runs: Sequence[Run]) -> list[str]:
         return [
             str(checkpoint.get("revision") or name),
             name,
-            f"{name} ({identity.get('engine')} {identity.get('dtype')})",
+            f"{name} (imported)"
+            if is_imported(run.info)
+            else f"{name} ({identity.get('engine')} {identity.get('dtype')})",
             f"{name} ({run.path.absolute().parent.name})",
             f"{name} ({run.path})",
         ]

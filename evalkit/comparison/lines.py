@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from evalkit.comparison.comparable import (
     pair_documents,
     unshared_tasks,
 )
+from evalkit.comparison.prompts import compare_prompts
 from evalkit.comparison.suites import PairedTask, common_shape, compare_scores
 from evalkit.errors import EvalkitError
+from evalkit.results.alignment import is_imported
 from evalkit.results.layout import TEXTS, display_score_name
 from evalkit.results.reading import Run
 from evalkit.statistics.estimates import Floats
@@ -133,14 +135,17 @@ class Lines:
         columns: dict[int, Columns] = {}
         for i in [self.baseline, *differences]:
             if not self.runs[i].documents_file(task).is_file():
+                why = f"{self.labels[i]} has not scored it yet"
+                if is_imported(self.runs[i].info):
+                    why = f"{self.labels[i]} was imported without its documents"
                 for j in differences if i == self.baseline else [i]:
-                    self._add_not_comparable(j, task, f"{self.labels[i]} has not scored it yet", kind, metric)
+                    self._add_not_comparable(j, task, why, kind, metric)
                 continue
             columns[i] = read_columns(self.runs[i], task, [metric, *self._asked(task)])
         pairs: dict[int, Pairing] = {}
         for i in differences:
             if i in columns and self.baseline in columns:
-                pairs[i] = pair_documents(columns[self.baseline], columns[i], differences[i])
+                pairs[i] = self._paired(i, task, columns, differences[i])
                 if pairs[i].reason:
                     self._add_not_comparable(i, task, pairs.pop(i).reason, kind, metric)
                 elif pairs[i].marks:
@@ -150,6 +155,17 @@ class Lines:
         else:
             for i, pairing in pairs.items():
                 self._compare_values(i, task, kind, metric, columns[self.baseline], columns[i], pairing)
+
+    def _paired(self, i: int, task: str, columns: dict[int, Columns], differences: ProtocolDifferences) -> Pairing:
+        """The shared documents; where a run is imported, also by what was asked of them."""
+        base = columns[self.baseline]
+        pairing = pair_documents(base, columns[i], differences)
+        if pairing.reason or not (is_imported(self.base.info) or is_imported(self.runs[i].info)):
+            return pairing
+        reason, mark = compare_prompts(self.base, self.runs[i], task, base.index[pairing.rows_a])
+        if reason:
+            return Pairing(pairing.rows_a[:0], pairing.rows_b[:0], reason)
+        return replace(pairing, marks=(*pairing.marks, mark))
 
     def _compare_values(
         self, i: int, task: str, kind: str, primary: str, a: Columns, b: Columns, pairing: Pairing

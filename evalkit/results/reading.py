@@ -32,9 +32,11 @@ METRIC_COLUMNS = tuple(Metric.__dataclass_fields__)
 class Run:
     """One checkpoint scored on one suite, read from its folder. Tables are pandas DataFrames."""
 
-    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+    def __init__(self, path: Path, info: dict[str, Any], records: list[dict[str, Any]] | None = None) -> None:
+        """`records`: those of ``metrics.json`` where they go by other names (`evalkit.results.alignment`)."""
         self.path = path
         self.info = info
+        self._records = records
         self._metrics: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
@@ -73,7 +75,7 @@ class Run:
 
     def metric_records(self) -> list[dict[str, Any]]:
         """The records of ``metrics.json``. Raises `EvalkitError` if the file is missing or damaged."""
-        return read_metrics(self.path)
+        return read_metrics(self.path) if self._records is None else self._records
 
     @property
     def metrics(self) -> pd.DataFrame:

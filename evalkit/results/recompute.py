@@ -12,6 +12,7 @@ from typing import Any
 from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Metric
 from evalkit.registry import make_task
+from evalkit.results.alignment import is_imported, origin
 from evalkit.results.layout import TEXTS, display_suite_name
 from evalkit.results.reading import load_run
 from evalkit.results.suites import ScoredTask, score_metrics, shape_of
@@ -47,6 +48,10 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
     ``--tasks-dir`` first).
     """
     run = load_run(path)
+    if is_imported(run.info):
+        raise UsageError(
+            f"{run.path} is imported from {origin(run.info)}: its metrics are those of the file, and are not computed again."
+        )
     scored: list[ScoredTask] = []
     for name, task_info in run.info["tasks"].items():
         task = make_task(name, options_from_json(task_info.get("options", {})))

@@ -53,6 +53,9 @@ class TaskEntry(_Stored):
     truncated_prompts: Count | None = None
     truncated_tokens: Count | None = None
     lossy: dict[str, Number] | None = None
+    samples: bool | None = None
+    same_as: str | None = None
+    same_metrics: dict[str, str] = {}
 
 
 class CheckpointEntry(_Stored):
@@ -78,6 +81,16 @@ class _TokenizerEntry(_Stored):
     hash: str | None = None
 
 
+class ImportedEntry(_Stored):
+    """Where an imported run comes from."""
+
+    tool: str
+    version: str
+    sha256: str
+    file: str = ""
+    date: str = ""
+
+
 class RunFile(_Stored):
     """What ``run.json`` says of its numbers: whose they are, and what was asked."""
 
@@ -90,6 +103,7 @@ class RunFile(_Stored):
     tokenizer: _TokenizerEntry = _TokenizerEntry()
     identity: dict[str, str | None] = {}
     identity_hash: str = ""
+    imported: ImportedEntry | None = None
     domain_weights: dict[str, Number | dict[str, Number]] | None = None
 
 

@@ -16,6 +16,7 @@ from evalkit.reports.leaderboard import protocols
 from evalkit.reports.leaderboard.board import Cell, Column
 from evalkit.reports.leaderboard.entries import Entry, ScoredRun
 from evalkit.reports.runs import full_name
+from evalkit.results.alignment import is_imported, origin
 from evalkit.results.layout import PARTIAL_PREFIX
 from evalkit.statistics.metric_names import CAPPED
 from evalkit.words import unit_of
@@ -56,19 +57,23 @@ def task_columns(
     ``token_perplexity`` mean the macro of texts); `names`: what a run folder is called, by its ``id``.
     """
     groups: dict[tuple[str, str, str], _Group] = {}
-    for row, entry in enumerate(entries):
-        for run in entry.runs:
-            order = {name: place for place, name in enumerate(run.tasks)}
-            for task, metric in _chosen(run, metrics):
-                if tasks and not any(fnmatchcase(task, glob) for glob in tasks):
-                    continue
-                about = run.tasks.get(task, {})
-                asked = protocols.asked(about, metric.metric)
-                key = (task, metric.metric, protocols.key_of(asked))
-                group = groups.setdefault(key, _Group(task, metric.metric, asked))
-                place = (run.suite, order.get(task, len(order)))
-                group.place = min(group.place, place) if group.found else place
-                group.found.append(_Found(row, run, metric, about, protocols.sample_of(about)))
+    runs = [(row, run) for row, entry in enumerate(entries) for run in entry.runs]
+    for row, run in sorted(runs, key=lambda one: is_imported(one[1].info)):  # these join the columns of others
+        order = {name: place for place, name in enumerate(run.tasks)}
+        for task, metric in _chosen(run, metrics):
+            if tasks and not any(fnmatchcase(task, glob) for glob in tasks):
+                continue
+            about = run.tasks.get(task, {})
+            asked = protocols.asked(about, metric.metric)
+            key = (task, metric.metric, protocols.key_of(asked))
+            if is_imported(run.info):
+                key = next(
+                    (one for one in groups if one[:2] == key[:2] and protocols.fits(groups[one].asked, asked)), key
+                )
+            group = groups.setdefault(key, _Group(task, metric.metric, asked))
+            place = (run.suite, order.get(task, len(order)))
+            group.place = min(group.place, place) if group.found else place
+            group.found.append(_Found(row, run, metric, about, protocols.sample_of(about)))
     ordered = sorted(groups.values(), key=lambda group: group.place)
     variants: dict[tuple[str, str], list[_Group]] = {}
     for group in ordered:
@@ -200,6 +205,8 @@ def _cell(
     losses = describe_losses(found.about) if is_affected(metric.metric) else ""
     if losses:
         (marks if alone else reasons).append(f"the tokenizer loses text: {losses}")
+    if is_imported(found.run.info):
+        marks.append(f"imported from {origin(found.run.info)}")
     if not found.run.done:
         marks.append(f"the run is {found.run.status}")
     cut = int(found.about.get("truncated_prompts") or 0)

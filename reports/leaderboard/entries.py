@@ -16,6 +16,14 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.reports.runs import metric_of
+from evalkit.results.alignment import (
+    is_imported,
+    names_beside,
+    origin,
+    primaries,
+    renamed_info,
+    renamed_metrics,
+)
 from evalkit.results.layout import PARTIAL_PREFIX
 from evalkit.results.reading import find_runs, load_run, read_metrics, status_of
 
@@ -64,7 +72,7 @@ class ScoredRun:
         checkpoint, identity = self.part("checkpoint"), self.part("identity")
         parts = [checkpoint.get(key) for key in ("model", "name", "revision", "fingerprint", "adapter")]
         parts += [identity.get(key) for key in ("engine", "dtype", "quantisation")]
-        return tuple(str(part or "") for part in [*parts, self.part("tokenizer").get("hash")])
+        return tuple(str(part or "") for part in [*parts, self.part("tokenizer").get("hash"), origin(self.info)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,14 @@ def read_runs(
                 found.append(ScoredRun(path, run.info, metrics))
             else:
                 empty.append(shown)
+    infos = [run.info for run in found]
+    primary = primaries(infos)
+    found = [
+        ScoredRun(run.path, renamed_info(run.info, names), renamed_metrics(run.metrics, run.info, names, primary))
+        if names
+        else run
+        for run, names in zip(found, names_beside(infos), strict=True)
+    ]
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
         left.append(f"Without scores, and left out: {', '.join(empty[:5])}{more}.")
@@ -157,7 +173,8 @@ def _labels(groups: Sequence[tuple[ScoredRun, ...]]) -> list[str]:
 
 def _name(run: ScoredRun) -> str:
     checkpoint = run.part("checkpoint")
-    return str(checkpoint.get("name") or checkpoint.get("model") or run.path.name)
+    name = str(checkpoint.get("name") or checkpoint.get("model") or run.path.name)
+    return f"{name} (imported)" if is_imported(run.info) else name
 
 
 def _how(run: ScoredRun) -> str:

@@ -29,8 +29,15 @@ def asked(about: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
         for name in ("window", "prefix_token", "max_length"):  # of questions these tell nothing but what was cut
             encoder.pop(name, None)
     task = {key: value for key, value in dict(plain.get("task") or {}).items() if key not in SAMPLE_KEYS}
+    plain.pop("imported", None)
     plain.pop("prompts", None)  # told apart in the cells (`prompts_of`): runs made before it was stored have none
     return {**plain, "task": task, "encoder": encoder}
+
+
+def fits(known: Mapping[str, Any], imported: Mapping[str, Any]) -> bool:
+    """Whether an imported protocol, which says less, says nothing else: the same number of examples of the same split."""
+    own, given = known.get("task") or {}, imported.get("task") or {}
+    return all(given.get(key) in (None, "", own.get(key)) for key in ("shots", "split"))
 
 
 def prompts_of(about: Mapping[str, Any]) -> str | None:
@@ -44,7 +51,7 @@ def sample_of(about: Mapping[str, Any]) -> Mapping[str, Any]:
     """Which documents were asked: their number and how they were chosen."""
     protocol = about.get("protocol")
     task = protocol.get("task") if isinstance(protocol, Mapping) else None
-    found = {key: task[key] for key in SAMPLE_KEYS if key in task} if isinstance(task, Mapping) else {}
+    found = {key: task[key] for key in SAMPLE_KEYS if task.get(key) is not None} if isinstance(task, Mapping) else {}
     if "documents" not in found and about.get("limited"):
         found["documents"] = about.get("documents")
     return found

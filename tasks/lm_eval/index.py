@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.errors import EvalkitError, UnknownName, UsageError
+from evalkit.results.exchange.lm_eval_names import FAMILY as FAMILY
+from evalkit.results.exchange.lm_eval_names import metric_name as metric_name
 from evalkit.system.environment import install_command
 from evalkit.system.files import write_json
 from evalkit.system.home import cache
 
-FAMILY = "lm-eval"
 VERSION = "0.4.13"
 """The version whose objects `evalkit.tasks.lm_eval.harness` drives; the extra ``lm-eval`` asks for it."""
 LAYOUT = 1
@@ -57,15 +58,6 @@ class Entry:
 
 FLAGS = ("unsafe_code", "doc_to_image", "doc_to_audio")
 Index = Mapping[str, Entry]
-
-
-def metric_name(metric: str, filtered: str) -> str:
-    """What evalkit calls ``METRIC,FILTER``: the metric alone where nothing is filtered.
-
-    >>> metric_name("acc", "none"), metric_name("exact_match", "strict-match")
-    ('acc', 'exact_match_strict-match')
-    """
-    return metric if filtered == "none" else f"{metric}_{filtered}"
 
 
 @once
