@@ -6,6 +6,7 @@ A task that a group asks in its own way (other shots, another split) is a task o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -179,8 +180,16 @@ def scores_of(tree: Tree, index: Index) -> list[tuple[str, bool]]:
     for one in [listed] if isinstance(listed, Mapping) else listed:
         filters = one.get("filter_list")
         if filters is None:
-            names = [index[task.rpartition("/")[2]].filters for task in tree.tasks if task.rpartition("/")[2] in index]
-            filters = sorted({name for each in names for name in each or ("none",)})
+            filters = _filters_of(str(one["metric"]), tree, index)
         for name in [filters] if isinstance(filters, str) else filters:
             found[metric_name(str(one["metric"]), str(name))] = bool(one.get("weight_by_size", True))
     return list(found.items())
+
+
+def _filters_of(metric: str, tree: Tree, index: Index) -> list[str]:
+    """The filters that a group's tasks have for a metric, those of most tasks first."""
+    tasks = [index[name] for task in tree.tasks if (name := task.rpartition("/")[2]) in index]
+    count = Counter(
+        name for task in tasks if not task.metrics or metric in task.metrics for name in task.filters or ("none",)
+    )
+    return sorted(count, key=lambda name: (-count[name], name != "none", name)) or ["none"]

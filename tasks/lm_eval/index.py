@@ -28,7 +28,7 @@ from evalkit.system.home import cache
 
 VERSION = "0.4.13"
 """The version whose objects `evalkit.tasks.lm_eval.harness` drives; the extra ``lm-eval`` asks for it."""
-LAYOUT = 1
+LAYOUT = 2
 """Of the cached file."""
 
 Kind = Literal["task", "class", "group", "tag"]
@@ -50,6 +50,8 @@ class Entry:
     """Of a task: keys that say what it needs (`FLAGS`)."""
     filters: tuple[str, ...] = ()
     """Of a task: the names of its filters; without any the only one is ``none``."""
+    metrics: tuple[str, ...] = ()
+    """Of a task: the metrics that its file names."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Of a group: its YAML, functions unresolved."""
     members: tuple[str, ...] = ()
@@ -134,14 +136,16 @@ def _read(root: Path) -> Index:
 
 def _entry(one: Any) -> Entry:
     config, kind = one.cfg or {}, KINDS[one.kind.name]
+    is_task = kind == "task"
     return Entry(
         one.name,
         kind,
         None if one.yaml_path is None else str(one.yaml_path),
         # lm-eval's default, `lm_eval.config.task.TaskConfig.output_type`
-        str(config.get("output_type") or "generate_until") if kind == "task" else "",
-        tuple(flag for flag in FLAGS if config.get(flag)) if kind == "task" else (),
-        tuple(str(one["name"]) for one in config.get("filter_list") or ()) if kind == "task" else (),
+        str(config.get("output_type") or "generate_until") if is_task else "",
+        tuple(flag for flag in FLAGS if config.get(flag)) if is_task else (),
+        tuple(str(one["name"]) for one in config.get("filter_list") or ()) if is_task else (),
+        tuple(str(one["metric"]) for one in config.get("metric_list") or () if "metric" in one) if is_task else (),
         json.loads(json.dumps(config, default=str)) if kind == "group" else {},
         tuple(sorted(one.tags)) if kind == "tag" else (),
     )
@@ -152,7 +156,7 @@ def _to_json(entry: Entry) -> dict[str, Any]:
 
 
 def _from_json(values: Mapping[str, Any]) -> Entry:
-    lists = {key: tuple(values.get(key, ())) for key in ("flags", "filters", "members")}
+    lists = {key: tuple(values.get(key, ())) for key in ("flags", "filters", "metrics", "members")}
     return Entry(**{**values, **lists})
 
 

@@ -16,7 +16,9 @@ from evalkit.engines.vllm import stream
 from evalkit.engines.vllm.engine import VllmEngine
 from evalkit.progress import Silent
 from evalkit.results.reading import Run, read_metrics
+from evalkit.tasks.lm_eval.index import metric_name
 from tests.made.engine_pairs import Both
+from tests.made.lm_eval_tasks import write_tasks
 
 
 @pytest.fixture
@@ -47,6 +49,36 @@ def test_the_same_table_as_transformers(shared: VllmEngine, tmp_path: Path) -> N
     assert len(figures(ours)) > 30
     assert figures(ours) == pytest.approx(figures(theirs), rel=1e-5, abs=1e-6)
     assert json.loads((ours.path / "run.json").read_text())["identity"]["engine"] == "vllm"
+
+
+def test_tasks_of_the_harness(shared: VllmEngine, tmp_path: Path) -> None:
+    """A task of each kind of lm-evaluation-harness, here and in its own evaluation: as on transformers, and the same texts."""
+    lm_eval = pytest.importorskip("lm_eval")
+    from evalkit.lm_eval_model import EvalkitLM
+
+    folder = write_tasks(tmp_path / "tasks")
+    names = ["made_choice", "made_letters", "made_schema", "made_last_word", "made_texts", "made_sums"]
+    runs = {}
+    for engine in ("vllm", "transformers"):
+        (runs[engine],) = evalkit.run(
+            "olmo-tiny", task=[f"lm-eval/{name}" for name in names], lm_eval_path=folder, engine=engine, output=tmp_path,
+            report=False,
+        )  # fmt: skip
+    ours, theirs = figures(runs["vllm"]), figures(runs["transformers"])
+    assert {task for task, *_ in ours} == {f"lm-eval/{name}" for name in names}
+    assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5)
+    texts = [list(run.documents("lm-eval/made_sums")["answers"]) for run in runs.values()]
+    assert [list(each) for each in texts[0]] == [list(each) for each in texts[1]]
+
+    manager = lm_eval.tasks.TaskManager(include_path=str(folder), include_defaults=False)
+    lm = EvalkitLM(pretrained="olmo-tiny", engine="vllm", output=str(tmp_path / "there"))
+    there = lm_eval.simple_evaluate(model=lm, tasks=names, task_manager=manager, bootstrap_iters=0)["results"]
+    for name in names:
+        for key, value in there[name].items():
+            metric, comma, filtered = key.partition(",")
+            if comma and not metric.endswith("_stderr"):
+                found = {metric: one for (task, *_, metric), one in ours.items() if task == f"lm-eval/{name}"}
+                assert found[metric_name(metric, filtered)] == pytest.approx(value, rel=1e-6, abs=1e-6), (name, key)
 
 
 class Killer(Silent):

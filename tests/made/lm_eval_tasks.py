@@ -165,6 +165,11 @@ GROUPS: Mapping[str, Mapping[str, Any]] = {
         "task": ["made_several", "made_information"],
         "aggregate_metric_list": [{"metric": "acc", "weight_by_size": False}],
     },
+    "made_mixed": {
+        "group": "made_mixed",
+        "task": ["made_sums", "made_choice"],
+        "aggregate_metric_list": [{"metric": "acc"}],
+    },
     "made_lengths": {
         "group": "made_lengths",
         "task": ["made_choice"],
