@@ -25,9 +25,9 @@ def lm_eval(context: typer.Context) -> None:
 
     Examples:
 
-      evalkit lm-eval --tasks arc_easy,hellaswag --model_args pretrained=olmo-tiny
+      evalkit lm-eval --tasks arc_easy,hellaswag --model_args pretrained=olmo-tiny  # hub
 
-      evalkit lm-eval run --tasks gsm8k --num_fewshot 5 --model_args pretrained=allenai/OLMo-1B-hf,engine=vllm --log_samples --output_path out
+      evalkit lm-eval run --tasks gsm8k --num_fewshot 5 --model_args pretrained=allenai/OLMo-1B-hf,engine=vllm --log_samples --output_path out  # hub, cuda
 
       evalkit lm-eval ls tasks
     """

@@ -39,7 +39,7 @@ def add(
 ) -> None:
     """Register a model under a name.
 
-    evalkit models add mine path/to/checkpoints --decontaminated yes --fixed-order yes
+    evalkit models add our-1b path/to/checkpoints --decontaminated yes --fixed-order yes
     """
     from evalkit.models import add_model
 

@@ -93,7 +93,7 @@ def show(
 
       evalkit show hellaswag --limit 1 --tokens --model olmo-tiny
 
-      evalkit show results/olmo-tiny/quickstart/step1860-tokens16M --task arc_easy::olmes --doc 3
+      evalkit show results/olmo-tiny/quickstart/step1860-tokens16M --task arc_easy::olmes --doc MCAS_2009_8_18
     """
     from evalkit import registry
     from evalkit.task_names import single_tasks

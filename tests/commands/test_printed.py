@@ -142,6 +142,12 @@ def test_a_suite_without_runs_is_not_said_not_to_exist(evalkit: Command, checkpo
     assert message == "There is no run of tiny on the suite 'paloma-mini'. It has runs on tasks~fake."
 
 
+RECIPES = {
+    block.text.split("\n", 1)[0].removeprefix("# "): block.text
+    for block in fenced((DOCS / "training.md").read_text(encoding="utf-8"))
+    if block.text.startswith("# ") and block.language == "yaml"
+}
+"""The recipes that the page on training prints, by the names of their files."""
 HUB_NAME = re.compile(r"^(?!results|checkpoints|path|trained|runs|my-)[\w.-]+/[\w.-]+$")
 
 
@@ -156,6 +162,8 @@ def needs(line: str) -> set[str]:
         recipe = next((one.fields for one in shipped_recipes() if one.name == name), {})
         data = [*(item["dataset"] for item in recipe.get("data", [])), *(given.get("dataset") or [])]
         found |= {"hub" for item in data if HUB_NAME.match(item)}
+        file = name or f"{Path(str(given.get('from_run') or '')).name}.yaml"
+        found |= {"hub"} if re.search(r"^[^#]*\b(allenai/|olmo2?-1b)", RECIPES.get(file, ""), re.MULTILINE) else set()
         found |= {"cuda"} if "qlora" in (recipe.get("method"), *(given.get("method") or [])) else set()
     models = given.get("model") or recipe.get("model") or []
     if context is not None and context.command.name in ("run", "train", "checkpoints"):
@@ -166,7 +174,10 @@ def needs(line: str) -> set[str]:
     if context is not None and context.command.name == "run" and not given.get("data"):
         asked = [one for text in given.get("suite") or [] for one in text.split(",")]
         found |= {"gated"} if {"paloma", "paloma-585"} & set(asked) else set()
-    return found
+    found |= (
+        {"hub"} if re.search(r"lm-eval/\w|lm-eval .*--tasks ", line) else set()
+    )  # the harness loads its rows from there
+    return found | ({"cuda"} if "engine=vllm" in line else set())
 
 
 @pytest.mark.parametrize(("where", "line"), PRINTED, ids=lambda value: value[:60])
