@@ -1,7 +1,7 @@
 """Pictures of every kind of report for the manual, into docs/img: ``python docs/make_report_pictures.py`` (needs Chromium).
 
-The runs are simulated and their documents invented, the same every time. Each kind light, dark, 390 pixels wide, and
-without a script; and parts of pages that deserve a look of their own.
+The runs are simulated and their documents invented, the same every time. Each kind light, dark, 390 pixels wide,
+without a script, and as the first sheet of A4 that is printed; and parts of pages that deserve a look of their own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 1200, "height": 1150}},
     "390px": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
     "no-script": {"color_scheme": "light", "viewport": {"width": 1200, "height": 1150}, "java_script_enabled": False},
+    "printed": {"color_scheme": "light", "viewport": {"width": 703, "height": 1032}},  # A4 without its margins
 }
 PARTS = {  # name: kind of page, look, what is photographed
     "report-curves": ("sweep", "light", "#curves"),
@@ -109,6 +110,8 @@ def main() -> int:
             for look, context in LOOKS.items():
                 tab = browser.new_context(**context).new_page()
                 tab.goto(page.as_uri())
+                if look == "printed":
+                    tab.emulate_media(media="print")
                 photograph(tab, IMAGES / f"report-{kind}-{look}.png")
                 tab.context.close()
         for name, (kind, look, part) in PARTS.items():

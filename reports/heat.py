@@ -128,7 +128,7 @@ def _columns(report: Report, drawn: _Rows) -> Iterator[Column]:
     if drawn.trend:
         yield Column("Trend", kind="trend")
     if drawn.turning:
-        yield Column("Trajectory")
+        yield Column("Trajectory", wraps=True)
     for i, column in zip(drawn.wide, run_columns(report, drawn.wide, "up", everything=True), strict=True):
         if i == drawn.reference:
             yield replace(column, under="reference")

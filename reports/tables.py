@@ -167,7 +167,7 @@ class _Writer:
     def _opened(self, column: Column) -> tuple[list[str], str]:
         """Classes of a column's cells, and the name that they have on a card."""
         classes = [_CLASSES[column.kind]] if column.kind in _CLASSES else []
-        classes = [] if self.even and column.kind == "number" else classes
+        classes = [] if self.even and column.kind == "number" else ["wrap"] if column.wraps else classes
         return classes + [
             "quiet"
         ] * column.quiet, "" if column.card is None else f' data-l="{escape(visible(column.card))}"'

@@ -54,12 +54,14 @@ def page_table(board: Board, link: Linker) -> Table:
     places = [made.columns.index(column) for column in columns]
     rows = []
     for row, line in zip(board.rows, made.rows, strict=True):
-        cells = [_model(row, line.cells[0]), *(_comparable(line.cells[i]) for i in places[1:])]
+        cells = [_model(row, line.cells[0]), *(_on_page(line.cells[i]) for i in places[1:])]
         if board.group_by != "none":
             cells.insert(1, shown.Cell(row.group))
         rows.append(replace(line, cells=(*cells, shown.Cell(picture=_runs(row, link))), group=""))
     if board.group_by != "none":
         columns.insert(1, shown.Column("group"))
+    above = {score.centred.id for score in board.scores if score.centred is not None}
+    columns = [replace(column, hidden=True) if column.key in above else column for column in columns]
     chances = {column.id: column for column in board.columns if column.chance is not None}
     columns = [
         replace(
@@ -90,7 +92,11 @@ def _model(row: Row, cell: shown.Cell) -> shown.Cell:
     return replace(cell, text=model, under=short, full=row.label, tip=row.label, badges=badges)
 
 
-def _comparable(cell: shown.Cell) -> shown.Cell:
+def _on_page(cell: shown.Cell) -> shown.Cell:
+    """A rank with its interval smaller behind it; what does not compare without its value."""
+    if cell.unit == "count" and cell.low is not None and cell.text is not None:
+        rank, _, interval = cell.text.partition(" ")
+        return replace(cell, text=rank, under=interval, full=cell.text)
     if cell.quiet and cell.text is None:
         return replace(cell, text=cell.shown(), value=None)
     return cell

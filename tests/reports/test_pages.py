@@ -57,6 +57,19 @@ def test_a_phone_never_scrolls_the_page_sideways(browser: Any, pages: dict[str, 
         )  # a page's own script may be off, not the test's
 
 
+@pytest.mark.parametrize("kind", ["one", "pair", "sweep", "tuned", "models"])
+def test_no_open_table_of_results_scrolls_sideways_on_a_phone(browser: Any, pages: dict[str, Path], kind: str) -> None:
+    """Scores, changes, trends, domains, and all metrics once they are opened: a row is a card at 390 px."""
+    with Reader(browser, pages[kind], viewport={"width": 390, "height": 844}) as page:
+        page.evaluate("for (const part of document.querySelectorAll('section:not(#method) details')) part.open = true")
+        boxes = page.evaluate(
+            "[...document.querySelectorAll('section:not(#method, #tuning, #pareto) .scroll:has(> table.live)')].map(box => "
+            "[box.getAttribute('aria-label'), box.checkVisibility() && box.scrollWidth > box.clientWidth + 1])"
+        )
+    assert len(boxes) > 2
+    assert [name for name, sideways in boxes if sideways] == []
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
 def test_a_page_that_is_too_wide_is_noticed(browser: Any, tmp_path: Path, script: bool) -> None:
     """What the test above measures sees a box of 900 px, with and without script."""
