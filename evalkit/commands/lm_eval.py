@@ -63,6 +63,7 @@ def kept_names() -> Iterator[None]:
     from evalkit.tasks.lm_eval import index
 
     kinds = {ours: Kind[theirs] for theirs, ours in index.KINDS.items()}
+    known = index.index_of()  # before the harness's own is replaced, with which it is made the first time
     first = TaskIndex.build
 
     def build(paths: Iterable[Path], **options: Any) -> dict[str, Entry]:
@@ -71,7 +72,7 @@ def kept_names() -> Iterator[None]:
             if path.resolve() != (index.package() / "tasks").resolve():
                 found |= first([path], **options)
                 continue
-            for one in index.index_of().values():
+            for one in known.values():
                 file = None if one.path is None else Path(one.path)
                 found[one.name] = Entry(one.name, kinds[one.kind], file, tags=set(one.members))
         return found
