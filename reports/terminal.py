@@ -52,13 +52,14 @@ def terminal_table(
     if report.limited:
         told.append("limited: scored on a subset of the documents; not a benchmark result")
     told += [sentence for _, sentence in report.warnings if sentence.startswith("Left out")]
-    told += [
+    named = [  # begins with a name, which stays as it is
         f"{line.task}: {cell.note}"
         for lines in report.primary.values()
         for line in lines
         for cell in line.cells
         if cell is not None and cell.note and math.isnan(cell.value)
     ]
+    told += named
     shown = [line.known for lines in report.primary.values() for line in lines]
     if len(report.runs) == 1 and any(math.isfinite(metric.value) and not interval(metric) for metric in shown):
         told.append(NO_INTERVAL)
@@ -66,9 +67,8 @@ def terminal_table(
         told.append("capped: the share of answers that did not stop before the length limit")
     if any(line.lossy for line in report.lines):
         told.append("lossy: the tokenizer loses text, so bits per byte cannot be compared with other tokenizers")
-    return Table(
-        columns, rows, _title(report), legend=tuple(text[:1].upper() + text[1:] + "." for text in dict.fromkeys(told))
-    )
+    legend = (text if text in named else text[:1].upper() + text[1:] for text in dict.fromkeys(told))
+    return Table(columns, rows, _title(report), legend=tuple(f"{text}." for text in legend))
 
 
 def _texts(run: RunView) -> str:
