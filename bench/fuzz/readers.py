@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.fuzz import foreign
 from evalkit.errors import EvalkitError, UsageError
 
 Read = Callable[[Path], Any]
@@ -411,6 +412,10 @@ READERS: dict[str, Reader] = {
     "run.json": Reader("run.json", (_json(RUN),), _run, _beside_run),
     "metrics.json": Reader("metrics.json", (_json(METRICS),), _run, _beside_run),
     "training.json": Reader("training.json", (_json(TRAINING),), _run, _beside_run),
+    "lm-eval-results": Reader(foreign.LM_EVAL_RESULTS, (_json(foreign.RESULTS),), foreign.import_beside, foreign.beside_lm_eval),
+    "lm-eval-samples": Reader(foreign.LM_EVAL_SAMPLES, (foreign.lines(foreign.SAMPLES),), foreign.import_beside, foreign.beside_lm_eval),
+    "olmes-metrics": Reader(foreign.OLMES_METRICS, (_json(foreign.METRICS),), foreign.import_beside, foreign.beside_olmes),
+    "olmes-predictions": Reader(foreign.OLMES_PREDICTIONS, (foreign.lines(foreign.PREDICTIONS),), foreign.import_beside, foreign.beside_olmes),
     "documents": Reader("d.parquet", (_columns([{"index": 0, "native_id": "a", "sums": [0.5, 1.0], "gold": 1}], "parquet"),), _documents),
     "journal": Reader(f"{_journal_folder()}/h-1.log", (_frames(),), _journal),
     "identity.json": Reader(f"{_journal_folder()}/identity.json", (_json(IDENTITY),), _journal),

@@ -60,6 +60,8 @@ class ProtocolDifferences:
     """Different windows: no effect on texts of one window."""
     length: str = ""
     """Different maximum lengths: no effect on questions that were not truncated."""
+    by_id: bool = False
+    """Whether documents are paired by their ids where all have one: another tool may number them otherwise."""
 
 
 def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDifferences:
@@ -129,7 +131,7 @@ def _compare_imported(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
         for key in keys
         if a.get(key) not in (None, "") and b.get(key) not in (None, "") and str(a[key]) != str(b[key])
     ]
-    return ProtocolDifferences("; ".join(reasons))
+    return ProtocolDifferences("; ".join(reasons), by_id=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,10 @@ class Pairing:
 
 def pair_documents(a: Columns, b: Columns, differences: ProtocolDifferences) -> Pairing:
     """Pair documents by index, and check that they are the same and were scored in the same way."""
-    if np.array_equal(a.index, b.index):
+    by_id = _paired_by_id(a, b) if differences.by_id else None
+    if by_id is not None:
+        rows_a, rows_b = by_id
+    elif np.array_equal(a.index, b.index):
         rows_a = rows_b = np.arange(len(a))
     else:
         _, rows_a, rows_b = np.intersect1d(a.index, b.index, assume_unique=True, return_indices=True)
@@ -178,6 +183,17 @@ def pair_documents(a: Columns, b: Columns, differences: ProtocolDifferences) -> 
         extent = f" ({differences.extent})" if differences.extent else ""
         marks.append(f"{shared:,} documents are shared, of {len(b):,} against {len(a):,}{extent}")
     return Pairing(rows_a, rows_b, "", tuple(marks))
+
+
+def _paired_by_id(a: Columns, b: Columns) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Rows of the same id, in the order of `a`; None unless every document of both has an id of its own, and some are shared."""
+    places = {str(native): place for place, native in enumerate(b.native_id) if native is not None}
+    own = [str(native) for native in a.native_id if native is not None]
+    if len(places) != len(b) or len(set(own)) != len(a):
+        return None
+    rows_a = np.array([place for place, native in enumerate(own) if native in places], dtype=np.int64)
+    rows_b = np.array([places[own[place]] for place in rows_a.tolist()], dtype=np.int64)
+    return (rows_a, rows_b) if len(rows_a) else None
 
 
 def _count_mismatches(a: Columns, b: Columns, rows_a: NDArray[np.int64], rows_b: NDArray[np.int64]) -> int:

@@ -162,7 +162,9 @@ class Lines:
         pairing = pair_documents(base, columns[i], differences)
         if pairing.reason or not (is_imported(self.base.info) or is_imported(self.runs[i].info)):
             return pairing
-        reason, mark = compare_prompts(self.base, self.runs[i], task, base.index[pairing.rows_a])
+        reason, mark = compare_prompts(
+            self.base, self.runs[i], task, base.index[pairing.rows_a], columns[i].index[pairing.rows_b]
+        )
         if reason:
             return Pairing(pairing.rows_a[:0], pairing.rows_b[:0], reason)
         return replace(pairing, marks=(*pairing.marks, mark))

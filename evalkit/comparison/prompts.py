@@ -16,19 +16,23 @@ Asked = Mapping[tuple[int, int], tuple[str, str]]
 """Document and position of the prompt to the sha256 of its context and of its continuation."""
 
 
-def compare_prompts(a: Run, b: Run, task: str, shared: NDArray[Any]) -> tuple[str, str]:
+def compare_prompts(a: Run, b: Run, task: str, of_run_a: NDArray[Any], of_run_b: NDArray[Any]) -> tuple[str, str]:
     """Why a task's documents are not the same question in both runs, or a mark that says what was compared.
 
-    `shared`: the indices of the documents that both have.
+    `of_run_a`, `of_run_b`: the indices ``[n]`` of the documents that both have, in each.
     """
     try:
         of_a, of_b = _asked(a, task), _asked(b, task)
     except (EvalkitError, KeyError):
         return "", "imported; the prompts of one run are not stored, so they were not compared"
-    wanted = set(shared.tolist())
-    both = [key for key in of_a if key in of_b and key[0] in wanted]
-    checked = {key[0] for key in both}
-    differing = {key[0] for key in both if of_a[key] != of_b[key]}
+    wanted = dict(zip(of_run_a.tolist(), of_run_b.tolist(), strict=True))
+    pairs = [
+        (index, asked, of_b[wanted[index], prompt])
+        for (index, prompt), asked in of_a.items()
+        if index in wanted and (wanted[index], prompt) in of_b
+    ]
+    checked = {index for index, _, _ in pairs}
+    differing = {index for index, one, other in pairs if one != other}
     if differing:
         return f"imported, and {len(differing):,} of {len(checked):,} documents were asked with other prompts", ""
     if not checked:

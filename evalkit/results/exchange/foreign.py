@@ -21,6 +21,7 @@ from evalkit.errors import EvalkitError, UsageError
 from evalkit.records import Document, Metric, Prompt
 from evalkit.statistics import estimates
 from evalkit.statistics.smooth import with_estimate
+from evalkit.statistics.text_pools import cluster_labels
 from evalkit.system.characters import visible
 from evalkit.system.documents import Invalid, parse_json, read_json
 from evalkit.system.lines import CHUNK, LongLine, split_lines
@@ -194,10 +195,10 @@ def model_and_revision(name: str, revision: str) -> tuple[str, str]:
 # --------------------------------------------------------------------------------------------------------------- metrics
 
 
-def with_interval(metric: Metric, values: Sequence[float] | None) -> Metric:
+def with_interval(metric: Metric, values: Sequence[float] | None, rows: Sequence[Row] = ()) -> Metric:
     """A reported metric with evalkit's interval, where it is the mean of the documents' `values`; else as it was reported.
 
-    The value stays the reported one, and so does its error if there is one.
+    The value stays the reported one, and so does its error if there is one. `rows`: for their clusters.
     """
     if not values:
         return metric
@@ -206,5 +207,5 @@ def with_interval(metric: Metric, values: Sequence[float] | None) -> Metric:
         return metric
     is_rate, is_share = bool(np.isin(array, (0.0, 1.0)).all()), bool(((array >= 0) & (array <= 1)).all())
     make = estimates.estimate_rate if is_rate else estimates.estimate_share if is_share else estimates.estimate_mean
-    found = with_estimate(metric, make(array))
+    found = with_estimate(metric, make(array, cluster_labels(rows)))
     return replace(found, value=metric.value, stderr=found.stderr if metric.stderr is None else metric.stderr)

@@ -17,15 +17,16 @@ from evalkit.results.exchange import lm_eval_results, olmes_results
 from evalkit.results.exchange.foreign import ForeignRun, ForeignTask, json_file, whole
 from evalkit.results.layout import SCHEMA_VERSION, run_folder
 from evalkit.results.reading import load_run
+from evalkit.results.suites import NO_SUITE
 from evalkit.results.tables import PromptFile, write_rows
 from evalkit.results.writing import write_info, write_metrics
 from evalkit.system.characters import visible
 from evalkit.system.files import canonical_json, temporary_for, writing
 from evalkit.task import TaskName
 
-SUITE = "imported"
-"""The suite of imported runs."""
-SHORT_NAMES = {lm_eval_results.TOOL: "lm-eval", olmes_results.TOOL: "olmes"}
+FOLDER = "imported"
+"""In place of a suite's name in the path; in ``run.json`` the tasks are named one by one."""
+SHORT_NAMES = {lm_eval_results.TOOL: "lm-eval", olmes_results.TOOL: "olmes", "evalkit": "evalkit"}
 DIGITS = 8
 MAX_FILES = 10_000
 """Files that are looked at below a folder."""
@@ -118,7 +119,7 @@ def store(found: ForeignRun, output: Path) -> tuple[Path, bool]:
     Raises `EvalkitError` where the folder is another run's, or cannot be written.
     """
     short = SHORT_NAMES.get(found.tool, "other")
-    folder = run_folder(output, found.model, SUITE, [f"{short}-{found.digest[:DIGITS]}"], found.revision)
+    folder = run_folder(output, found.model, FOLDER, [f"{short}-{found.digest[:DIGITS]}"], found.revision)
     if folder.exists() or folder.is_symlink():
         return _kept(folder, found), False
     new = temporary_for(folder)
@@ -225,7 +226,7 @@ def _info(found: ForeignRun, entries: Mapping[str, Any], short: str) -> dict[str
             "details": dict(found.details),
         },
         "model": found.model,
-        "suite": SUITE,
+        "suite": NO_SUITE,
         "aggregation": "",
         "variation": [f"{short}-{found.digest[:DIGITS]}"],
         "limited": any(task.limited for task in found.tasks),

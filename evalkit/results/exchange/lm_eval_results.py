@@ -31,6 +31,7 @@ from evalkit.results.exchange.lm_eval_samples import Samples, read_samples
 from evalkit.results.layout import display_score_name
 from evalkit.statistics.metric_names import BITS, SUITE_SCORE, known_direction
 from evalkit.statistics.smooth import derived_metrics
+from evalkit.system.characters import visible
 
 TOOL = "lm-evaluation-harness"
 NO_METRICS = frozenset({"alias", "name", "sample_len", "sample_count", "samples", " ", ""})
@@ -78,9 +79,11 @@ def read_results(file: Path, *, model: str | None = None, revision: str | None =
     if not tasks and not groups:
         raise UsageError(f"{file} has no task with a metric that is a number, so there is nothing to import.")
     files = (file, *used)
+    own_version = text(mapping(data.get("evalkit")).get("version"))
+    by_evalkit = bool(own_version) and not data.get("lm_eval_version")
     return ForeignRun(
-        TOOL,
-        text(data.get("lm_eval_version")) or "of an unknown version",
+        "evalkit" if by_evalkit else TOOL,
+        own_version if by_evalkit else text(data.get("lm_eval_version")) or "of an unknown version",
         model or found_model,
         revision or found_revision,
         tuple(tasks),
@@ -91,6 +94,14 @@ def read_results(file: Path, *, model: str | None = None, revision: str | None =
         {key: config[key] for key in DETAILS if isinstance(config.get(key), (str, int, float, bool))},
         whole(config.get("model_num_parameters")),
     )
+
+
+def full_name(data: Mapping[str, Any], name: str, given: str) -> str:
+    """What evalkit calls a task: ``lm-eval/NAME``, or the task's own name in a file that evalkit wrote."""
+    own = text(mapping(mapping(data.get("evalkit")).get("tasks")).get(given))
+    if own and own == visible(own):
+        return own
+    return name if name.startswith(f"{names.FAMILY}/") else f"{names.FAMILY}/{name}"
 
 
 def file_part(name: str) -> str:
@@ -178,15 +189,16 @@ def _task(
     )
     limited = original is not None and documents < original
     limited = limited or (original is None and mapping(data.get("config")).get("limit") is not None)
-    own_name = bool(data.get("evalkit_version")) and "::" in name
     shots = whole(mapping(data.get("n-shot")).get(given), 0)
     shots = whole(config.get("num_fewshot")) if shots is None else shots
     split = text(config.get("test_split")) or text(config.get("validation_split"))
-    full = name if own_name or name.startswith(f"{names.FAMILY}/") else f"{names.FAMILY}/{name}"
-    base = Metric(full.partition(":")[0], "", math.nan, documents, shots=shots or 0, split=split, limited=limited)
-    if own_name:
-        _, _, regime = full.partition("::")
-        base = replace(base, form=full.partition("::")[0].partition(":")[2], regime=regime)
+    full = full_name(data, name, given)
+    stem, _, regime = full.partition("::")
+    stem, _, form = stem.partition(":")
+    base = Metric(
+        stem, "", math.nan, documents, form=form, regime=regime, shots=shots or 0, split=split, limited=limited
+    )
+    is_theirs = full == f"{names.FAMILY}/{name}"
     numbers = reported(values)
     primary = _primary(config, numbers, kind)
     metrics = _metrics(data, given, numbers, base, primary, read)
@@ -195,12 +207,12 @@ def _task(
         kind,
         tuple(metrics),
         {
-            "task": full.partition(":")[0],
+            "task": stem,
             "version": str(mapping(data.get("versions")).get(given, "")),
             "split": split,
             "documents": documents,
             "limit": documents if limited else None,
-            "shots": shots,
+            "shots": None if kind == "text" else shots,
             "output": text(config.get("output_type")),
             "primary": primary,
             "data": {
@@ -208,14 +220,14 @@ def _task(
                 "name": text(config.get("dataset_path")),
                 "config": text(config.get("dataset_name")) or None,
             },
-            **({"lengths": "without the leading space"} if read and read.no_space else {}),
+            **({"lengths": read.lengths} if read and read.lengths else {}),
         },
         documents,
         limited,
         read.rows if read else None,
         read.prompts if read else (),
-        "" if own_name else names.own_task(name),
-        names.own_metrics(numbers) if kind == "generation" and not own_name else {},
+        names.own_task(name) if is_theirs else "",
+        names.own_metrics(numbers) if kind == "generation" and is_theirs else {},
     )
 
 
@@ -249,19 +261,28 @@ def _metrics(
         rows = read.rows if read else []
         if metric in ("acc", "acc_norm", "acc_bytes") and rows and all("sums" in row for row in rows):
             one = replace(one, chance=math.fsum(1 / len(row["sums"]) for row in rows) / len(rows))
-        found.append(with_interval(one, read.values.get(name) if read else None))
+        found.append(with_interval(one, read.values.get(name) if read else None, rows))
     if read and read.rows and found and "sums" in read.rows[0]:
-        known = [one.metric for one in found]
         first = next((one for one in found if one.primary), found[0])
-        found += derived_metrics(
-            read.rows, base=first, counts_leading_space=False if read.no_space else None, without=known
-        )
+        places = {one.metric: place for place, one in enumerate(found)}
+        for one in derived_metrics(read.rows, base=first, counts_leading_space=read.counts_space):
+            place = places.get(one.metric)
+            if place is None:
+                found.append(one)
+            elif math.isclose(one.value, found[place].value, rel_tol=1e-9, abs_tol=1e-12):
+                reported_error = found[place].stderr
+                found[place] = replace(
+                    one,
+                    value=found[place].value,
+                    stderr=one.stderr if reported_error is None else reported_error,
+                    primary=found[place].primary,
+                )
     return found
 
 
 def _group(data: Mapping[str, Any], name: str, given: str, values: Mapping[str, Any]) -> list[Metric]:
     """The scores of a group: its first metric is the score, the others stand beside it (``lm-eval/mmlu@acc_norm``)."""
-    own_name = bool(data.get("evalkit_version"))
+    own_name = isinstance(data.get("evalkit"), Mapping)
     full = name if own_name or name.startswith(f"{names.FAMILY}/") else f"{names.FAMILY}/{name}"
     limited = mapping(data.get("config")).get("limit") is not None
     found = []

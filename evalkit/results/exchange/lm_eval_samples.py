@@ -14,13 +14,13 @@ from typing import Any
 
 from evalkit.errors import UsageError
 from evalkit.records import Document, Prompt
-from evalkit.results.exchange.foreign import Kind, finite, json_lines, mapping, shown, whole
+from evalkit.results.exchange.foreign import MAX_NAME, Kind, finite, json_lines, mapping, shown, whole
 from evalkit.results.exchange.lm_eval_names import metric_name
 from evalkit.statistics.metrics import predict
 from evalkit.task import Row
 
 FIXED = frozenset(
-    "doc_id doc target arguments resps filtered_resps filter metrics doc_hash prompt_hash target_hash".split()  # noqa: SIM905
+    "evalkit doc_id doc target arguments resps filtered_resps filter metrics doc_hash prompt_hash target_hash".split()  # noqa: SIM905
 )
 """Keys of a line that are no metric."""
 KEPT = frozenset(
@@ -28,6 +28,8 @@ KEPT = frozenset(
     "token_strings ended texts answers extracted reasons source domain sum words windows passed logprob_sums".split()
 )
 """Columns with a meaning of their own, which no metric's name replaces."""
+EXTRA = ("tokens", "characters", "bytes", "windows", "ended", "cluster")
+"""Columns that lm-eval's samples do not have, and that evalkit adds to those that it writes."""
 UNREAD = "Its numbers can be imported without samples: move the samples elsewhere."
 
 
@@ -39,8 +41,13 @@ class Samples:
     prompts: list[tuple[Document, list[Prompt]]]
     values: dict[str, list[float]] = field(default_factory=dict)
     """Of each metric that is a number in every line, the documents' values in the order of `rows`."""
-    no_space: bool = False
-    """Whether every option begins with one space that its lengths do not count."""
+    counts_space: bool | None = None
+    """Whether the lengths of options count the space that every one begins with; None where not all begin with one."""
+
+    @property
+    def lengths(self) -> str:
+        """The same in the words of a protocol; empty where it is not known."""
+        return "" if self.counts_space is None else f"{'with' if self.counts_space else 'without'} the leading space"
 
 
 def read_samples(file: Path, name: str, kind: Kind, delimiter: str) -> Samples:
@@ -77,7 +84,7 @@ def read_samples(file: Path, name: str, kind: Kind, delimiter: str) -> Samples:
             raise UsageError(
                 f"{file}: the responses to document {index:,} cannot be read ({error}). {UNREAD}"
             ) from None
-        made.rows.append(row | own_row)
+        made.rows.append(row | own_row | _extra(first, own_row, kind))
         made.prompts.append((document, prompts))
         for filtered, line in lines.items():
             for metric, value in _metrics(line):
@@ -88,9 +95,31 @@ def read_samples(file: Path, name: str, kind: Kind, delimiter: str) -> Samples:
         _check_choices(made, delimiter)
     if kind == "text":
         for row in made.rows:
-            row["source"], row["domain"] = f"lm-eval/{name}", name
+            row.setdefault("source", f"lm-eval/{name}")
+            row.setdefault("domain", name)
     _add_columns(made, kind)
     return made
+
+
+def _extra(line: Mapping[str, Any], row: Row, kind: Kind) -> Row:
+    """What evalkit adds to the lines that it writes, as far as it has the right shape."""
+    given, found = mapping(line.get("evalkit")), {}
+    count = len(row.get("sums") or row.get("texts") or [])
+    for name in ("tokens", "characters", "bytes"):
+        lengths = given.get(name)
+        if (isinstance(lengths, list) and len(lengths) == count and all(whole(one) is not None for one in lengths)) or (
+            kind == "text" and whole(lengths, 1) is not None
+        ):
+            found[name] = lengths
+    ended = given.get("ended")
+    if isinstance(ended, list) and len(ended) == count and all(one in ("stop", "end", "cap") for one in ended):
+        found["ended"] = ended
+    if whole(given.get("windows"), 1) is not None:
+        found["windows"] = given["windows"]
+    label = given.get("cluster")
+    if whole(label) is not None or (isinstance(label, str) and len(label) <= MAX_NAME):
+        found["cluster"] = str(label)
+    return found
 
 
 def _metrics(line: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -138,7 +167,8 @@ def _pairs(line: Mapping[str, Any]) -> list[tuple[float, bool]]:
 def _options(line: Mapping[str, Any], requests: list[tuple[str, str]], delimiter: str) -> tuple[Row, list[Prompt]]:
     pairs = _pairs(line)
     requests = requests if len(requests) == len(pairs) else [("", "")] * len(pairs)
-    count = len(pairs) // 2 if "acc_mutual_info" in line and len(pairs) % 2 == 0 else len(pairs)
+    has_unconditional = ("acc_mutual_info" in line or "acc_pmi" in line) and len(pairs) % 2 == 0
+    count = len(pairs) // 2 if has_unconditional else len(pairs)
     options = requests[:count]
     texts = [one[1] for one in options]
     is_schema = len(set(texts)) == 1 and count > 1
@@ -191,6 +221,8 @@ def _text(line: Mapping[str, Any], requests: list[tuple[str, str]], delimiter: s
     content = requests[0][0] if requests else ""
     row: Row = {"sum": next(iter(counts.values()))[0], **{name: length for name, (_, length) in counts.items()}}
     row |= {"characters": len(content)} if content else {}
+    doc = mapping(line.get("doc"))
+    row |= {key: doc[key] for key in ("source", "domain") if isinstance(doc.get(key), str)} if "domain" in doc else {}
     return row, [Prompt("", content, "rolling_lm_eval")] if content else []
 
 
@@ -231,11 +263,14 @@ def _check_choices(made: Samples, delimiter: str) -> None:
                 row.pop(column, None)
     for row in made.rows:
         row["predicted"] = predict(row, "acc")
-    made.no_space = delimiter == " " and all(
-        len({prompt.continuation for prompt in prompts}) == len(prompts)
-        and all(prompt.continuation.startswith(" ") for prompt in prompts if not prompt.unconditional)
+    spaced = all(
+        prompt.continuation.startswith(" ")
         for _, prompts in made.prompts
+        for prompt in prompts
+        if not prompt.unconditional
     )
+    if spaced and delimiter in ("", " ") and all("bytes" in row for row in made.rows):
+        made.counts_space = delimiter == ""
 
 
 def _agrees(made: Samples, metric: str) -> bool:

@@ -7,14 +7,14 @@ predictions in ``predictions/<model>/``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import EvalkitError, UsageError
-from evalkit.records import Metric
+from evalkit.records import Document, Metric, Prompt
 from evalkit.registry import parse_task_name
 from evalkit.results.exchange.foreign import (
     ForeignRun,
@@ -94,7 +94,9 @@ def read_results(file: Path, *, model: str | None = None, revision: str | None =
         name = name_of(entry.get("task_name") or entry.get("task"), "task", file)
         predictions = _predictions(file, name, entry, is_single=len(entries) == 1)
         used += [predictions] if predictions is not None else []
-        task = _task(name, entry, predictions)
+        requests = _requests_file(predictions)
+        used += [requests] if requests is not None else []
+        task = _task(name, entry, predictions, requests)
         if task.metrics:
             tasks.append(task)
     if not tasks:
@@ -155,12 +157,14 @@ def _own_name(name: str, config: Mapping[str, Any]) -> str:
     return f"olmes/{name}"
 
 
-def _task(name: str, entry: Mapping[str, Any], predictions: Path | None) -> ForeignTask:
+def _task(name: str, entry: Mapping[str, Any], predictions: Path | None, requests: Path | None) -> ForeignTask:
     config = mapping(entry.get("task_config")) or mapping(entry.get("config"))
     full = _own_name(name, config)
     rest, _, regime = full.partition("::")
     base_name, _, form = rest.partition(":")
     rows, values, kind = _rows(predictions) if predictions is not None else (None, {}, "choice")
+    prompts = _prompts(requests, rows) if requests is not None and rows else []
+    with_space = regime == "olmes"  # nats and bytes of " " + answer
     documents = len(rows) if rows is not None else whole(entry.get("num_instances")) or 0
     shots = whole(config.get("num_shots", config.get("num_fewshot")))
     base = Metric(
@@ -179,8 +183,13 @@ def _task(name: str, entry: Mapping[str, Any], predictions: Path | None) -> Fore
         metrics[0] = replace(metrics[0], primary=True)
     if metrics and rows and all("sums" in row for row in rows):
         first = next(one for one in metrics if one.primary)
-        metrics += derived_metrics(rows, base=first, without=[one.metric for one in metrics])
-    protocol = {
+        metrics += derived_metrics(
+            rows,
+            base=first,
+            counts_leading_space=True if with_space else None,
+            without=[one.metric for one in metrics],
+        )
+    protocol: dict[str, Any] = {
         "task": base_name,
         "split": text(config.get("split")),
         "documents": documents,
@@ -192,7 +201,35 @@ def _task(name: str, entry: Mapping[str, Any], predictions: Path | None) -> Fore
             "config": text(config.get("dataset_name")) or None,
         },
     }
-    return ForeignTask(full, kind, tuple(metrics), protocol, documents, False, rows, [])
+    if with_space:
+        protocol["lengths"] = "with the leading space"
+    return ForeignTask(full, kind, tuple(metrics), protocol, documents, False, rows, prompts)
+
+
+def _requests_file(predictions: Path | None) -> Path | None:
+    """The requests beside a file of predictions, or in olmo-eval's folder of them."""
+    if predictions is None:
+        return None
+    name = predictions.name.removesuffix("predictions.jsonl") + "requests.jsonl"
+    places = [predictions.with_name(name)]
+    if predictions.parent.parent.name == "predictions":
+        places.append(predictions.parent.parent.parent / "requests" / predictions.parent.name / name)
+    return next((one for one in places if one.is_file()), None)
+
+
+def _prompts(file: Path, rows: Sequence[Row]) -> list[tuple[Document, list[Prompt]]]:
+    """What was asked of each document, from its requests; those without a document of the rows (unconditional ones) are left out."""
+    known = {row["index"]: row for row in rows}
+    asked: dict[int, dict[int, Prompt]] = {}
+    for _, line in json_lines(file):
+        index, place, request = whole(line.get("doc_id")), whole(line.get("idx")), mapping(line.get("request"))
+        context, continuation = request.get("context"), request.get("continuation", "")
+        if index in known and place is not None and isinstance(context, str) and isinstance(continuation, str):
+            asked.setdefault(int(str(index)), {})[place] = Prompt(context, continuation, "joint", place)
+    return [
+        (Document(index, known[index]["native_id"], {}), [one for _, one in sorted(prompts.items())])
+        for index, prompts in sorted(asked.items())
+    ]
 
 
 def _numbers(given: Mapping[str, Any]) -> dict[str, float]:
