@@ -110,8 +110,8 @@ def whole(value: Any, least: int = 0) -> int | None:
 
 
 def text(value: Any) -> str:
-    """The value if it is a short text, else an empty one."""
-    return value.strip() if isinstance(value, str) and len(value) <= MAX_NAME else ""
+    """The value if it is a short text, else an empty one; control characters are written out."""
+    return visible(value.strip()) if isinstance(value, str) and len(value) <= MAX_NAME else ""
 
 
 def shown(value: Any) -> str:

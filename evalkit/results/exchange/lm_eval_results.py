@@ -39,7 +39,7 @@ KINDS: Mapping[str, Kind] = {"generate_until": "generation", "loglikelihood_roll
 DETAILS = ("model", "model_dtype", "batch_size", "device", "limit", "num_fewshot", "random_seed", "fewshot_seed")
 """Of the file's ``config``: what readers are told of how the numbers were made."""
 _STAMP = re.compile(r"(?:.*_)?(\d{4}-\d\d-\d\dT[\d.:-]+)$")
-_UNSAFE = re.compile(r'["<>:/|\\?*\[\]]+')
+_UNSAFE = re.compile(r'["<>:/|\\?*\[\]\x00-\x1f\x7f]+')
 
 
 def is_results(file: Path, value: Mapping[str, Any]) -> bool:
