@@ -136,7 +136,7 @@ def _parse_document(row: Any, file: TextFile, scan: FileScan, number: int) -> Te
         return None
     text = row.get(file.text_key)
     if not isinstance(text, str):
-        scan.invalid.add(number, f"no '{file.text_key}'" if text is None else f"'{file.text_key}' is no string")
+        scan.invalid.add(number, f"no '{file.text_key}'" if text is None else f"'{file.text_key}' is not a string")
         return None
     if not text:
         scan.empty += 1

@@ -112,8 +112,8 @@ def ensure_built(bundle: Bundle, name: str, source: str) -> dict[str, Any]:
                     entries = _intact_entries(folder, name, source)
     except OSError as error:
         raise DataUnavailable(
-            f"paloma-mini cannot be kept in {folder.parent}: {error.strerror or error}. It needs about 20 MB. "
-            "Free some space, or set EVALKIT_HOME to a folder that can be written."
+            f"paloma-mini cannot be stored in {folder.parent}: {error.strerror or error}. It needs about 20 MB. "
+            "Free some space, or set EVALKIT_HOME to a writable folder."
         ) from error
     if entries is None:
         raise DataUnavailable(

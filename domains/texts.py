@@ -228,9 +228,9 @@ class TextTask(TaskBase):
                 f"{len(missing)} of {len(self.expected_domains() or ())} domains are missing: {_listed(missing)}."
             )
         if unexpected := self.unexpected:
-            sentences.append(f"Domains that the source should not have: {_listed(unexpected)}.")
+            sentences.append(f"Unexpected domains: {_listed(unexpected)}.")
         if self.source.unsupported:
-            sentences.append(f"Files of no kind that is read: {_listed(self.source.unsupported)}.")
+            sentences.append(f"Files of unknown types: {_listed(self.source.unsupported)}.")
         return [f"{self.name}: {sentence}" for sentence in sentences]
 
 

@@ -27,7 +27,7 @@ SUBSETS = (
 """The categories of the releases of 2026."""
 FORMER_NAMES = {"arxiv_computer_science": "arxiv_cs"}
 ADVICE = (
-    "Take one of its releases, such as https://huggingface.co/datasets/Jellyfish042/UncheatableEval-2026-07, and name its "
+    "Use one of its releases, such as https://huggingface.co/datasets/Jellyfish042/UncheatableEval-2026-07, and name its "
     "folder: --data DIR."
 )
 _DATES = re.compile(r"_[0-9]{6,8}_?to_?[0-9]{6,8}$")

@@ -100,7 +100,7 @@ def interval(metric: Metric | None) -> str:
     return f"[{number(metric.ci_low, unit, metric.value)}, {number(metric.ci_high, unit, metric.value)}]"
 
 
-NO_INTERVAL = "no 95 % interval: too few independent documents, or one of them has nearly all of the text, so that none would hold"
+NO_INTERVAL = "no 95 % interval: too few independent documents, or one of them has nearly all of the text, so no interval would be valid"
 
 
 def metric_title(name: str) -> str:

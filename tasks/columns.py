@@ -51,7 +51,7 @@ def _kind(declared: Any) -> Any:
     for name in names:
         if name is not None and (not isinstance(name, str) or name not in _KINDS):
             raise UsageError(
-                f"'{name}' is no kind of column: there are {', '.join(_KINDS)}, a list of one, or a mapping."
+                f"'{name}' is not a column type: there are {', '.join(_KINDS)}, a list of one, or a mapping."
             )
         kind = type(None) if name is None else _KINDS[name]
         kinds = kind if kinds is None else kinds | kind

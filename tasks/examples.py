@@ -71,7 +71,7 @@ def lm_eval_rows(file: str) -> tuple[dict[str, Any], ...]:
     found = importlib.util.find_spec("lm_eval")
     if found is None or found.origin is None:
         raise UsageError(
-            "The examples are those of lm-evaluation-harness. Take --shots 0, or install it with: "
+            "The examples are those of lm-evaluation-harness. Use --shots 0, or install it with: "
             f"{install_command('lm-eval')}"
         )
     path = Path(found.origin).parent / "tasks" / file
@@ -86,7 +86,7 @@ def lm_eval_rows(file: str) -> tuple[dict[str, Any], ...]:
         )
         return tuple(dict(row) for row in ast.literal_eval(listed))
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataUnavailable(f"{path} has no examples to read ({error}). Take --shots 0.") from None
+        raise DataUnavailable(f"{path} has no examples to read ({error}). Use --shots 0.") from None
 
 
 @cache

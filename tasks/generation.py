@@ -47,7 +47,7 @@ class GenerationTask(QuestionTask):
         super().__init__(definition, variant, options, name)
         if self.samples > 1 and self.generation.temperature == 0:
             raise UsageError(
-                f"{self.name} is asked for {self.samples} texts a prompt at temperature 0, where all are the same. Set one, as in "
+                f"{self.name} is asked for {self.samples} texts per prompt at temperature 0, where all would be the same. Set a temperature, as in "
                 f"--gen-kwargs temperature=0.8,n={self.samples}."
             )
 
@@ -64,7 +64,7 @@ class GenerationTask(QuestionTask):
             counted = COUNTED.fullmatch(metric)
             if counted is not None and int(counted[2]) > self.samples:
                 raise UsageError(
-                    f"{self.variant}: {metric} needs {counted[2]} texts a prompt or more, and there are {self.samples}. Set them with "
+                    f"{self.variant}: {metric} needs {counted[2]} texts per prompt or more, but there are {self.samples}. Set them with "
                     f"--gen-kwargs n={counted[2]},temperature=0.8."
                 )
         return list(dict.fromkeys(names))

@@ -107,7 +107,7 @@ class _HeldOutTask(TaskBase):
                 documents.append(Document(index, item.id, fields))
         except ValueError as error:  # Invalid, pydantic's error and that of decoding are all of them
             raise DataUnavailable(
-                f"{held_out_file(self.family, self.part)} is damaged. Run the training's command again: it writes the file anew."
+                f"{held_out_file(self.family, self.part)} is damaged. Run the training's command again: it rewrites the file."
             ) from error
         return documents
 
@@ -185,7 +185,7 @@ class Instructions(_HeldOutTask):
 
 @task(
     PREFERENCES,
-    description="Held-out pairs of a training run: is the better answer the likelier one (preferences/NAME)",
+    description="Held-out pairs of a training run: whether the better answer is the likelier one (preferences/NAME)",
     parts=True,
 )
 class Preferences(_HeldOutTask):

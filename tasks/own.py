@@ -148,7 +148,7 @@ def _check_settings(path: Path, name: str, settings: Settings, parts: tuple[str,
     if settings.kind in ("choice", "schema") and "{" not in settings.gold and not settings.gold.strip().isdecimal():
         gold = settings.gold[:MAX_SHOWN]
         raise UsageError(
-            f"{where}: gold '{gold}' is no position from 0. For a column write '{{{{ {gold} }}}}', and for the text of an option "
+            f"{where}: gold '{gold}' is not a position counted from 0. For a column write '{{{{ {gold} }}}}', and for the text of an option "
             f"'{{{{ options.index({gold}) }}}}'."
         )
     if settings.where is not None and "{" not in settings.where:
@@ -176,7 +176,7 @@ def _check_settings(path: Path, name: str, settings: Settings, parts: tuple[str,
         try:
             re.compile(settings.examples.begin)
         except re.error as error:
-            raise UsageError(f"{where}: examples.begin is no regular expression: {error}.") from None
+            raise UsageError(f"{where}: examples.begin is not a valid regular expression: {error}.") from None
     try:
         Columns(settings.columns)
     except EvalkitError as error:
@@ -199,7 +199,7 @@ def _check_judging(where: str, name: str, settings: Settings) -> None:
         counted = COUNTED.fullmatch(metric)
         if counted is None:
             raise UsageError(
-                f"{where}: metrics has '{metric[:MAX_SHOWN]}'; of generated texts it takes pass@k and maj@k."
+                f"{where}: metrics has '{metric[:MAX_SHOWN]}'; for generated texts it takes pass@k and maj@k."
             )
         needed = {"pass": "passed", "maj": "exact_match"}[counted[1]]
         if needed not in judge.metrics:

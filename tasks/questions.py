@@ -136,7 +136,7 @@ class QuestionTask(TaskBase):
                 rows = FUNCTIONS[function](rows)
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 raise DataUnavailable(
-                    f"The {split} split of {section.data} has rows of another shape than {self.definition.name} expects "
+                    f"The {split} split of {section.data} has rows of a different shape than {self.definition.name} expects "
                     f"({type(error).__name__}: {error})."
                 ) from error
         return rows
@@ -176,7 +176,7 @@ class QuestionTask(TaskBase):
         settings = self.settings
         if self._columns is not None and (fault := self._columns.fault(row)) is not None:
             place = self.source.place(section.data, split, index)
-            raise DataUnavailable(f"{place} is no row of {section.data}: {fault}.")
+            raise DataUnavailable(f"{place} is not a row of {section.data}: {fault}.")
         values: dict[str, Any] = {"index": index, "part": section.part, "form": self.form, **row}
         try:
             for name, given in settings.let.items():
@@ -285,7 +285,7 @@ class QuestionTask(TaskBase):
         if self.source.name == "bundle" and chosen.split not in ("validation", "test", "dev"):
             raise DataUnavailable(
                 f"lm-eval draws its examples from the {chosen.split} split of {section.data}, which the offline bundle does "
-                "not hold: take --data-source hub or a folder with the files, --shots 0, or the olmes regime, whose examples "
+                "not hold: use --data-source hub or a folder with the files, --shots 0, or the olmes regime, whose examples "
                 "it holds."
             )
         pool = self._split_rows(section, chosen.split)

@@ -144,7 +144,7 @@ def environment() -> Any:
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             if operator == "**":
-                raise SecurityError("templates have no powers")
+                raise SecurityError("templates do not support powers")
             if operator == "%" and isinstance(left, (str, bytes)):
                 raise SecurityError("templates do not format strings")
             if operator == "*":

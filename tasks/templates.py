@@ -118,14 +118,12 @@ def _refuse(tree: Any, nodes: Any, text: str) -> None:
         nodes.Block,
     )
     if any(tree.find_all(forbidden)):
-        raise UsageError(
-            f"The template {_shown(text)} has a macro, a block or an import, which templates here may not."
-        )
+        raise UsageError(f"The template {_shown(text)} has a macro, a block or an import, which is not allowed here.")
     if sum(1 for _ in tree.find_all(nodes.Name)) > MAX_NAMES:
         raise UsageError(f"The template {_shown(text)} has more than {MAX_NAMES} names.")
     for loop in tree.find_all(nodes.For):
         if loop.recursive or any(inner is not loop for inner in loop.find_all(nodes.For)):
-            raise UsageError(f"The template {_shown(text)} has a loop inside a loop, which templates here may not.")
+            raise UsageError(f"The template {_shown(text)} has a loop inside a loop, which is not allowed here.")
 
 
 def _shown(text: str) -> str:
@@ -134,4 +132,4 @@ def _shown(text: str) -> str:
 
 def _kind(value: Any) -> str:
     names = {list: "a list", tuple: "a list", dict: "a mapping", bool: "true or false", type(None): "nothing"}
-    return names.get(type(value), f"a value of another kind ({type(value).__name__})")
+    return names.get(type(value), f"a value of a different type ({type(value).__name__})")

@@ -140,7 +140,7 @@ def trivia(pairs: bool = False) -> Iterator[dict[str, Any]]:
     from evalkit.errors import UsageError
 
     if pairs:
-        raise UsageError("'trivia' has no preference pairs. Take 'basics'.")
+        raise UsageError("'trivia' has no preference pairs. Use 'basics'.")
     bundle = Bundle.open()
     for number, line in enumerate(bundle.requests("jeopardy/bpb_5shot")):
         doc = line["doc"]

@@ -56,7 +56,7 @@ class Bookkeeping(TrainerCallback):  # type: ignore[misc]
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             raise EvalkitError(
-                f"The loss is {loss} at step {state.global_step}, so the weights are lost. Choose a lower --learning-rate "
+                f"The loss is {loss} at step {state.global_step}, so the weights are unusable. Choose a lower --learning-rate "
                 "or a longer --warmup, and start again with --force."
             )
         now = time.perf_counter() - self.paused

@@ -39,7 +39,7 @@ def pick_recipe_device(recipe: Recipe) -> Any:
     visible = torch.cuda.device_count()
     if device.index is not None:
         raise UsageError(
-            f"--device {recipe.device} is one GPU, and --processes {recipe.processes} takes as many. Give --device cuda; "
+            f"--device {recipe.device} is one GPU, but --processes {recipe.processes} needs as many. Give --device cuda; "
             "CUDA_VISIBLE_DEVICES says which ones are used."
         )
     if recipe.processes > visible:

@@ -302,7 +302,7 @@ def _train(recipe: Recipe, base: Checkpoint, data: Prepared, tokenizer: Any, pro
     checkpoints = finished_checkpoints(recipe.run_folder)
     if not checkpoints or checkpoints[-1][0] < steps:
         raise EvalkitError(
-            f"Training ended at step {checkpoints[-1][0] if checkpoints else 0} of {steps}. The same command goes on."
+            f"Training ended at step {checkpoints[-1][0] if checkpoints else 0} of {steps}. Run the same command again to resume."
         )
     return Trained(checkpoints[-1][1], steps)
 

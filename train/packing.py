@@ -54,11 +54,11 @@ def packing_fault(model: Any, *, bfloat16: bool = False) -> str | None:
     except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
         if "out of memory" in str(error).lower():
             raise
-        return f"it takes no packed rows ({' '.join(str(error).split())[:120]})"
+        return f"it does not support packed rows ({' '.join(str(error).split())[:120]})"
     if float((packed - beside).abs().max()) > NEIGHBOUR_TOLERANCES[dtype]:
         return "examples in one row see each other"
     if float((packed - alone).abs().max()) > PLACE_TOLERANCES[dtype]:
-        return "an example behind another has other positions than alone"
+        return "an example behind another gets different positions than on its own"
     return None
 
 

@@ -84,7 +84,7 @@ def fuzz(reader: Reader, inputs: int, seed: int) -> tuple[Counter[str], dict[str
             _, status = os.waitpid(process, 0)
             if not os.WIFSIGNALED(status):
                 break
-            ended = f"the process was ended by signal {os.WTERMSIG(status)}"
+            ended = f"the process was killed by signal {os.WTERMSIG(status)}"
             counts[ended] += 1
             first.setdefault(ended, last)
             begin = last + 1

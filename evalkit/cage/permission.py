@@ -58,13 +58,13 @@ def protection() -> Protection:
 
 def _try() -> str:
     if sys.platform != "linux" or platform.machine() not in ARCHITECTURES:
-        raise CageError(f"the cage is for Linux on {' or '.join(ARCHITECTURES)}")
+        raise CageError(f"the sandbox supports Linux on {' or '.join(ARCHITECTURES)}")
     from evalkit.cage.bubblewrap import find_walls  # these need modules that only Unix has
     from evalkit.cage.run import run_programs
 
     (outcome,) = run_programs([Program(_PROBE, _TESTS)], Limits(), at_once=1)
     if outcome.verdict is not Verdict.PASSED:
-        raise CageError(f"a program that was to be held was not ({outcome.message})")
+        raise CageError(f"a program that should have been contained was not ({outcome.message})")
     walls = find_walls()
     who = "a user name space" if walls is None or walls.users is None else "a user of its own for each program"
     return f"bubblewrap with {who}, without network, with limits, and a filter of system calls; tried just now"

@@ -14,7 +14,7 @@ class CageError(EvalkitError):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"Programs that a model wrote cannot be run safely here: {reason.rstrip('.')}. On Linux 'apt install bubblewrap' "
-            "(or the same package of another system) brings what they run in; 'evalkit doctor' tries it."
+            "(or the same package of another system) provides the sandbox for them; 'evalkit doctor' checks it."
         )
         self.reason = reason
 

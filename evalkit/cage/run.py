@@ -206,7 +206,7 @@ class _Cage:
                 raise CageError(f"a cage was not ready within {START_SECONDS:.0f} seconds")
             return
         if now - self.started > limits.wall_seconds:
-            self.stopped = Verdict.TIMEOUT, f"it was not done after {limits.wall_seconds:g} seconds"
+            self.stopped = Verdict.TIMEOUT, f"it did not finish within {limits.wall_seconds:g} seconds"
         elif memory_of_cage(self.process.pid) > limits.memory_bytes:
             self.stopped = Verdict.MEMORY, f"its processes held more than {_amount(limits.memory_bytes)}"
         elif files_in_cage(self.process.pid) > limits.files:
@@ -222,7 +222,7 @@ class _Cage:
             return Outcome(Verdict.FAILED, _one_line(b"its tests are no program: " + said), 0.0, wall)
         words = head.split()
         if len(words) != 3:
-            return Outcome(Verdict.KILLED, "its cage was ended from inside", 0.0, wall)
+            return Outcome(Verdict.KILLED, "its sandbox was terminated from inside", 0.0, wall)
         passed, status, microseconds = map(int, words)
         cpu = microseconds / 1e6
         if passed:
@@ -235,8 +235,8 @@ class _Cage:
             if killer in (signal.SIGKILL, signal.SIGXCPU) and cpu > self.limits.cpu_seconds - 0.5:
                 return Verdict.TIMEOUT, f"it used more than {self.limits.cpu_seconds} seconds of processor time"
             with contextlib.suppress(ValueError):
-                return Verdict.KILLED, f"it was ended by {signal.Signals(killer).name}"
-            return Verdict.KILLED, f"it was ended by signal {killer}"
+                return Verdict.KILLED, f"it was killed by {signal.Signals(killer).name}"
+            return Verdict.KILLED, f"it was killed by signal {killer}"
         code = os.WEXITSTATUS(status)
         for kind, verdict in ((NO_MEMORY, Verdict.MEMORY), (FAILURE, Verdict.FAILED)):
             if code == 1 and said.startswith(kind):

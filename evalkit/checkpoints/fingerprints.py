@@ -42,7 +42,7 @@ def read_header(file: Path) -> dict[str, Any]:
             length_bytes = stream.read(8)
             length = struct.unpack("<Q", length_bytes)[0] if len(length_bytes) == 8 else MAX_HEADER_BYTES + 1
             if length > MAX_HEADER_BYTES:
-                raise CheckpointError(f"{file} is no safetensors file, or is damaged. {ADVICE}")
+                raise CheckpointError(f"{file} is not a safetensors file, or is damaged. {ADVICE}")
             raw = stream.read(length)
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error

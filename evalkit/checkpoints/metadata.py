@@ -103,9 +103,9 @@ def parse_header(raw: bytes) -> dict[str, Any]:
         header.pop("__metadata__", None)
         tensors = _HEADER.validate_python(header)
     except ValidationError as error:
-        raise Invalid(f" is no safetensors file, or is damaged: in its header, {first_fault(error)}") from None
+        raise Invalid(f" is not a safetensors file, or is damaged: in its header, {first_fault(error)}") from None
     except Invalid as error:
-        raise Invalid(f" is no safetensors file, or is damaged: its header{error}") from None
+        raise Invalid(f" is not a safetensors file, or is damaged: its header{error}") from None
     for name, tensor in tensors.items():
         begin, end = tensor.data_offsets
         bits = _BITS.get(tensor.dtype)

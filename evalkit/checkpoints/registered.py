@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 NAME_PATTERN = re.compile(r"^[A-Za-z0-9][\w.+-]*$")
 
 
-ADVICE = "Mend it, or move it away and register your models again."
+ADVICE = "Fix it, or move it away and register your models again."
 
 
 class _Extra(BaseModel):

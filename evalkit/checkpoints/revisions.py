@@ -122,8 +122,8 @@ def select_revisions(revisions: Sequence[Revision], selection: Selection) -> lis
         stages = sorted({revision.stage for revision in selected if revision.stage is not None})
         selected = [revision for revision in selected if revision.stage == selection.stage]
         if not selected:
-            available = f"there are {', '.join(map(str, stages))}" if stages else "the names tell no stages"
-            raise UsageError(f"No revision is of stage {selection.stage}: {available}.")
+            available = f"there are {', '.join(map(str, stages))}" if stages else "the names do not say stages"
+            raise UsageError(f"There is no revision of stage {selection.stage}: {available}.")
     if selection.every is not None:
         selected = _nearest_to_multiples(selected, selection.every)
     if selection.max_points is not None:
@@ -151,7 +151,7 @@ def _nearest_to_multiples(revisions: Sequence[Revision], text: str) -> list[Revi
         unit = "tokens" if match[2] else "step"
         if any(getattr(revision, unit) is None for revision in segment):
             raise UsageError(
-                f"The name {segment[0].name} tells no tokens, so --every {text} cannot be measured. Give steps, as 1000steps."
+                f"The name {segment[0].name} does not say how many tokens were seen, so --every {text} cannot be measured. Give steps, as 1000steps."
             )
         positions = [Decimal(getattr(revision, unit)) for revision in segment]
         kept |= {segment[0].name, segment[-1].name}

@@ -96,18 +96,22 @@ def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = 
     weights = [file for file in files if file.name.endswith(".safetensors") and file.parent == folder]
     if not weights:
         others = sorted(file.name for file in files if file.suffix in OTHER_WEIGHTS)
-        return f"it has {others[0]} and no safetensors, which alone are read" if others else "it has no safetensors yet"
+        return (
+            f"it has {others[0]} but no safetensors, the only format that is read"
+            if others
+            else "it has no safetensors yet"
+        )
     for file in weights:
         try:
             read_header(file)
         except CheckpointError:
-            return f"{file.name} is not whole yet"
+            return f"{file.name} is not complete yet"
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
             missing = [shard for shard in read_shard_names(index) if not (folder / shard).is_file()]
         except CheckpointError:
-            return f"{index.name} is not whole yet"
+            return f"{index.name} is not complete yet"
         if missing:
             return f"the shard {missing[0]} is not there yet"
     elif not (folder / "model.safetensors").is_file() and not (folder / ADAPTER_WEIGHTS).is_file():
@@ -121,6 +125,6 @@ def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = 
         try:
             read_json(state)
         except UsageError:
-            return f"{state.name} is not whole yet"
+            return f"{state.name} is not complete yet"
     age = time.time() - newest
     return "" if age >= quiet else f"it changed {max(age, 0):.0f} seconds ago"

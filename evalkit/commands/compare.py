@@ -317,7 +317,7 @@ def _best(line: Any, name: str) -> tuple[str, ...]:
         "none"
         if not others
         else f"all {len(others)} others"
-        if len(others) + 1 == line["points"]
+        if len(others) + 1 == line["points"] and len(others) > 1
         else ", ".join(others)
     )
     values = (_value(line[column], metric) for column in ("first", "last", "best_value"))

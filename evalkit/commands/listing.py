@@ -72,7 +72,7 @@ def list_suites(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="Tell all of one suite. Without it: a line a suite.",
+            help="Show all details of one suite. Default: one line per suite.",
             show_default=False,
             autocompletion=completion.suites,
         ),

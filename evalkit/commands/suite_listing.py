@@ -51,7 +51,7 @@ def print_suites(entries: Sequence[SuiteEntry], name: str | None, *, as_json: bo
     elif name is None:
         rows = [(entry.name, str(len(_tasks(entry))), entry.description) for entry in chosen]
         print_lines(["suite", "tasks", "description"], rows)
-        stdout().print("\n'evalkit list suites NAME' tells all of one; '--json' has all tasks.")
+        stdout().print("\n'evalkit list suites NAME' shows all of one; '--json' has all tasks.")
     else:
         _print_suite(chosen[0])
 
@@ -98,11 +98,11 @@ def _print_suite(entry: SuiteEntry) -> None:
 
 def _aggregation(entry: SuiteEntry) -> str:
     how = {
-        "macro": "the mean, each line with the same weight",
+        "macro": "the mean, with equal weights",
         "micro": "the mean, weighted by documents",
-        "weighted": "the mean, weighted as said",
-        "centred": "the mean of what is above each baseline",
-        "mc_or_rc": "of each task the better form, then the mean",
+        "weighted": "the mean, with the weights given",
+        "centred": "the mean above each baseline",
+        "mc_or_rc": "the better form of each task, then the mean",
         "texts": "the mean over domains",
     }
     return how.get(entry.aggregation, entry.aggregation) + (f", of {entry.metric}" if entry.metric else "")
@@ -111,9 +111,9 @@ def _aggregation(entry: SuiteEntry) -> str:
 def _remarks(member: SuiteMember) -> str:
     said = [f"{key} {value}" for key, value in member.options.items()]
     if member.weight is not None:
-        said.append("no part of the score" if member.weight == 0 else f"weight {member.weight:g}")
+        said.append("not part of the score" if member.weight == 0 else f"weight {member.weight:g}")
     if member.baseline is not None:
         said.append(f"baseline {member.baseline:g}")
     if member.missing:
-        said.append(f"cannot be asked: {member.missing}")
+        said.append(f"cannot be scored: {member.missing}")
     return ", ".join(said)

@@ -95,7 +95,7 @@ def _print_families(entries: Sequence[TaskEntry]) -> None:
         heads = ", ".join(f"{head} ({count})" if count else f"{head}/NAME" for head, count in others.items())
         console.print(clean(f"Families whose parts are tasks: {heads}."))
     console.print(
-        "A name is TASK[/PART][:FORM][::REGIME], the first form by default; 'evalkit list tasks NAME' tells all of one.\n"
+        "A name is TASK[/PART][:FORM][::REGIME], the first form by default; 'evalkit list tasks NAME' shows all of one.\n"
         f"Labels of OLMo-core are names too: {LABELS}.\n"
         "So are the tasks, groups and tags of lm-evaluation-harness: lm-eval/NAME ('evalkit lm-eval ls tasks' lists them)."
     )

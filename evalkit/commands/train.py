@@ -123,7 +123,7 @@ def _ask_chat_template(grid: Grid) -> Grid:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return grid
     answer = typer.confirm(
-        "Score with the chat template, the base model too? (Published scores of base models do not use it)",
+        "Score with the chat template, including the base model (published scores of base models do not use it).",
         default=False,
         err=True,
     )

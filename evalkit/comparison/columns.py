@@ -71,7 +71,7 @@ def read_columns(run: Run, task: str, metrics: Iterable[str] = ()) -> Columns:
     places = _numbers(table, "index")
     if not (np.abs(places) < 2**53).all() or (places != np.floor(places)).any():  # NaN stands for what is no number
         raise EvalkitError(
-            f"{run.documents_file(task)} has an 'index' that is no whole number, so its documents cannot be paired."
+            f"{run.documents_file(task)} has an 'index' that is not a whole number, so its documents cannot be paired."
         )
     index = places.astype(np.int64)
     order = np.argsort(index, kind="stable")

@@ -4,7 +4,7 @@ A task is not comparable (with a reason), comparable with a mark (a sentence), o
 shots, splits, task versions, windows or data make it incomparable. Different limits and samples do not: the shared
 documents are compared. Nor does a different origin of the data, if ids, right answers and lengths of all shared documents
 agree. Nor do engines, dtypes and tokenizers: accuracies and bits per byte mean the same with each, and a mark says so. Where a
-tokenizer loses text, bits per byte compare with the same tokenizer alone.
+tokenizer loses text, bits per byte compare only within the same tokenizer.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
     encoder_a, encoder_b = _protocol_part(a, "encoder"), _protocol_part(b, "encoder")
     is_text = a.get("kind") == "text"
     if a.get("kind") != b.get("kind"):
-        return ProtocolDifferences(f"it is of another kind: {b.get('kind')} against {a.get('kind')}")
+        return ProtocolDifferences(f"its kind differs: {b.get('kind')} against {a.get('kind')}")
     if "imported" in (a.get("protocol") or {}) or "imported" in (b.get("protocol") or {}):
         return _compare_imported(task_a, task_b)
     reasons: list[str] = []
@@ -90,7 +90,7 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
             if changed_files:
                 reasons.append(changed_files)
             elif not data:
-                data = "other sets of files"
+                data = "different sets of files"
         else:
             reasons.append(description)
     for key in _differing_keys(encoder_a, encoder_b):
@@ -112,7 +112,7 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
     other_extent = any(key in EXTENT_KEYS for key in _differing_keys(task_a, task_b))
     if all(prompts) and prompts[0] != prompts[1] and not reasons and not other_extent:
         if data:
-            data += ", and other prompts"
+            data += ", and the prompts differ"
         else:
             reasons.append("the prompts are not the same, though the version of the task is")
     extent = "; ".join(
@@ -159,7 +159,7 @@ def pair_documents(a: Columns, b: Columns, differences: ProtocolDifferences) -> 
         return Pairing(rows_a[:0], rows_b[:0], reason)
 
     if shared == 0:
-        return not_comparable("no document was asked of both")
+        return not_comparable("they share no document")
     mismatches = _count_mismatches(a, b, rows_a, rows_b)
     if mismatches:
         origin = f" ({differences.data})" if differences.data else ""
@@ -216,14 +216,14 @@ def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
     """Differences between two runs as a whole, as sentences."""
     for run, label in ((a, label_a), (b, label_b)):
         if run.status != "done":
-            yield f"{label} is {'not finished' if run.status == 'running' else run.status}: what it has is compared."
+            yield f"{label} is {'not finished' if run.status == 'running' else run.status}: its results so far are compared."
         if run.info.get("limited"):
             yield f"{label} is limited: fewer documents than the regime asks for."
         lossy = [task for task, task_info in run.info["tasks"].items() if describe_losses(task_info)]
         if lossy:
             yield (
                 f"The tokenizer of {label} loses text in {', '.join(lossy[:3])}{' and others' if len(lossy) > 3 else ''}: bits "
-                "per byte there compare with the same tokenizer alone."
+                "per byte there compare only within the same tokenizer."
             )
         if is_imported(run.info):
             yield f"{label} is imported from {visible(origin(run.info))}: engine, precision and tokenizer were that tool's."
@@ -241,8 +241,8 @@ def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
     hashes = [run.info.get("tokenizer", {}).get("hash") for run in (a, b)]
     if hashes[0] != hashes[1]:
         yield (
-            f"Other tokenizers ({label_b} against {label_a}): of texts bits per byte are compared and no perplexity of "
-            "tokens."
+            f"Different tokenizers ({label_b} against {label_a}): for texts, bits per byte are compared but not token "
+            "perplexity."
         )
 
 
@@ -254,7 +254,7 @@ def unshared_tasks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[tuple
                 continue
             base = task.partition(":")[0]
             similar = [name for name in other.tasks if name.partition(":")[0] == base]
-            hint = f"; {other_label} has {', '.join(similar)}: another regime or form" if similar else ""
+            hint = f"; {other_label} has {', '.join(similar)}: a different regime or form" if similar else ""
             yield task, f"only {label} has it{hint}"
 
 
@@ -283,7 +283,7 @@ def _changed_files(a: Any, b: Any) -> str:
     changed = [str(name) for name in a if name in b and a[name] != b[name]]
     if not changed:
         return ""
-    return f"other content (sha256) of {_listed(changed)}"
+    return f"different content (sha256) of {_listed(changed)}"
 
 
 def _origin(value: Any) -> str:

@@ -132,9 +132,9 @@ def compare_runs(runs: Sequence[Run | Path | str], *, baseline: int = 0, level: 
     if len(loaded) < 2:
         raise UsageError("A comparison needs two runs or more.")
     if not -len(loaded) <= baseline < len(loaded):
-        raise UsageError(f"There is no run number {baseline} to be the baseline: {len(loaded)} are given.")
+        raise UsageError(f"There is no run number {baseline} to use as the baseline: {len(loaded)} were given.")
     if not 0 < level < 1:
-        raise UsageError(f"The level lies between 0 and 1, as 0.95; it is not {level}.")
+        raise UsageError(f"The confidence level must be between 0 and 1, for example 0.95, not {level}.")
     labels = short_labels(loaded)
     builder = Lines(loaded, labels, baseline % len(loaded), level)
     lines = builder.all()

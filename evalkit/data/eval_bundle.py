@@ -23,7 +23,7 @@ from evalkit.errors import DataUnavailable
 from evalkit.system.documents import checked, first_fault, read_yaml
 
 ADVICE = (
-    "CORE's rows come with no package: download nanochat's eval_bundle.zip "
+    "CORE's rows are not part of any package: download nanochat's eval_bundle.zip "
     "(https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip), unpack it, and name the folder with --data "
     "eval_bundle. The suite 'core-part' has 13 of the 22 tasks without it."
 )
@@ -110,7 +110,7 @@ class _Task(_Strict):
     def _lies_below(cls, value: str) -> str:
         path = PurePosixPath(value)
         if path.is_absolute() or ".." in path.parts or "\0" in value or not value:
-            raise ValueError(f"'{value[:80]}' is no file below {ROWS}")
+            raise ValueError(f"'{value[:80]}' is not a file below {ROWS}")
         return value
 
 
@@ -142,7 +142,7 @@ class EvalBundle:
         self.path = inner if not (path / TASKS).is_file() and (inner / TASKS).is_file() else path
         table = self.path / TASKS
         if not table.is_file():
-            raise DataUnavailable(f"{self.path} has no {TASKS}, so it is no evaluation bundle of CORE. {ADVICE}")
+            raise DataUnavailable(f"{self.path} has no {TASKS}, so it is not an evaluation bundle of CORE. {ADVICE}")
         listed = checked(_Tasks, read_yaml(table, raises=DataUnavailable), table, raises=DataUnavailable)
         self.tasks = {
             one.label: BundleTask(one.icl_task_type, one.num_fewshot[0], one.continuation_delimiter, one.dataset_uri)
@@ -162,7 +162,9 @@ class EvalBundle:
             try:
                 found.append(_ROWS[kind].model_validate(row).item())
             except ValidationError as error:
-                raise DataUnavailable(f"{path}, {place}, is no row of the kind {kind}: {first_fault(error)}.") from None
+                raise DataUnavailable(
+                    f"{path}, {place}, is not a row of the kind {kind}: {first_fault(error)}."
+                ) from None
         if not found:
             raise DataUnavailable(f"{path} has no rows. Copy or download it again.")
         return found
@@ -201,7 +203,7 @@ class EvalBundle:
             return {}
         try:
             if path.stat().st_size > LARGEST_TABLE:
-                raise DataUnavailable(f"{path} has more than {LARGEST_TABLE:,} bytes and is no table of baselines.")
+                raise DataUnavailable(f"{path} has more than {LARGEST_TABLE:,} bytes and is not a table of baselines.")
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows = list(csv.DictReader(file))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -213,7 +215,9 @@ class EvalBundle:
                 raise DataUnavailable(f"{path}, row {number}, lacks 'Eval Task' or 'Random baseline'.")
             percent = _number(text)
             if not 0 <= percent < 100:
-                raise DataUnavailable(f"{path}, row {number}: the baseline {text[:40]!r} is no percentage below 100.")
+                raise DataUnavailable(
+                    f"{path}, row {number}: the baseline {text[:40]!r} is not a percentage below 100."
+                )
             found[name] = percent / 100
         return found
 

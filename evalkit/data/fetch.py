@@ -196,8 +196,8 @@ def _explain_os_error(error: OSError, folder: Path) -> str:
             "Free some space, or set EVALKIT_HOME to a folder on another disk."
         )
     return (
-        f"The offline bundle cannot be kept in {folder}: {error.strerror or error}. "
-        "Set EVALKIT_HOME to a folder that can be written."
+        f"The offline bundle cannot be stored in {folder}: {error.strerror or error}. "
+        "Set EVALKIT_HOME to a writable folder."
     )
 
 

@@ -45,7 +45,7 @@ def read_rows(file: Path) -> list[tuple[str, Row]]:
     try:
         for place, row in _read(file):
             if not isinstance(row, dict):
-                raise DataUnavailable(f"{file}, {place}: a row is an object with named fields, and this is none.")
+                raise DataUnavailable(f"{file}, {place}: each row must be a JSON object with named fields.")
             rows.append((place, row))
     except (Invalid, DamagedFile) as error:
         said = f"{error}" if isinstance(error, Invalid) else f" is damaged: {error}"

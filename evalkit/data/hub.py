@@ -78,7 +78,7 @@ def files(repo: str, patterns: list[str], advice: str) -> Path:
     except Exception as error:
         error_names = {type(cause).__name__ for cause in _exception_chain(error)}
         if "GatedRepoError" in error_names or "RepositoryNotFoundError" in error_names:
-            raise DataUnavailable(f"The hub does not let you read {repo}. {advice}") from error
+            raise DataUnavailable(f"The hub does not allow you to read {repo}. {advice}") from error
         if not online:
             raise DataUnavailable(f"{repo} is not on this machine, and HF_HUB_OFFLINE is set. {advice}") from error
         reason = hub.refusal_of(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

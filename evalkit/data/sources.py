@@ -65,7 +65,7 @@ class BundleSource:
         if split not in available:
             raise DataUnavailable(
                 f"The offline bundle has no {split} split of {data} (it has {', '.join(available) or 'nothing of it'}). "
-                "Take --data-source hub, or a folder with the files."
+                "Use --data-source hub, or a folder with the files."
             )
         return self.bundle.arrow(data.bundle, split)
 

@@ -45,8 +45,8 @@ def default_template(tokenizer: Any) -> str | None:
     if isinstance(found, Mapping) and found:
         if DEFAULT not in found:
             raise UsageError(
-                f"The tokenizer has chat templates called {', '.join(sorted(map(str, found)))}, and none called {DEFAULT}, which "
-                "would be used. Save the one that is meant as chat_template.jinja beside the tokenizer."
+                f"The tokenizer has chat templates called {', '.join(sorted(map(str, found)))}, but none called {DEFAULT}, which "
+                "is the default. Save the one you want as chat_template.jinja beside the tokenizer."
             )
         found = found[DEFAULT]
     return found if isinstance(found, str) and found else None
@@ -148,10 +148,10 @@ class ChatTemplate:
         self.close()
         if code == -signal.SIGPROF:
             raise self._endless(f"it took more than {SECONDS:g} seconds of processor time")
-        raise self._endless(f"the process that renders it ended with code {code}")
+        raise self._endless(f"the process that renders it exited with code {code}")
 
     def _endless(self, reason: str) -> EndlessTemplate:
-        return EndlessTemplate(f"The chat template of {self.owner} does not come to an end: {reason}.")
+        return EndlessTemplate(f"The chat template of {self.owner} does not terminate: {reason}.")
 
 
 def _input(process: subprocess.Popen[str]) -> IO[str]:

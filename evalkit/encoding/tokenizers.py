@@ -154,7 +154,7 @@ class Tokenizer:
         """Format each text as a user message with the chat template, up to where the answer begins.
 
         An end token that the template puts after every conversation is left out. Raises `UsageError` if the tokenizer has no
-        template, or the template fails or does not come to an end.
+        template, or the template fails or does not terminate.
         """
         if self._chat is None or self._chat.source != self.chat_template:
             self._chat = ChatTemplate.of(self.inner, f"the tokenizer {self.name}")

@@ -114,13 +114,13 @@ class TransformersEngine:
             kinds = ", ".join(sorted(rope_types(config)))
             self.notes.append(
                 f"{type(model).__name__} chooses its rotary frequencies ({kinds}) by the longest text of a batch, so texts of equal "
-                "length are scored together: each has the score that it has alone, more slowly."
+                "length are scored together: same scores, but slower."
             )
         elif self.tree and not supports_tree:
             self.tree = False
             self.notes.append(
-                f"{type(model).__name__} does not take the prefix tree's mask, so plain padded batches are used: "
-                "the same numbers, more slowly."
+                f"{type(model).__name__} does not support the prefix tree's mask, so padded batches are used: "
+                "same scores, but slower."
             )
         self._forward = Forward(body, head, masking, self.device, vocabulary)
         self.vocabulary = vocabulary
@@ -347,7 +347,7 @@ class TransformersEngine:
             self._ways[key] = self._way
         if self._way != "padded":
             how = "in batches of prompts of equal length" + (", by transformers' generate" * (self._way == "plain"))
-            self.notes.append(f"{type(self._model).__name__} generates {how}: the same texts, more slowly.")
+            self.notes.append(f"{type(self._model).__name__} generates {how}: same texts, but slower.")
         self._decoder = Decoder(self._model, self.device)
 
     def _open_tokenizer(self) -> Tokenizer:

@@ -51,8 +51,8 @@ def format_of(out: Path | None, how: str | None, default: str, known: Mapping[st
     said = known.get(out.suffix.lower())
     if how is None:
         if said is None:
-            raise UsageError(f"'{out.name}' ends in no format that is known; it is one of {', '.join(known)}.")
+            raise UsageError(f"'{out.name}' does not end in a known format; use one of {', '.join(known)}.")
         return said
     if said is not None and said != how and out.suffix.lower() != ".txt":
-        raise UsageError(f"--format {how} and the name '{out.name}' contradict each other. Change one of them.")
+        raise UsageError(f"--format {how} and the name '{out.name}' do not match. Change one of them.")
     return how

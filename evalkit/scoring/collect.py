@@ -52,7 +52,7 @@ def collect(
     for entry in entries:
         if any(group.suite == entry.name for group in groups):
             raise UsageError(
-                f"Two suites are called '{entry.name}', so their results would mix. Score one after the other."
+                f"Two suites are called '{entry.name}', so their results would get mixed up. Score them one at a time."
             )
         shape, leaves = expand(entry, base.lm_eval_path)
         options = {task: completed(base, own, entry) for task, own in leaves.items()}
@@ -61,7 +61,7 @@ def collect(
             made, reasons = available(options)
             if not made:
                 raise DataUnavailable(
-                    f"No task of the suite '{entry.name}' can be asked: {next(iter(reasons.values()))}"
+                    f"No task of the suite '{entry.name}' can be scored: {next(iter(reasons.values()))}"
                 )
             for left_out in _left_out(shape, reasons):
                 note(f"{entry.name} without {left_out}")
@@ -142,7 +142,7 @@ def _expand(
     """`strong` and `weak`: options from the suites around, before and behind the suite's own."""
     if entry.name in around:
         raise UsageError(
-            f"The suite '{entry.name}' ({entry.where}) is a part of itself: {' > '.join((*around, entry.name))}."
+            f"The suite '{entry.name}' ({entry.where}) contains itself: {' > '.join((*around, entry.name))}."
         )
     if entry.aggregation not in (*AGGREGATIONS, TEXTS):
         raise UsageError(

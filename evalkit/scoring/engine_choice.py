@@ -27,7 +27,7 @@ def _installed_vllm() -> str | None:
 def choose_engine(requested: str, kinds: Collection[str], parameters: int | None, device: str, *, live: bool) -> Choice:
     """The requested engine, or else the one that the rules of `evalkit.engines.choice` select."""
     if requested != "auto":
-        return Choice(requested, "It was asked for.")
+        return Choice(requested, "It was requested.")
     return choose_automatically(kinds, parameters, device, live=live, vllm=_installed_vllm())
 
 

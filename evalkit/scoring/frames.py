@@ -250,7 +250,7 @@ def read_frames(path: Path, identity: str) -> Iterator[Record]:
             wasted += min(end, size) - offset
             if wasted > MOST_WASTED * size:
                 raise EvalkitError(
-                    f"The journal {path} is damaged all over. Move it away; what it held is scored again by the same command."
+                    f"The journal {path} is damaged beyond recovery. Move it away and run the same command again; what it held will be scored again."
                 )
             offset += 1
 

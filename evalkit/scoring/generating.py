@@ -26,7 +26,7 @@ def check_can_generate(engine: Engine) -> None:
     """Raise `ScoringError` for an engine that only scores."""
     if not isinstance(engine, GeneratingEngine):
         raise ScoringError(
-            f"The engine '{engine.name}' scores texts and generates none, and a task asks for generated text. Choose another "
+            f"The engine '{engine.name}' scores text but does not generate any, and a task needs generated text. Choose another "
             "--engine."
         )
 

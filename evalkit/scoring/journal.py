@@ -306,7 +306,7 @@ def _fault(request: Request, score: Scores) -> str:
     if not math.isfinite(score.sum):
         return f"a log-probability of {score.sum}"
     if score.sum > POSITIVE_TOLERANCE * score.tokens:
-        return f"a log-probability of {score.sum:+.4f}, and none can be positive"
+        return f"a log-probability of {score.sum:+.4f}, which cannot be positive"
     if score.logprobs is None:
         return "no log-probability for each token" if request.keep_tokens else ""
     if len(score.logprobs) != score.tokens:
@@ -314,7 +314,7 @@ def _fault(request: Request, score: Scores) -> str:
     if not np.isfinite(score.logprobs).all():
         return "a log-probability that is not a number (NaN or infinite)"
     if float(np.max(score.logprobs)) > POSITIVE_TOLERANCE:
-        return f"a log-probability of {float(np.max(score.logprobs)):+.4f}, and none can be positive"
+        return f"a log-probability of {float(np.max(score.logprobs)):+.4f}, which cannot be positive"
     return ""
 
 

@@ -8,10 +8,10 @@ from evalkit.options import RunOptions
 from evalkit.scoring.plan import PlannedTask, ignores_chat_template
 
 UNUSED = {
-    "window": "--window changes nothing: it is for texts.",
-    "prefix_token": "--prefix-token changes nothing: it is for texts.",
-    "apply_chat_template": "--apply-chat-template changes nothing: it is for questions without a template of their own.",
-    "gen_kwargs": "--gen-kwargs changes nothing: it is for tasks whose answers are generated.",
+    "window": "--window has no effect here: it applies to texts.",
+    "prefix_token": "--prefix-token has no effect here: it applies to texts.",
+    "apply_chat_template": "--apply-chat-template has no effect here: it applies to questions without a template of their own.",
+    "gen_kwargs": "--gen-kwargs has no effect here: it applies to tasks whose answers are generated.",
 }
 """What is said if no task follows an option."""
 

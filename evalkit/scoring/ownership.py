@@ -110,7 +110,7 @@ def claim(output: Path, info: dict[str, Any], take: Callable[[Path], None], *, f
                 return folder
         _set_apart(info, apart, folder, previous or {})
         if folder_of(output, info) == folder:
-            raise EvalkitError(f"{folder} holds results of something else, which stay. Choose another --output.")
+            raise EvalkitError(f"{folder} holds results of something else, which are kept. Choose another --output.")
 
 
 def folder_of(output: Path, info: Mapping[str, Any]) -> Path:
@@ -195,7 +195,7 @@ def _move_aside(folder: Path, info: dict[str, Any]) -> None:
     names = chain([base], (f"{base}-{number}" for number in count(2)))
     checkpoint["revision"] = next(name for name in names if safe_name(name) not in taken)
     checkpoint["name"] = f"{info['model']}@{checkpoint['revision']}"
-    warning = f"Other weights have since taken the place of these ({checkpoint['path']}) and their name."
+    warning = f"Different weights have since taken the place of these ({checkpoint['path']}) and their name."
     aside = folder.with_name(safe_name(checkpoint["revision"]))
     with writing(aside):
         folder.rename(aside)
@@ -226,7 +226,7 @@ def _set_apart(info: dict[str, Any], apart: Mapping[str, str], folder: Path, oth
         about = other["checkpoint"]
         info["warnings"] = [
             *info["warnings"],
-            f"Other weights have results under the name {about.get('name')} ({about.get('fingerprint') or 'a live model'}, from "
+            f"Different weights have results under the name {about.get('name')} ({about.get('fingerprint') or 'a live model'}, from "
             f"{about.get('path')}), so these are called {checkpoint['name']} ({checkpoint['fingerprint'] or 'a live model'}, from "
             f"{checkpoint['path']}).",
         ]

@@ -332,10 +332,10 @@ def make_plan(
                 segment.pieces.append((planned, len(chunk)))
         _complete_protocol(planned, digest)
         if position == 0 and not planned.task.may_be_empty:
-            raise ScoringError(f"The task '{planned.name}' has no documents to ask.")
+            raise ScoringError(f"The task '{planned.name}' has no documents to score.")
     if not plan.documents:
         warnings = [sentence for planned in planned_tasks for sentence in planned.task.warnings()]
-        raise ScoringError(" ".join(["There are no documents to ask.", *warnings[:1]]))
+        raise ScoringError(" ".join(["There are no documents to score.", *warnings[:1]]))
     return plan
 
 

@@ -65,9 +65,7 @@ class ScoreReader:
         planned = self.planned
         document = next(self._documents, None)
         if document is None or document_digest(document) != planned.digests[self._document]:
-            found = (
-                "is not there any more" if document is None else f"(index {document.index}) is not the same any more"
-            )
+            found = "no longer exists" if document is None else f"(index {document.index}) has changed"
             raise ScoringError(
                 f"The data of {planned.name}{_origin(planned)} changed while it was scored: document number "
                 f"{self._document + 1:,} {found}. Run the same command again; what was scored of the same texts is kept."

@@ -65,7 +65,7 @@ def build_run_info(
     if not settings.options.dry_run:
         warnings += _gated_warnings(tasks, settings.options)
     if options_used(settings.options, tasks).apply_chat_template:
-        warnings.append("Questions are asked in the checkpoint's chat template; runs without it do not compare.")
+        warnings.append("Questions use the checkpoint's chat template; runs without it are not comparable.")
     if not checkpoint.fingerprint:
         warnings.append("A live model has no fingerprint: its scores are not in the journal.")
     return {

@@ -59,7 +59,7 @@ def option_scores(row: Row, by: str = "acc") -> Floats:
     if by == "acc_pmi":
         return sums - _floats(row, "unconditional_sums", len(sums))
     if by not in LENGTHS:
-        raise ValueError(f"'{by}' is no accuracy; there are {', '.join(ACCURACIES)}")
+        raise ValueError(f"'{by}' is not an accuracy; there are {', '.join(ACCURACIES)}")
     lengths = _floats(row, LENGTHS[by], len(sums))
     empty = lengths <= 0
     return np.where(empty, -np.inf, sums / np.where(empty, 1.0, lengths))

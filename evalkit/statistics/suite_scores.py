@@ -50,7 +50,7 @@ class Member:
     """The task's full name, or the suite's."""
     suite: Shape | None = None
     weight: float | None = None
-    """Of ``weighted``; with 0, in any aggregation, it is scored and shown, and no part of the score."""
+    """Of ``weighted``; with 0, in any aggregation, it is scored and shown, and not part of the score."""
     baseline: float | None = None
     """Of ``centred``, between 0 and 1; by default chance."""
     limited: bool = False
@@ -315,12 +315,12 @@ def _member_sum(member: Member, parts: Parts, metric: str) -> _Sum:
     if member.suite is not None:
         lacking = [one.missing for one in member.suite.members if one.counts]
         if lacking and all(lacking):
-            return _Sum(reason=f"{member.name} cannot be asked ({lacking[0]})")
+            return _Sum(reason=f"{member.name} cannot be scored ({lacking[0]})")
         return _sum_of(member.suite, parts, member.suite.metric or metric)
     part = parts.get((member.name, metric))
     if part is None:
         return _Sum(
-            reason=f"{member.name} {f'cannot be asked ({member.missing})' if member.missing else 'was not scored'}"
+            reason=f"{member.name} {f'cannot be scored ({member.missing})' if member.missing else 'was not scored'}"
         )
     if math.isnan(part.value):
         return _Sum(n=part.n, reason=part.reason or f"{member.name} has no value of {metric or part.metric}")
@@ -343,9 +343,9 @@ def _reason(found: Sequence[tuple[Member, _Sum]]) -> str:
         more = f", and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
         return ", ".join(reasons[:_NAMED]) + more
     if not found:
-        return "no task of it counts"
+        return "none of its tasks counts"
     if len({one.higher_is_better for _, one in found}) > 1:
-        return "of some of its tasks more is better, of others less"
+        return "higher is better for some of its tasks and lower for others"
     units = {"a share" if one.is_rate else BITS if one.metric.endswith(BITS) else one.metric for _, one in found}
     return "" if len(units) == 1 else f"its tasks are measured in different units ({', '.join(sorted(units))})"
 

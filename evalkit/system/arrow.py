@@ -92,4 +92,4 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _damaged(kind: str, error: Exception) -> Invalid:
     reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
-    return Invalid(f" is no whole {kind} file ({reason})")
+    return Invalid(f" is not a complete {kind} file ({reason})")

@@ -235,7 +235,7 @@ def _check_surrogates(value: Any) -> None:
             try:
                 item.encode()
             except UnicodeEncodeError:
-                raise Invalid(" has a text with an unpaired surrogate, which is no Unicode") from None
+                raise Invalid(" has a text with an unpaired surrogate, which is not valid Unicode") from None
         elif isinstance(item, dict):
             pending += [*item.keys(), *item.values()]
         elif isinstance(item, _CONTAINERS):

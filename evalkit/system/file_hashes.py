@@ -73,7 +73,9 @@ def hash_files(
     to_read = [index for index, sha256 in enumerate(known) if sha256 is None]
     size = sum(stamps[index].size for index in to_read)
     if note is not None and size >= LARGE_BYTES:
-        note(f"Reading {size / 1e9:,.0f} GB of {files[to_read[0]].parent} once, to know the weights by their content")
+        note(
+            f"Reading {size / 1e9:,.0f} GB of {files[to_read[0]].parent} once, to identify the weights by their content"
+        )
     with ThreadPoolExecutor(max(1, min(THREADS, len(to_read)))) as threads:
         for index, sha256 in zip(to_read, threads.map(lambda i: _read(files[i], stamps[i]), to_read), strict=True):
             known[index] = sha256
@@ -93,7 +95,7 @@ def _read(file: Path, stamp: Stamp) -> str:
     named = _hub_hash(file)
     if named is not None and named != sha256:
         raise CheckpointError(
-            f"{file} is damaged: its content is not what the hub's cache says. Remove {file.resolve()} and download again."
+            f"{file} is damaged: its content does not match the hub's cache. Remove {file.resolve()} and download again."
         )
     if started - stamp.changed / 1e9 > SETTLED_SECONDS:
         with contextlib.suppress(EvalkitError):  # a cache that cannot be written: the file is read again next time
@@ -144,7 +146,7 @@ def reject_rewritten(files: Iterable[FileHash]) -> bool:
             _remembered(file.path, stamp) or _read(file.path, stamp)
         ) != file.sha256:  # other content, and not only another name, link or permission
             raise CheckpointError(
-                f"{file.path} was written to while it was in use, so scores from now on would be of no checkpoint. "
-                "Those before are kept; run again when the checkpoint is complete."
+                f"{file.path} was written to while it was in use, so further scores would not belong to any checkpoint. "
+                "Earlier ones are kept; run again when the checkpoint is complete."
             )
     return replaced

@@ -51,4 +51,4 @@ def _reason(answer: str | None, golds: Golds, result: Equality) -> str:
         reason = f"{shown(answer)} could not be compared with {shown_golds(golds)} in time."
     else:
         reason = f"{shown(answer)} does not equal {shown_golds(golds)}."
-    return reason + (" math-verify finds it right." if result.verified and not result.equal else "")
+    return reason + (" math-verify accepts it." if result.verified and not result.equal else "")

@@ -126,15 +126,15 @@ def _drop(answer: str, golds: Golds) -> Verdict:
 def _contains(answer: str, golds: Golds) -> Verdict:
     matching = next((gold for gold in golds if re.search(re.escape(str(gold)), answer, re.IGNORECASE)), None)
     if matching is None:
-        return Verdict({"contains": 0.0}, f"{shown_golds(golds).capitalize()} does not stand in {shown(answer)}.")
-    return Verdict({"contains": 1.0}, f"The right answer {shown(matching)} stands in {shown(answer)}.")
+        return Verdict({"contains": 0.0}, f"{shown_golds(golds).capitalize()} does not occur in {shown(answer)}.")
+    return Verdict({"contains": 1.0}, f"The right answer {shown(matching)} occurs in {shown(answer)}.")
 
 
 JUDGES: Mapping[str, Judge] = {
     "exact_match": _exactly(str.strip, ""),
-    "number": _exactly(number_text, ", commas and $ aside"),
-    "words": _exactly(words.without_case_and_punctuation, ", case and punctuation aside"),
-    "words_without_articles": _exactly(words.without_nq_articles, ", case, punctuation and articles aside"),
+    "number": _exactly(number_text, ", ignoring commas and $"),
+    "words": _exactly(words.without_case_and_punctuation, ", ignoring case and punctuation"),
+    "words_without_articles": _exactly(words.without_nq_articles, ", ignoring case, punctuation and articles"),
     "squad": Judge(("f1", "exact_match"), _squad),
     "coqa": Judge(("f1", "exact_match"), _coqa),
     "drop": Judge(("f1", "exact_match"), _drop),

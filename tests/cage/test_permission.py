@@ -71,7 +71,7 @@ def test_a_cage_with_a_hole_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """The probe looks at each wall; one that is missing is told."""
     monkeypatch.setattr(permission, "_PROBE", permission._PROBE + "no_network = False\n")
     assert not protection().ready
-    assert protection().sentence.startswith("a program that was to be held was not (AssertionError")
+    assert protection().sentence.startswith("a program that should have been contained was not (AssertionError")
 
 
 def test_doctor_tells(evalkit: Command) -> None:
@@ -167,7 +167,7 @@ def test_other_systems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """macOS and Windows have no cage, and finding out imports nothing that only Unix has."""
     monkeypatch.setattr(sys, "platform", "win32")
     assert not protection().ready
-    assert protection().sentence == "the cage is for Linux on x86_64 or aarch64"
+    assert protection().sentence == "the sandbox supports Linux on x86_64 or aarch64"
 
 
 def test_the_page_shows_the_limits_in_force() -> None:

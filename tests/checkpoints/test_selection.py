@@ -103,7 +103,7 @@ def test_points_are_exactly_as_many_and_keep_the_ends(places: list[int], count: 
         (Selection(every="often"), r"--every takes tokens \(100B\) or steps \(1000steps\), not 'often'"),
         (Selection(every="100"), "--every takes tokens"),
         (Selection(every="0B"), "--every takes tokens"),
-        (Selection(stage=4), "No revision is of stage 4: there are 1, 2"),
+        (Selection(stage=4), "There is no revision of stage 4: there are 1, 2"),
         (Selection(max_points=3), "--max-points 3 is too few: the first and last of each stage are 7"),
     ],
 )
@@ -115,9 +115,11 @@ def test_what_cannot_be_chosen_is_said(selection: Selection, message: str) -> No
 
 def test_tokens_that_names_do_not_tell_are_not_made_up() -> None:
     """OLMo-3's later stages tell steps alone."""
-    with pytest.raises(UsageError, match="stage2-step1000 tells no tokens, so --every 1B cannot be measured"):
+    with pytest.raises(
+        UsageError, match="stage2-step1000 does not say how many tokens were seen, so --every 1B cannot be measured"
+    ):
         select_revisions([parse_revision("stage2-step1000"), parse_revision("stage2-step2000")], Selection(every="1B"))
-    with pytest.raises(UsageError, match="the names tell no stages"):
+    with pytest.raises(UsageError, match="the names do not say stages"):
         select_revisions(OLMO_1, Selection(stage=1))
 
 

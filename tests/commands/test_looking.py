@@ -81,7 +81,7 @@ def test_suites_are_told_in_short_and_whole(evalkit: Command) -> None:
         assert said in told
     (entry,) = json.loads(evalkit("list", "suites", "open-llm-v1", "--json").out)
     assert entry["members"][0] == {"name": "arc_challenge::lm-eval", "shots": 25}
-    assert "cannot be asked: another model judges its answers" in evalkit("list", "suites", "tulu").out
+    assert "cannot be scored: another model judges its answers" in evalkit("list", "suites", "tulu").out
     assert "Did you mean 'olmes'" in evalkit("list", "suites", "olmess").fails(2)
 
 

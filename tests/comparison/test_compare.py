@@ -279,8 +279,8 @@ def test_other_regimes_are_other_tasks(tmp_path: Path) -> None:
     a, b = questions(tmp_path / "a"), questions(tmp_path / "b", task="arc_easy:rc::lm-eval", model="n")
     reasons = compare_runs([a, b]).table["reason"].tolist()
     assert reasons == [
-        "only m has it; n has arc_easy:rc::lm-eval: another regime or form",
-        "only n has it; m has arc_easy:rc::olmes: another regime or form",
+        "only m has it; n has arc_easy:rc::lm-eval: a different regime or form",
+        "only n has it; m has arc_easy:rc::olmes: a different regime or form",
     ]
 
 
@@ -329,7 +329,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     """The same file name with another sha256 is another data set."""
     other = {"t/s": {"files": {"val.jsonl.gz": "f2"}}}
     comparison = compare_runs([texts(tmp_path / "a"), texts(tmp_path / "b", protocols=other, model="n")])
-    assert one(comparison, task="t/s")["reason"] == "other content (sha256) of val.jsonl.gz"
+    assert one(comparison, task="t/s")["reason"] == "different content (sha256) of val.jsonl.gz"
 
 
 def test_engines_tokenizers_and_states_are_marked(tmp_path: Path) -> None:
@@ -345,10 +345,10 @@ def test_engines_tokenizers_and_states_are_marked(tmp_path: Path) -> None:
     )
     comparison = compare_runs([a, b])
     assert comparison.marks == [
-        "n is partial: what it has is compared.",
+        "n is partial: its results so far are compared.",
         "Other engine: vllm (n) against transformers (m).",
         "Other dtype: bfloat16 (n) against float32 (m).",
-        "Other tokenizers (n against m): of texts bits per byte are compared and no perplexity of tokens.",
+        "Different tokenizers (n against m): for texts, bits per byte are compared but not token perplexity.",
     ]
     assert one(comparison, level="domain")["comparable"]
 
@@ -370,7 +370,7 @@ def test_what_cannot_be_a_comparison_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
         compare_runs([a, b], level=95)
     (b / "documents" / "t.s.parquet").write_bytes(b"PAR1")
-    with pytest.raises(EvalkitError, match="is no whole Parquet file"):
+    with pytest.raises(EvalkitError, match="is not a complete Parquet file"):
         compare_runs([a, b])
 
 
@@ -381,7 +381,7 @@ def test_an_index_that_is_no_whole_number(tmp_path: Path, index: Any) -> None:
     file = b / "documents" / "t.s.parquet"
     rows = [{**row, "index": index} for row in read_rows(file)]
     pq.write_table(pa.Table.from_pylist(rows), file)
-    with pytest.raises(EvalkitError, match="no whole number"):
+    with pytest.raises(EvalkitError, match="not a whole number"):
         compare_runs([a, b])
 
 

@@ -59,11 +59,11 @@ def rewritten(name: str, old: str, new: str) -> Callable[[Path], None]:
         (rewritten("core.yaml", "num_fewshot: [10]", "num_fewshot: []"), r"core\.yaml: icl_tasks\.1\.num_fewshot"),
         (
             rewritten("core.yaml", "language_understanding/hellaswag.jsonl", "../../secret"),
-            r"is no file below eval_data",
+            r"is not a file below eval_data",
         ),
         (
             rewritten("core.yaml", "language_understanding/hellaswag.jsonl", "/etc/passwd"),
-            r"is no file below eval_data",
+            r"is not a file below eval_data",
         ),
     ],
 )
@@ -98,7 +98,7 @@ def test_row_of_another_shape(folder: Path, kind: str, row: Any, told: str) -> N
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
     line = len(path.read_text(encoding="utf-8").splitlines())
-    with pytest.raises(DataUnavailable, match=rf"{path.name}, line {line}, is no row of the kind {kind}: .*{told}"):
+    with pytest.raises(DataUnavailable, match=rf"{path.name}, line {line}, is not a row of the kind {kind}: .*{told}"):
         EvalBundle(folder).items(one.label, kind)
 
 
@@ -120,12 +120,12 @@ def test_empty_file(folder: Path) -> None:
     ("table", "told"),
     [
         ("a,b\n1,2\n", "row 1, lacks 'Eval Task'"),
-        ("Eval Task,Random baseline\ncopa,lots\n", "'lots' is no percentage below 100"),
-        ("Eval Task,Random baseline\ncopa,nan\n", "'nan' is no percentage"),
-        ("Eval Task,Random baseline\ncopa,100\n", "'100' is no percentage"),
+        ("Eval Task,Random baseline\ncopa,lots\n", "'lots' is not a percentage below 100"),
+        ("Eval Task,Random baseline\ncopa,nan\n", "'nan' is not a percentage"),
+        ("Eval Task,Random baseline\ncopa,100\n", "'100' is not a percentage"),
         ("Eval Task,Random baseline\ncopa\n", "row 1, lacks"),
         ("Eval Task,Random baseline\n\xff", "cannot be read as a table"),
-        ("x" * 1_000_001, "is no table of baselines"),
+        ("x" * 1_000_001, "is not a table of baselines"),
     ],
 )
 def test_damaged_baselines(folder: Path, table: str, told: str) -> None:

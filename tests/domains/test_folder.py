@@ -117,7 +117,7 @@ def test_bad_lines_are_named_by_file_and_number(alone: Path, checkpoint: Path) -
         "texts/s: bad.jsonl: 32 lines left out for being no document: "
         f"2 (not JSON), 3 (no 'text'), {numbers} and 12 more."
     )
-    assert warnings[2].startswith("texts/s: broken.parquet is damaged: it is no whole Parquet file (")
+    assert warnings[2].startswith("texts/s: broken.parquet is damaged: it is not a complete Parquet file (")
     assert warnings[3:] == [
         "texts/s: columns.parquet is damaged: it has no column 'text'. What came before is used (0 documents).",
         warnings[4],
@@ -125,7 +125,7 @@ def test_bad_lines_are_named_by_file_and_number(alone: Path, checkpoint: Path) -
         "texts/s: good.jsonl: 1 document left out for an empty text.",
         "texts/s: latin.txt: 1 line left out for being no document: 1 (not UTF-8).",
         "texts/s: none.jsonl holds no document.",
-        "texts/s: Files of no kind that is read: table.csv.",
+        "texts/s: Files of unknown types: table.csv.",
     ]
     assert warnings[4].startswith("texts/s: cut.jsonl.zst is damaged: its zstd data end too early. What came before is")
     assert run.info["limited"]

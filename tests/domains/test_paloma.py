@@ -150,10 +150,10 @@ def test_every_fault_is_named(alone: Path, checkpoint: Path) -> None:
         "paloma/mc4: test/test-00000002.jsonl.gz is damaged: its gzip data end too early. What came before is used",
         "paloma/c4_100_domains: 1 of 99 domains are missing: 1_www.nytimes.com.",
         "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: 6 lines left out for being no document: 1 (not JSON), "
-        "4 (not a JSON object), 5 (no 'text'), 6 ('text' is no string), 7 (not UTF-8), 10 (not JSON).",
+        "4 (not a JSON object), 5 (no 'text'), 6 ('text' is not a string), 7 (not UTF-8), 10 (not JSON).",
         "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: 2 lines left out for being empty: 2, 8.",
         "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: halves of surrogate pairs became U+FFFD in 1 text.",
-        "paloma/twitterAAE_HELM_fixed: Domains that the source should not have: blue sky & more, #1.",
+        "paloma/twitterAAE_HELM_fixed: Unexpected domains: blue sky & more, #1.",
     ):
         assert sentence in warnings
     limited = ["mc4", "c4_100_domains", "twitterAAE_HELM_fixed", "manosphere_meta_sep"]
@@ -183,7 +183,7 @@ def test_a_missing_source_leaves_the_others(alone: Path, checkpoint: Path) -> No
     run = score(checkpoint, task=["paloma/ptb", "paloma/c4_en"], data=alone / "files")
     assert "paloma/c4_en: 1 of 1 domains are missing: c4_en." in run.info["warnings"]
     assert [one["value"] for one in read_metrics(run.path) if one["task"] == "paloma/c4_en"] == [None]
-    with pytest.raises(EvalkitError, match=r"There are no documents to ask\. .*1 of 1 domains are missing: c4_en"):
+    with pytest.raises(EvalkitError, match=r"There are no documents to score\. .*1 of 1 domains are missing: c4_en"):
         score(checkpoint, task="paloma/c4_en", data=alone / "files")
     with pytest.raises(DataUnavailable, match=r"contains no Paloma source.*c4_en/test.*HF_TOKEN"):
         score(checkpoint, suite="paloma", data=alone)

@@ -49,7 +49,7 @@ def test_the_template_called_default(found: Any, used: str | None) -> None:
 
 def test_a_set_without_a_default_lists_its_names() -> None:
     """None of several is picked at random."""
-    with pytest.raises(UsageError, match="called rag, tool_use, and none called default"):
+    with pytest.raises(UsageError, match="called rag, tool_use, but none called default"):
         chatty({"tool_use": "a", "rag": "b"}).format_user_messages(["Why?"])
 
 
@@ -116,7 +116,7 @@ def test_templates_without_an_end(source: str, reason: str, monkeypatch: pytest.
     template = ChatTemplate(source, {}, "mine")
     with (
         ThreadPoolExecutor(1) as pool,
-        pytest.raises(EndlessTemplate, match=f"mine does not come to an end: .*({reason})"),
+        pytest.raises(EndlessTemplate, match=f"mine does not terminate: .*({reason})"),
     ):
         pool.submit(template.render, [([{"role": "user", "content": "What?"}], False)]).result(60)
     template.source = "and on"

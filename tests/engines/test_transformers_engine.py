@@ -126,7 +126,7 @@ def test_unknown_architecture_is_an_error(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (EngineSettings(device="cuda:7"), "is not there"),
+        (EngineSettings(device="cuda:7"), "There is no device"),
         (EngineSettings(device="toaster"), "no device"),
         (EngineSettings(device="cpu", args={"rows": "3"}), "row_tokens"),
         (EngineSettings(device="cpu", args={"row_tokens": "many"}), "number of tokens"),

@@ -110,5 +110,5 @@ def test_a_killed_worker_does_not_stop_the_run(
     assert hurt.status == "done"
     counts = hurt.info["counts"]
     assert counts["batches_scored"] == counts["batches_planned"] > 10
-    assert any("started again in mid-run" in warning for warning in hurt.info["warnings"])
+    assert any("restarted mid-run" in warning for warning in hurt.info["warnings"])
     assert figures(hurt) == pytest.approx(figures(whole), abs=1e-6)

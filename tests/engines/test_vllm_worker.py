@@ -110,7 +110,7 @@ def test_the_request_that_kills_is_found() -> None:
 def test_a_worker_that_never_works_ends_the_run() -> None:
     """No endless row of new starts."""
     worker = Pretended(lambda rows: True, memory=True)
-    with pytest.raises(ScoringError, match="to no avail"):
+    with pytest.raises(ScoringError, match="without success"):
         stream(batches.plan(requests(), 100), worker)
     assert worker.starts == 1 + MAX_DEATHS
 
@@ -136,7 +136,7 @@ def gone(pid: int) -> bool:
 def test_a_worker_that_says_nothing_is_ended(tmp_path: Path) -> None:
     """A hang ends in a sentence that names the log, and the process is gone."""
     worker = quiet(tmp_path)
-    with pytest.raises(WorkerDied, match=r"no sign of life for 0 seconds.*vllm\.log"):
+    with pytest.raises(WorkerDied, match=r"did not respond for 0 seconds.*vllm\.log"):
         worker.receive(0.3)
     assert gone(worker.pid)
     worker.close()

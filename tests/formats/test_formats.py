@@ -195,7 +195,7 @@ def test_the_ending_says_the_format() -> None:
     assert format_of(Path("a.tex"), None, "table") == "latex"
     assert format_of(None, None, "table") == "table"
     assert format_of(Path("a.csv"), "csv", "table") == "csv"
-    with pytest.raises(UsageError, match="contradict"):
+    with pytest.raises(UsageError, match="do not match"):
         format_of(Path("a.md"), "csv", "table")
-    with pytest.raises(UsageError, match="no format that is known"):
+    with pytest.raises(UsageError, match="does not end in a known format"):
         format_of(Path("a.docx"), None, "table")

@@ -126,7 +126,7 @@ def test_an_unfinished_checkpoint_is_left_out_by_name(stories: dict[str, list[Pa
 
 
 def test_a_lower_value_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
-    """A Brier score with a chance level is no percentage, and the lower of two is the best."""
+    """A Brier score with a chance level is not a percentage, and the lower of two is the best."""
     made = []
     for i, value in enumerate((0.76, 0.70)):
         known = Metric("q", "brier", value, 100, stderr=0.001, primary=True, higher_is_better=False, chance=0.5)

@@ -115,7 +115,7 @@ def test_damaged_files_are_named(run: Run) -> None:
     """Each broken or missing file is one sentence with its path and what to do; running again mends it."""
     documents = run.path / "documents" / "test_sums.parquet"
     documents.write_bytes(documents.read_bytes()[:-20])
-    with pytest.raises(EvalkitError, match=r"test_sums\.parquet is no whole Parquet file"):
+    with pytest.raises(EvalkitError, match=r"test_sums\.parquet is not a complete Parquet file"):
         run.rows("test_sums")
     documents.unlink()
     with pytest.raises(EvalkitError, match=r"test_sums\.parquet is missing"):

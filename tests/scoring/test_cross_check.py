@@ -141,7 +141,7 @@ def test_gpus_needed() -> None:
 
 def test_what_was_picked_stands_in_the_run(checkpoint: Path, tmp_path: Path) -> None:
     """``run.json`` says which engine and why, for auto and for a name."""
-    for wanted, why in (("auto", "."), ("vllm", "asked for")):
+    for wanted, why in (("auto", "."), ("vllm", "requested")):
         (run,) = evalkit.run(checkpoint, task="test_sums", engine=wanted, output=tmp_path / wanted, report=False)
         chosen = json.loads((run.path / "run.json").read_text())["settings"]["engine_chosen"]
         assert chosen["engine"] == run.info["identity"]["engine"]

@@ -120,7 +120,7 @@ def test_other_sampling_is_another_result(checkpoint: Path) -> None:
     assert len(hashes) == 3
     (sums,) = evalkit.run("tiny", task="test_sums", engine="fake", report=False, gen_kwargs="seed=7")
     assert sums.path.parent.name == "tasks~fake"
-    assert any("--gen-kwargs changes nothing" in warning for warning in sums.info["warnings"])
+    assert any("--gen-kwargs has no effect" in warning for warning in sums.info["warnings"])
 
 
 def test_scored_and_generated_tasks_share_a_run(checkpoint: Path) -> None:
@@ -182,7 +182,7 @@ def test_an_engine_that_does_not_generate(checkpoint: Path, monkeypatch: pytest.
 
     registry.engines.load()
     monkeypatch.setitem(registry.engines._entries, "mute", registry.EngineEntry("mute", Mute, where=__name__))
-    with pytest.raises(ScoringError, match="scores texts and generates none"):
+    with pytest.raises(ScoringError, match="scores text but does not generate any"):
         evalkit.run("tiny", task="test_tales", engine="mute", report=False)
 
 

@@ -266,7 +266,7 @@ def test_a_file_of_false_beginnings_is_refused(tmp_path: Path) -> None:
     size = 400_000
     false = b"".join(header + (size - 17 * number).to_bytes(4, "little") + bytes(8) for number in range(1, size // 17))
     log.write_bytes(whole + false)
-    with pytest.raises(EvalkitError, match=r"\.log is damaged all over. Move it away"):
+    with pytest.raises(EvalkitError, match=r"\.log is damaged beyond recovery. Move it away"):
         Journal(tmp_path, IDENTITY)
     log.write_bytes(whole + false[: 17 * 10] + bytes(size) + whole)
     assert len(list(read_frames(log, log.parent.name))) == 4, "a few are passed over"

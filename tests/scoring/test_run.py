@@ -190,7 +190,7 @@ def test_options_that_change_nothing_are_not_in_the_folders_name(checkpoint: Pat
     """Questions take no windows and no prefix, texts no chat template, and a task's own limit stays."""
     (questions,) = fake(checkpoint, task="test_sums", window="catwalk", prefix_token="bos", max_length=64)  # noqa: S106
     assert questions.path == Path("results/tiny/tasks~length64,fake/main")
-    assert [warning.partition(" changes")[0] for warning in questions.info["warnings"]] == [
+    assert [warning.partition(" has no")[0] for warning in questions.info["warnings"]] == [
         "--window",
         "--prefix-token",
     ]

@@ -62,7 +62,7 @@ for _name in ("colours", "shades"):
     tasks.add(TaskEntry(_name, Colours, {"olmes": ("rc", "mc")}, where=__name__))
 """
 SUITES = Path(str(shipped.__file__)).parent
-MADE = ("inner", "outer", "better", "around", "mixed")
+MADE = ("inner", "outer", "better", "around", "mixed", "strict", "nothing")
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_suites_that_cannot_be_are_told(made: Path) -> None:
     """In themselves, asking one task in two ways, of texts in another, with an unknown aggregation."""
     add(made, "inner", "tasks: [outer]\n")
     add(made, "outer", "tasks: [inner]\n")
-    with pytest.raises(UsageError, match=r"part of itself: outer > inner > outer"):
+    with pytest.raises(UsageError, match=r"contains itself: outer > inner > outer"):
         expand(suites.get("outer"))
     twice = SuiteEntry("s", members=(SuiteMember("colours::olmes"), SuiteMember("colours::olmes", {"shots": 3})))
     with pytest.raises(UsageError, match=r"asks colours:rc::olmes twice with different options"):
@@ -258,7 +258,7 @@ def test_a_score_that_cannot_be_has_a_reason(made: Path, checkpoint: Path) -> No
     folder = scored(checkpoint, "mixed")
     (record,) = [r for r in read_metrics(folder) if r["task"] == "mixed"]
     assert record["value"] is None
-    assert record["note"] == "not available: of some of its tasks more is better, of others less"
+    assert record["note"] == "not available: higher is better for some of its tasks and lower for others"
     add(made, "outer", "tasks: [colours::olmes, shades::olmes]\n")
     folder = scored(checkpoint, "outer")
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -317,7 +317,7 @@ def test_the_suite_of_the_page(made: Path) -> None:
 
 
 def test_a_suite_beside_has_a_score_too(made: Path, checkpoint: Path) -> None:
-    """A suite with the weight 0 is scored and shown, by a metric of its own, and is no part of the score."""
+    """A suite with the weight 0 is scored and shown, by a metric of its own, and is not part of the score."""
     add(made, "inner", "tasks: [shades::olmes]\nmetric: acc\n")
     add(made, "outer", "metric: soft_log\ntasks: [colours::olmes, {suite: inner, weight: 0}]\n")
     values = {(one["task"], one["metric"]): one["value"] for one in read_metrics(scored(checkpoint, "outer"))}
@@ -334,7 +334,7 @@ def test_a_member_that_cannot_be_asked(made: Path, checkpoint: Path) -> None:
         (score,) = [metric for metric in metrics if metric["metric"] == "suite_score"]
         assert score["task"] == "part of outer"
         assert score["value"] is None or math.isnan(score["value"])
-        assert score["note"] == "not available: riddles cannot be asked (nobody wrote them)"
+        assert score["note"] == "not available: riddles cannot be scored (nobody wrote them)"
         assert [one["n"] for one in metrics if (one["task"], one["metric"]) == ("colours", "acc")] == [30]
     with pytest.raises(UsageError, match="all are missing"):
         add(made, "better", "tasks: [{task: riddles, missing: nobody wrote them}]\n")
@@ -362,12 +362,14 @@ def test_a_suite_of_what_there_is(made: Path, checkpoint: Path) -> None:
         (score,) = [metric for metric in metrics if metric["metric"] == "suite_score"]
         assert score["task"] == "part of outer"
         assert score["value"] is None or math.isnan(score["value"])
-        assert "hellaswag:rc::lm-eval cannot be asked (lm-eval draws its examples from the train split" in score["note"]
-        assert "codex_humaneval:gen::olmes cannot be asked (codex_humaneval:gen::olmes runs programs" in score["note"]
+        assert (
+            "hellaswag:rc::lm-eval cannot be scored (lm-eval draws its examples from the train split" in score["note"]
+        )
+        assert "codex_humaneval:gen::olmes cannot be scored (codex_humaneval:gen::olmes runs programs" in score["note"]
     with pytest.raises(UsageError, match="Add --allow-code-execution"):
         scored(checkpoint, "strict")
     with pytest.raises(
-        DataUnavailable, match="No task of the suite 'nothing' can be asked: lm-eval draws its examples"
+        DataUnavailable, match="No task of the suite 'nothing' can be scored: lm-eval draws its examples"
     ):
         collect(["nothing"], [], TaskOptions())
 

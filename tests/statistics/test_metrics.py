@@ -90,7 +90,7 @@ def test_a_row_without_what_a_metric_needs_is_an_error() -> None:
         predict({"index": 7, "sums": [-1.0, -2.0]}, "acc_pmi")
     with pytest.raises(ValueError, match="document 7 has 1 'characters' for 2 options"):
         predict({"index": 7, "sums": [-1.0, -2.0], "characters": [3]}, "acc_norm")
-    with pytest.raises(ValueError, match="is no accuracy"):
+    with pytest.raises(ValueError, match="is not an accuracy"):
         predict(ROW, "accuracy")
     with pytest.raises(ValueError, match="not among"):
         choice_metrics([ROW], base=BASE, names=["acc"], primary="acc_norm")

@@ -128,13 +128,13 @@ def test_what_is_missing_makes_the_score_not_available() -> None:
         (("a", "c"), "c was not scored"),
         (("a", "b"), "b failed"),
         (("a", "d"), "its tasks are measured in different units (a share, f1)"),
-        ((), "no task of it counts"),
+        ((), "none of its tasks counts"),
     ):
         score = only(suite(*names), parts)
         assert math.isnan(score.estimate.value)
         assert score.reason == reason
     lower = only(suite("a", "b"), {"a": parts["a"], "b": replace(rate(HALF), higher_is_better=False)})
-    assert lower.reason == "of some of its tasks more is better, of others less"
+    assert lower.reason == "higher is better for some of its tasks and lower for others"
     nobody = only(suite("a", aggregation="centred"), {"a": replace(rate(HALF), chance=None)})
     assert nobody.reason == "a has no baseline"
 

@@ -45,7 +45,7 @@ def test_rows_of_arrow_files(tmp_path: Path, write: object) -> None:
     assert arrow_rows(path) == TABLE.to_pylist()
     for size in (0, 5, 50, len(path.read_bytes()) // 2):
         path.write_bytes(write(TABLE)[:size])  # type: ignore[operator]
-        with pytest.raises(Invalid, match="is no whole Arrow file"):
+        with pytest.raises(Invalid, match="is not a complete Arrow file"):
             arrow_rows(path)
 
 
@@ -76,7 +76,7 @@ def test_values_that_python_does_not_have(tmp_path: Path) -> None:
     """A time stamp beyond the year 9999, and two columns of one name."""
     path = tmp_path / "a.arrow"
     path.write_bytes(_file(pa.table({"when": pa.array([2**62], pa.timestamp("s"))})))
-    with pytest.raises(Invalid, match="is no whole Arrow file"):
+    with pytest.raises(Invalid, match="is not a complete Arrow file"):
         arrow_rows(path)
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     path.write_bytes(_file(twice))
@@ -106,7 +106,7 @@ def test_rows_of_parquet_files(tmp_path: Path) -> None:
     ):
         path.write_bytes(data)
         for read in (parquet_table, lambda path: list(parquet_rows(path))):
-            with pytest.raises(Invalid, match="is no whole Parquet file"):
+            with pytest.raises(Invalid, match="is not a complete Parquet file"):
                 read(path)
     for read in (parquet_table, lambda path: list(parquet_rows(path)), arrow_rows):
         with pytest.raises(OSError, match="No such file"):

@@ -132,7 +132,7 @@ def test_tulu_with_its_data(tmp_path: Path, data: Path) -> None:
     (score,) = run.metrics[run.metrics.task == "part of tulu"].to_dict("records")
     assert math.isnan(score["value"])
     assert score["note"] == (
-        "not available: codex_humaneval:gen::olmes cannot be asked (codex_humaneval:gen::olmes runs programs that the model writes)"
+        "not available: codex_humaneval:gen::olmes cannot be scored (codex_humaneval:gen::olmes runs programs that the model writes)"
     )
 
 

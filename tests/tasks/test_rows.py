@@ -62,7 +62,7 @@ def test_rows_of_another_shape(tmp_path: Path, name: str, row: dict[str, Any], w
 def test_a_missing_column(tmp_path: Path) -> None:
     """Rows without what a question is made of."""
     write_folder(tmp_path, "arc_easy", test=[{"": 0}])
-    with pytest.raises(DataUnavailable, match=r"line 1, is no row of allenai/ai2_arc \(ARC-Easy\): id is missing"):
+    with pytest.raises(DataUnavailable, match=r"line 1, is not a row of allenai/ai2_arc \(ARC-Easy\): id is missing"):
         make("arc_easy", data_source=str(tmp_path)).documents()
 
 
@@ -73,7 +73,7 @@ def test_columns_of_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(ARC[:2]), folder / "test-0.parquet")
     pq.write_table(pa.Table.from_pylist([{**ARC[2], "question": 7}]), folder / "test-1.parquet")
     with pytest.raises(
-        DataUnavailable, match=r"test-1\.parquet, row 1, is no row .* question should be a valid string"
+        DataUnavailable, match=r"test-1\.parquet, row 1, is not a row .* question should be a valid string"
     ):
         make("arc_easy", data_source=str(tmp_path)).documents()
 

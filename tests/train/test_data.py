@@ -157,7 +157,7 @@ def test_an_endless_template_ends_the_training(tmp_path: Path, monkeypatch: pyte
     inner.chat_template = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
     file = write_chats(tmp_path / "data.jsonl", 40)
     statistics = ReadStatistics()
-    with pytest.raises(EndlessTemplate, match="the checkpoint does not come to an end"):
+    with pytest.raises(EndlessTemplate, match="the checkpoint does not terminate"):
         list(
             read_examples(
                 DataItem(dataset=str(file)), pairs=False, statistics=statistics, template=Template("tokenizer", inner)

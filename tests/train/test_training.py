@@ -412,5 +412,5 @@ def test_what_cannot_be_scored_is_told_before_training(recipe: Make) -> None:
         with pytest.raises(UsageError, match="runs programs that the model writes"):
             loop.fine_tune_one(made)
         assert not made.run_folder.exists()
-    with pytest.raises(UsageError, match="3 texts a prompt at temperature 0"):
+    with pytest.raises(UsageError, match="3 texts per prompt at temperature 0"):
         loop.fine_tune_one(recipe(data_source="bundle", tasks=["gsm8k:gen::olmes"], gen_kwargs={"n": 3}))

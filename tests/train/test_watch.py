@@ -111,7 +111,7 @@ def test_once(run_folder: Callable[..., Path], task: str, tmp_path: Path) -> Non
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
     watched = watch(place, task=[task], once=True)
     assert list(watched.runs) == ["checkpoint-2", "checkpoint-10"]
-    assert watched.waiting == {"checkpoint-30": "model.safetensors is not whole yet"}
+    assert watched.waiting == {"checkpoint-30": "model.safetensors is not complete yet"}
     assert [run.info["checkpoint"]["step"] for runs in watched.runs.values() for run in runs] == [2, 10]
     files = {
         run.path / "run.json": (run.path / "run.json").stat().st_mtime_ns
@@ -219,7 +219,7 @@ def test_folders_of_other_trainers(small_model: Path, task: str, tmp_path: Path)
         watched.runs
     )
     assert list(watched.passed_over) == ["merged"]
-    assert watched.waiting["epoch_3"] == "it has pytorch_model.bin and no safetensors, which alone are read"
+    assert watched.waiting["epoch_3"] == "it has pytorch_model.bin but no safetensors, the only format that is read"
     assert "accelerate" in watched.waiting["epoch_4"]
     assert watched.reason == "every finished checkpoint is scored"
 

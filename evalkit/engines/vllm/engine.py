@@ -82,7 +82,7 @@ class VllmEngine:
             if checkpoint.adapter is None:
                 raise
             self._merged_folder = adapters.merge_adapter(checkpoint, self.vllm_settings.dtype)
-            self.notes.append(f"The adapter was merged into its base, since vLLM did not take it as it is: {error}")
+            self.notes.append(f"The adapter was merged into its base, because vLLM did not accept it as is: {error}")
             self._start()
             self._probe(checkpoint, previous=None)
 
@@ -149,7 +149,7 @@ class VllmEngine:
             raise UsageError(reason)
         if kind == "memory":
             raise EvalkitError(
-                f"vLLM has not enough memory for {checkpoint.name}: {reason} Lower --max-length, or use --engine-arg "
+                f"vLLM does not have enough memory for {checkpoint.name}: {reason} Lower --max-length, or use --engine-arg "
                 f"gpu_memory_utilization=, or tensor_parallel_size=. (log: {self._log})"
             )
         raise CheckpointError(f"vLLM refuses {checkpoint.name}: {reason} (log: {self._log})")
@@ -305,7 +305,7 @@ class VllmEngine:
             self._batched_tokens = budget
             self.notes.append(f"vLLM ran out of memory; it was started again with steps of {budget} tokens.")
         else:
-            self.notes.append(f"vLLM was started again in mid-run, and nothing scored was lost. {died}")
+            self.notes.append(f"vLLM was restarted mid-run; nothing scored was lost. {died}")
         self._start()
 
     # Generation

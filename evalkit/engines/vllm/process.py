@@ -73,9 +73,7 @@ class WorkerProcess:
         try:
             if not self._pipe.poll(timeout):
                 self.kill()
-                raise WorkerDied(
-                    f"vLLM gave no sign of life for {timeout:.0f} seconds and was stopped.{self._log_hint()}"
-                )
+                raise WorkerDied(f"vLLM did not respond for {timeout:.0f} seconds and was stopped.{self._log_hint()}")
             message: tuple[Any, ...] = self._pipe.recv()
         except (EOFError, OSError):
             self._raise_died()
@@ -90,9 +88,9 @@ class WorkerProcess:
             self._process.wait(5)
         code = self._process.poll()
         self.kill()
-        ending = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+        ending = f"was killed by signal {-code}" if code is not None and code < 0 else f"exited with code {code}"
         error = self.last_error()
-        quoted = f" Its last words: {error}" if error else ""
+        quoted = f" Its last output: {error}" if error else ""
         out_of_memory = "out of memory" in self._log_tail().lower() or "OutOfMemoryError" in self._log_tail()
         raise WorkerDied(f"vLLM's process {ending}.{quoted}{self._log_hint()}", out_of_memory=out_of_memory)
 

@@ -42,13 +42,13 @@ def parse_options(options: Mapping[str, Any]) -> dict[str, Any]:
     parser = EngineArgs.add_cli_args(FlexibleArgumentParser(exit_on_error=False, add_help=False))
 
     def fail(message: str) -> NoReturn:
-        raise InvalidOption(f"vLLM does not take that: {message}.")
+        raise InvalidOption(f"vLLM does not accept that: {message}.")
 
     parser.error = fail
     try:
         values = vars(parser.parse_args(arguments))
     except argparse.ArgumentError as error:
-        raise InvalidOption(f"vLLM does not take that: {error}.") from None
+        raise InvalidOption(f"vLLM does not accept that: {error}.") from None
     except (SystemExit, ValueError, TypeError) as error:
         raise InvalidOption(f"vLLM does not take {' '.join(arguments)} ({error}).") from None
     return parsed | {key: values[key] for key in options if key not in parsed}

@@ -149,7 +149,7 @@ class BatchStream:
         parts = list(self._in_flight.values())
         self._in_flight.clear()
         if self._deaths > MAX_DEATHS:
-            raise ScoringError(f"{died} It was started again {MAX_DEATHS} times to no avail.")
+            raise ScoringError(f"{died} It was started again {MAX_DEATHS} times without success.")
         if len(parts) == 1 and parts[0].isolated and not died.out_of_memory:
             part = parts[0]
             part.deaths += 1
@@ -157,7 +157,7 @@ class BatchStream:
                 parts = part.halves()
             elif part.deaths > 1:
                 raise RequestRefused(
-                    f"vLLM's process dies on this request. {died}", part.pending.batch.requests[part.positions.start]
+                    f"vLLM's process crashes on this request. {died}", part.pending.batch.requests[part.positions.start]
                 )
         for part in parts:
             part.isolated = True
@@ -176,7 +176,7 @@ def _scores(requests: list[Request], logprobs: Any, greedy: Any) -> Iterator[Sco
     """The worker's arrays as one `Scores` per request; sums in float64."""
     ends = np.cumsum([request.scored for request in requests])
     if len(logprobs) != ends[-1] or len(greedy) != len(requests):
-        raise ScoringError("vLLM gave another number of log-probabilities than was asked for.")
+        raise ScoringError("vLLM returned a different number of log-probabilities than was asked for.")
     for request, end, flag in zip(requests, ends.tolist(), greedy.tolist(), strict=True):
         values = logprobs[end - request.scored : end]
         yield Scores(

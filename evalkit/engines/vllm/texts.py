@@ -26,7 +26,7 @@ def generation_work(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Work:
 
     def results(requests: list[GenerationRequest], ids: Any) -> Iterator[Generation]:
         if len(ids) != len(requests):
-            raise ScoringError("vLLM gave another number of texts than was asked for.")
+            raise ScoringError("vLLM returned a different number of texts than was asked for.")
         for request, own in zip(requests, ids, strict=True):
             yield finalize(own, tokenizer, request.end_ids, request.settings.stop)
 
