@@ -36,7 +36,7 @@ def test_commands_in_pages_exist(page: Path, evalkit: Command) -> None:
     lines = [line for block in blocks for line in re.findall(r"^(?:\$ )?evalkit ([^#\n]+)", block.text, re.MULTILINE)]
     for line in lines:
         words = line.split()
-        names = words[: 2 if words[0] in ("list", "models", "data") else 1]
+        names = words[: 2 if words[0] in ("list", "models", "data", "results") else 1]
         shown = evalkit(*names, "--help")
         assert shown.code == 0
         for option in re.findall(r"--[a-z-]+", line):

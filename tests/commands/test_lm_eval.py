@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,12 @@ def test_help_is_its_own(evalkit: Command) -> None:
     result = evalkit("lm-eval", "--help")
     assert result.code == 0
     assert "--num_fewshot" in result.out
+
+
+def test_its_other_models_stay(tmp_path: Path) -> None:
+    """In a fresh process, where the harness has registered none of its own yet."""
+    code = (
+        "import evalkit.lm_eval_model; from lm_eval.api.registry import model_registry; print(*model_registry.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert {"evalkit", "hf", "vllm"} <= set(done.stdout.split())
