@@ -27,8 +27,8 @@ OTHER_NAMES = {"cais/mmlu": "hails/mmlu_no_train", "lighteval/siqa": "social_i_q
 class Rows:
     """Redirects a task's data to the source that the user chose."""
 
-    def __init__(self, options: TaskOptions) -> None:
-        self.options = options
+    def __init__(self, part: str, options: TaskOptions) -> None:
+        self.part, self.options = part, options
         self.described: dict[str, Any] = {}
 
     def redirected(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Rows:
         if found is None:
             where = "" if self.options.data_source == "bundle" else "the hub cannot be reached, and "
             raise DataUnavailable(
-                f"{FAMILY}'s task reads {DataSet(repo, config)}: {where}the offline bundle does not hold it. Use a network, or "
+                f"{FAMILY}/{self.part} reads {DataSet(repo, config)}: {where}the offline bundle does not hold it. Use a network, or "
                 "--data-source with a folder that has the files."
             )
         return DataSet(repo, config, found)

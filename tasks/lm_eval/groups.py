@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import UnknownName
+from evalkit.errors import UnknownName, UsageError
 from evalkit.registry import SuiteEntry, SuiteMember
 from evalkit.tasks.lm_eval.index import FAMILY, Entry, Index, entry_of, index_of, is_installed, metric_name
 
@@ -116,7 +116,7 @@ def group_of(name: str, folder: Path | None = None) -> SuiteEntry | list[str] | 
     """What a name stands for if it is no single task: a suite for a group that has a score, else the names of tasks.
 
     Also for globs (``lm-eval/blimp_*``, of tasks). None for a task, for a name that is not lm-eval's, and where the package is not
-    installed, which making the task tells. Raises `UnknownName`.
+    installed, which making the task tells. Raises `UsageError`.
     """
     family, _, part = name.partition("/")
     if family != FAMILY or not is_installed():
@@ -146,7 +146,9 @@ def group_of(name: str, folder: Path | None = None) -> SuiteEntry | list[str] | 
     if not scores:
         return list(tree.tasks)
     if not chosen:
-        raise UnknownName(f"metric of the group '{path}'", metric, [one for one, _ in scores])
+        raise UsageError(
+            f"The group '{path}' has no score of '{metric}', but of {', '.join(one for one, _ in scores)}."
+        )
     return suite_of(tree, chosen[0], [] if metric else scores[1:], index)
 
 

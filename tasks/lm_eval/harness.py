@@ -23,6 +23,7 @@ from evalkit.task import TaskOptions
 from evalkit.tasks.lm_eval.data import FILES, Rows
 from evalkit.tasks.lm_eval.groups import members_of
 from evalkit.tasks.lm_eval.index import FAMILY, Entry, Index, entry_of, index_of, package, quiet
+from evalkit.words import listed
 
 SEED, NUMPY_SEED, SHOT_SEED = 0, 1234, 1234
 """What its command line seeds Python's generator, numpy's and that of the examples with."""
@@ -80,7 +81,7 @@ def _member(
     members = {member.name: member for member in members_of(config, given, index, configs)}
     if name not in members:
         raise UsageError(
-            f"There is no task '{FAMILY}/{part}': {', '.join(list(members)[:5]) or 'nothing'} stands there."
+            f"There is no task '{FAMILY}/{part}': the group around it has {listed(list(members), 5) or 'no tasks'}."
         )
     return members[name]
 
@@ -101,7 +102,7 @@ def ask(part: str, options: TaskOptions) -> Asked:
         from lm_eval.tasks import TaskManager  # noqa: F401  # first of its modules, which import one another
 
         found = find(part, options.lm_eval_path, resolved=True)
-        rows = Rows(options)
+        rows = Rows(part, options)
         task = _make(part, found, options, rows)
         check_runnable(part, task)
         notes = _set_shots(task, options)

@@ -245,6 +245,8 @@ def test_killed_and_resumed(world: tuple[Path, Path, Path], alone: Path, start: 
     ("task", "said"),
     [
         ("made_chioce", "Did you mean 'made_choice'"),
+        ("made_group@f1", "The group 'made_group' has no score of 'f1', but of acc."),
+        ("made_group/made_yes", "the group around it has made_choice, made_letters, made_inner"),
         ("made_code", "lm-eval/made_code runs programs that the model wrote"),
         ("made_pictures", "lm-eval/made_pictures shows images or sound"),
         (
@@ -253,7 +255,7 @@ def test_killed_and_resumed(world: tuple[Path, Path, Path], alone: Path, start: 
         ),
         ("made_package", "lm-eval/made_package needs the Python package 'no_such_package', which is not installed"),
         ("made_beams", "lm-eval/made_beams generates with num_beams=4, which evalkit's engines do not have"),
-        ("made_remote", "lm-eval's task reads nobody/nothing: the offline bundle does not hold it"),
+        ("made_remote", "lm-eval/made_remote reads nobody/nothing: the offline bundle does not hold it"),
     ],
 )
 def test_what_cannot_run_is_said_by_name(world: tuple[Path, Path, Path], alone: Path, task: str, said: str) -> None:

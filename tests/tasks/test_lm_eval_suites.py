@@ -150,7 +150,7 @@ def test_tulu_without_a_hub() -> None:
         "tulu without lm-eval/truthfulqa_mc2",
     ]
     assert said["tulu without lm-eval/truthfulqa_mc2"].endswith(
-        "lm-eval's task reads truthfulqa/truthful_qa (multiple_choice): the offline bundle does not hold it. Use a network, or "
+        "lm-eval/truthfulqa_mc2 reads truthfulqa/truthful_qa (multiple_choice): the offline bundle does not hold it. Use a network, or "
         "--data-source with a folder that has the files."
     )
     assert group.shape is not None
