@@ -8,6 +8,7 @@ from typing import Any
 
 from evalkit import words
 from evalkit.reports.runs import RunView
+from evalkit.results.alignment import origin
 from evalkit.scoring import cross_check
 from evalkit.table import Badge, Cell, Column, Row, Table, text_table
 
@@ -64,6 +65,8 @@ def header(run: RunView) -> dict[str, str]:
 def engine(run: RunView) -> str:
     """``transformers engine (transformers 5.19.0)``: the engine, and the library that does the work."""
     identity = run.part("identity")
+    if run.part("imported"):
+        return f"imported from {words.visible(origin(run.info))}"
     name = str(identity.get("engine") or "")
     library = str(identity.get("version") or "").partition("(")[2].rstrip(")").partition(",")[0]
     return " ".join(part for part in (name, "engine" if name else "", f"({library})" if library else "") if part)

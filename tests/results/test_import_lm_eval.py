@@ -14,14 +14,16 @@ import pytest
 import evalkit as package
 from evalkit.checkpoints.resolve import resolve
 from evalkit.comparison.compare import compare_runs
+from evalkit.data import Bundle
 from evalkit.reports import write_report
 from evalkit.reports.leaderboard.entries import read_runs
 from evalkit.results.exchange.importing import import_results
 from evalkit.results.reading import Run, load_run
 from tests.made.command_line import Command
+from tests.made.generation_rows import write_rows
 from tests.made.lm_eval_results import evaluate, write_data, write_tasks
 
-pytest.importorskip("lm_eval")
+lm_eval_tasks = pytest.importorskip("lm_eval.tasks")
 CHOICES = {"arc_easy": "arc_easy:rc::lm-eval", "winogrande": "winogrande:rc::lm-eval", "commonsense_qa": "csqa:mc::lm-eval",
            "mmlu_anatomy": "mmlu/anatomy:mc::lm-eval"}  # fmt: skip
 """lm-eval's names, and evalkit's own tasks that ask the same."""
@@ -108,6 +110,7 @@ def test_an_imported_run_is_shown_like_others(world: dict[str, Path], evalkit: C
     assert "not compared" not in board.out
     page = write_report([world["own"], world["imported"]], world["output"] / "both.html").read_text(encoding="utf-8")
     assert "Imported: these numbers were made by lm-evaluation-harness" in page
+    assert "imported from lm-evaluation-harness" in page
     assert "is imported from" in evalkit("metrics", world["imported"]).fails(2)
 
 
@@ -173,6 +176,26 @@ def test_older_shapes(world: dict[str, Path], tmp_path: Path) -> None:
         assert [np.asarray(x).tolist() for x in columns[0]] == [np.asarray(x).tolist() for x in columns[1]]
 
 
+def test_results_of_version_0_3(tmp_path: Path) -> None:
+    """Metrics without filters, and a revision in the arguments as text."""
+    data = {
+        "results": {"arc_easy": {"acc": 0.25, "acc_stderr": 0.5, "acc_norm": 0.75, "acc_norm_stderr": 0.1}},
+        "versions": {"arc_easy": 0},
+        "config": {
+            "model": "hf-causal",
+            "model_args": "pretrained=EleutherAI/pythia-160m,revision=step1000",
+            "num_fewshot": 0,
+        },
+    }
+    (tmp_path / "arc.json").write_text(json.dumps(data), encoding="utf-8")
+    (done,) = import_results(tmp_path / "arc.json", tmp_path / "out")
+    assert done.folder is not None
+    run = load_run(done.folder)
+    assert run.model == "EleutherAI/pythia-160m@step1000"
+    found = {row.metric: (row.value, row.stderr) for row in run.metrics.itertuples()}
+    assert found == {"acc": (0.25, 0.5), "acc_norm": (0.75, 0.1)}
+
+
 def test_leaderboards_put_it_into_the_columns_of_evalkits_own_tasks(world: dict[str, Path]) -> None:
     """The stored names stay lm-eval's, and beside evalkit's own tasks they go by theirs, with their primary metric."""
     stored = load_run(world["imported"])
@@ -217,3 +240,39 @@ def test_generated_texts_and_texts(world: dict[str, Path], tmp_path: Path, evalk
     assert np.allclose(lines.difference, 0, atol=1e-9)
     assert "how it ended is not known" in evalkit("show", done.folder, "--task", "lm-eval/made_sums", "--doc", 1).out
     assert evalkit("report", done.folder).code == 0
+
+
+def test_evalkits_own_generated_answers(tmp_path: Path, bundle: Bundle) -> None:
+    """gsm8k by lm-eval's backend and by evalkit's engine: both filters are paired under the names of evalkit's own metrics."""
+    splits = write_rows(tmp_path / "data", "gsm8k", bundle, 4)
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    files = {}
+    for split, rows in splits.items():
+        files[split] = str(folder / f"{split}.jsonl")
+        Path(files[split]).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    definition = Path(lm_eval_tasks.__file__).parent / "gsm8k" / "gsm8k.yaml"
+    settings = {"include": str(definition), "task": "gsm8k", "dataset_path": "json", "dataset_name": None,
+                "dataset_kwargs": {"data_files": files}}  # fmt: skip
+    (folder / "gsm8k.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    model = resolve("olmo-tiny")[0].path
+    evaluate(
+        "hf", f"pretrained={model},dtype=float32", folder, ["gsm8k"], tmp_path / "theirs",
+        num_fewshot=1, bootstrap_iters=0, gen_kwargs={"max_gen_toks": 24},
+    )  # fmt: skip
+    (own,) = package.run(
+        "olmo-tiny", task=["gsm8k::lm-eval"], shots=1, data_source=str(tmp_path / "data"), gen_kwargs={"max_tokens": 24},
+        output=tmp_path / "results", report=False,
+    )  # fmt: skip
+    (done,) = import_results(tmp_path / "theirs", tmp_path / "results")
+    assert done.folder is not None
+    imported = load_run(done.folder)
+    assert {"exact_match_strict-match", "exact_match_flexible-extract"} <= set(imported.metrics.metric)
+    compared = compare_runs([own, imported])
+    lines = compared.table[compared.table.level == "task"].set_index("metric")
+    assert {"exact_match", "exact_match_flexible"} <= set(lines.index)
+    assert set(lines.task) == {"gsm8k:gen::lm-eval"}
+    assert lines.comparable.all(), lines.reason.tolist()
+    assert (lines.difference == 0).all()
+    a, b = own.documents("gsm8k::lm-eval"), imported.documents("lm-eval/gsm8k")
+    assert [list(one) for one in a["answers"]] == [list(one) for one in b["answers"]]

@@ -66,7 +66,8 @@ def read_samples(file: Path, name: str, kind: Kind, delimiter: str) -> Samples:
         own = documents.setdefault(index, {})
         if filtered in own:
             raise UsageError(f"{file}, line {number} is document {index:,} a second time. {UNREAD}")
-        own[filtered] = line
+        doc = mapping(line.get("doc"))  # of whose other fields nothing is needed
+        own[filtered] = {**line, "doc": {key: doc[key] for key in ("id", "source", "domain") if key in doc}}
     make = {"choice": _options, "text": _text, "generation": _answers}[kind]
     made = Samples([], [])
     for index in sorted(documents):
