@@ -73,8 +73,8 @@ def damage(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("weights cut short", "not whole"),
-        ("half a header", "not whole"),
+        ("weights cut short", "not complete yet"),
+        ("half a header", "not complete yet"),
         ("no weights", "no safetensors"),
         ("a shard missing", "model-00002-of-00002"),
         ("no index", "index is not there"),
