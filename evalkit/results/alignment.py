@@ -2,7 +2,8 @@
 
 An imported task of lm-evaluation-harness is called ``lm-eval/NAME``, as the same task is when evalkit runs it. Where the other
 runs have evalkit's own task instead (``same_as`` in ``run.json``: ``arc_easy:rc::lm-eval``), the imported one goes by that name,
-and its metrics by the names that they have there. What is stored stays as it is.
+and its metrics by the names that they have there; where they have it as part of a group (``lm-eval/GROUP/NAME``), by that name.
+What is stored stays as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from evalkit.records import Metric
 from evalkit.registry import parse_task_name
+from evalkit.results.exchange.lm_eval_names import FAMILY
 from evalkit.results.reading import Run
 
 Info = Mapping[str, Any]
@@ -40,8 +42,12 @@ def names_beside(infos: Sequence[Info]) -> list[Names]:
         names: dict[str, str] = {}
         for name, about in info["tasks"].items() if is_imported(info) else ():
             same = about.get("same_as") if isinstance(about, Mapping) else None
-            if isinstance(same, str) and same in own and name not in own and same not in info["tasks"]:
-                names[name] = same
+            in_groups = [
+                one for one in own if one.startswith(f"{FAMILY}/") and one.rpartition("/")[2] == name[len(FAMILY) + 1 :]
+            ]
+            wanted = same if same in own else in_groups[0] if len(in_groups) == 1 else None
+            if isinstance(wanted, str) and name not in own and wanted not in info["tasks"]:
+                names[name] = wanted
         found.append(names)
     return found
 
@@ -49,10 +55,17 @@ def names_beside(infos: Sequence[Info]) -> list[Names]:
 def renamed_info(info: Info, names: Names) -> dict[str, Any]:
     """A ``run.json`` with its tasks under other names."""
     tasks = {
-        names.get(name, name): {**about, "renamed_metrics": about.get("same_metrics") or {}} if name in names else about
+        names.get(name, name): {**about, "renamed_metrics": _same_metrics(about, names[name])}
+        if name in names
+        else about
         for name, about in info["tasks"].items()
     }
     return {**info, "tasks": tasks}
+
+
+def _same_metrics(about: Mapping[str, Any], target: str) -> Names:
+    """What metrics are called in the task `target`; a task of lm-eval calls them as they are called here."""
+    return {} if target.startswith(f"{FAMILY}/") else about.get("same_metrics") or {}
 
 
 def primaries(infos: Sequence[Info]) -> Names:
@@ -72,7 +85,7 @@ def renamed_metrics(metrics: Sequence[Metric], info: Info, names: Names, primary
     for metric in metrics:
         if metric.task in names:
             new = parse_task_name(names[metric.task])
-            same = info["tasks"][metric.task].get("same_metrics") or {}
+            same = _same_metrics(info["tasks"][metric.task], names[metric.task])
             named = same.get(metric.metric, metric.metric)
             wanted = primary.get(names[metric.task])
             has_it = any(same.get(one.metric, one.metric) == wanted for one in metrics if one.task == metric.task)
