@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -46,8 +47,10 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def evalkit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command in this process."""
+    """Run a command in this process. Log handlers that a library adds end with the test, as the streams that they write to."""
     monkeypatch.setattr(cli, "_silence_libraries", lambda: None)
+    for logger in (logging.root, logging.getLogger("lm_eval")):
+        monkeypatch.setattr(logger, "handlers", list(logger.handlers))
 
     def run(*arguments: object) -> Result:
         words = [str(argument) for argument in arguments]

@@ -111,7 +111,7 @@ def export(
 
       evalkit results export results/olmo-tiny/quickstart/step1860-tokens16M --format lm-eval --out out
 
-      evalkit results export allenai/OLMo-1B-hf --suite olmes --format eval-results --out model-repository
+      evalkit results export olmo-tiny --suite olmes --format eval-results --out model-repository
 
       evalkit results export olmo-tiny --suite quickstart --format every-eval-ever --organization Ai2 --out eee
     """

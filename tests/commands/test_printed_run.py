@@ -30,6 +30,7 @@ from evalkit.tasks.questions import QuestionTask
 from tests.commands.test_printed import PRINTED, ROOT, needs
 from tests.made.command_line import DOCS, Command
 from tests.made.eval_bundles import write_eval_bundle
+from tests.made.foreign_results import STAMP, write_lm_eval, write_olmes
 
 FEW = 2
 PARTS = 3
@@ -81,6 +82,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         _copy(one, folder / "checkpoints" / "mine" / f"step{step}")
         _copy(one, folder / "path" / "to" / "checkpoints" / f"step{step}")
     write_eval_bundle(folder / "eval_bundle")
+    write_lm_eval(folder / "out" / "allenai__OLMo-1B-hf")
+    for file in (write_lm_eval(folder / "alone"), *(folder / "alone").glob("samples_*")):
+        file.rename(folder / "out" / file.name.replace(STAMP, "2026-12-01T10-00-00"))
+    row = {
+        "native_id": "a",
+        "index": 0,
+        "gold": 0,
+        "sums": [-1.0, -2.0],
+        "tokens": [1, 1],
+        "characters": [3, 3],
+        "is_greedy": [1, 0],
+    }
+    asked = [{"context": "Question: Red?", "continuation": text} for text in (" yes", " no")]
+    write_olmes(folder / "olmes-out", [row], {0: asked}, {"acc_raw": 1.0, "acc_per_char": 1.0}, "test")
     (folder / "my-texts").mkdir()
     (folder / "my-texts" / "letters.txt").write_text("Dear reader, this is a text.\n" * 20, encoding="utf-8")
     (folder / "page").mkdir()
