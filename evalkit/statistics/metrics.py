@@ -340,7 +340,7 @@ def _is_hit(row: Row, name: str) -> float:
 
 def _gold(row: Row) -> int | None:
     gold = as_float(row.get("gold"))
-    return None if math.isnan(gold) or gold < 0 else int(gold)
+    return None if not math.isfinite(gold) or gold < 0 else int(gold)
 
 
 def _floats(row: Row, name: str, length: int | None = None) -> Floats:

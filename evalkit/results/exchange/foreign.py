@@ -114,6 +114,11 @@ def text(value: Any) -> str:
     return visible(value.strip()) if isinstance(value, str) and len(value) <= MAX_NAME else ""
 
 
+def native_id(value: Any) -> str | int | None:
+    """A document's own id: a text, or a number that a column of numbers holds."""
+    return value if isinstance(value, str) else whole(value)
+
+
 def shown(value: Any) -> str:
     """A hostile value as a message shows it."""
     return visible(str(value)[:CUT])

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalkit.errors import UsageError
 from evalkit.records import Document, Prompt
-from evalkit.results.exchange.foreign import MAX_NAME, Kind, finite, json_lines, mapping, shown, whole
+from evalkit.results.exchange.foreign import MAX_NAME, Kind, finite, json_lines, mapping, native_id, shown, whole
 from evalkit.results.exchange.lm_eval_names import metric_name
 from evalkit.statistics.metrics import predict
 from evalkit.task import Row
@@ -73,10 +73,7 @@ def read_samples(file: Path, name: str, kind: Kind, delimiter: str) -> Samples:
     for index in sorted(documents):
         lines = documents[index]
         first = next(iter(lines.values()))
-        native = mapping(first.get("doc")).get("id")
-        document = Document(
-            index, native if isinstance(native, (str, int)) and not isinstance(native, bool) else None, {}
-        )
+        document = Document(index, native_id(mapping(first.get("doc")).get("id")), {})
         row: Row = {"index": index, "native_id": document.native_id, "truncated": 0}
         requests = _requests(first)
         try:

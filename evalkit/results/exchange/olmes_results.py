@@ -27,6 +27,7 @@ from evalkit.results.exchange.foreign import (
     mapping,
     model_and_revision,
     name_of,
+    native_id,
     shown,
     text,
     whole,
@@ -261,8 +262,7 @@ def _rows(file: Path) -> tuple[list[Row], dict[str, list[float]], Kind]:
             raise UsageError(
                 f"{file}, line {number} is no prediction of another document (doc_id '{shown(line.get('doc_id'))}')."
             )
-        native = line.get("native_id")
-        row: Row = {"index": index, "native_id": native if isinstance(native, (str, int)) else None, "truncated": 0}
+        row: Row = {"index": index, "native_id": native_id(line.get("native_id")), "truncated": 0}
         parts = [mapping(one) for one in outputs]
         label = whole(line.get("label"))
         sums = [finite(one.get("sum_logits")) for one in parts]

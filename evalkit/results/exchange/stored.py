@@ -14,6 +14,7 @@ from evalkit.errors import EvalkitError
 from evalkit.records import Metric
 from evalkit.registry import make_task
 from evalkit.results.reading import Run
+from evalkit.statistics import generated
 from evalkit.statistics.metrics import document_values
 from evalkit.statistics.smooth import counts_leading_space
 from evalkit.task import Row
@@ -51,7 +52,10 @@ class StoredTask:
             return None
         computed = None
         with contextlib.suppress(KeyError, ValueError, TypeError):
-            computed = document_values(self.rows, metric, counts_leading_space(self.protocol))
+            if self.kind == "generation":
+                computed = generated.document_values(self.rows, metric)
+            else:
+                computed = document_values(self.rows, metric, counts_leading_space(self.protocol))
         if computed is not None:
             return [float(value) for value in computed]
         found: list[float] = []
