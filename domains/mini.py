@@ -50,7 +50,7 @@ class MiniTask(TextTask):
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         super().__init__(name, options)
         if options.split is not None and split_name(options.split) != SPLIT:
-            raise UsageError(f"{name} is one split, '{SPLIT}'; it has no split '{options.split}'.")
+            raise UsageError(f"{name} has only the split '{SPLIT}', not '{options.split}'.")
         self.set, _, self.part = name.base.partition("/")
 
     @cached_property
@@ -117,7 +117,7 @@ def ensure_built(bundle: Bundle, name: str, source: str) -> dict[str, Any]:
         ) from error
     if entries is None:
         raise DataUnavailable(
-            f"The files of paloma-mini in {folder} change while they are read. Run the command again."
+            f"The files of paloma-mini in {folder} changed while they were read. Run the command again."
         )
     return entries
 

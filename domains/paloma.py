@@ -135,7 +135,7 @@ for _source in manifest.sources().values():
             PalomaTask,
             {"": ("",)},
             f"Perplexity of {f'{_count} domains' if _count > 1 else 'a source'} of Paloma"
-            + ("" if _source.redistributable else " (version 1, for those who hold the files)"),
+            + ("" if _source.redistributable else " (version 1; needs your own copy of the files)"),
             where=f"{__name__}.{PalomaTask.__name__}",
             parts=True,
         )

@@ -63,7 +63,7 @@ def check_options(name: TaskName, options: TaskOptions) -> None:
     if options.shots:
         raise UsageError(f"{name} scores plain texts, so it takes no --shots.")
     if options.limit is not None and options.limit < 1:
-        raise UsageError("--limit is 1 or more.")
+        raise UsageError("--limit must be at least 1.")
 
 
 class TextTask(TaskBase):
@@ -238,19 +238,19 @@ def _file_problems(scan: FileScan) -> Iterator[str]:
     """Sentences on the problems of a file."""
     name, document_count = scan.file.name, sum(scan.documents.values())
     if scan.damage:
-        yield f"{name} is damaged: {scan.damage}. What came before is used ({_count_of(document_count, 'document')})."
+        yield f"{name} is damaged: {scan.damage}. Only what comes before it is used ({_count_of(document_count, 'document')})."
     if scan.invalid:
         shown = _listed([f"{number} ({reason})" for number, reason in scan.invalid.first], len(scan.invalid))
-        yield f"{name}: {_count_of(len(scan.invalid), 'line')} left out for being no document: {shown}."
+        yield f"{name}: {_count_of(len(scan.invalid), 'line')} skipped as invalid: {shown}."
     if scan.blank:
         shown = _listed([str(number) for number, _ in scan.blank.first], len(scan.blank))
-        yield f"{name}: {_count_of(len(scan.blank), 'line')} left out for being empty: {shown}."
+        yield f"{name}: {_count_of(len(scan.blank), 'line')} skipped as empty: {shown}."
     if scan.empty:
-        yield f"{name}: {_count_of(scan.empty, 'document')} left out for an empty text."
+        yield f"{name}: {_count_of(scan.empty, 'document')} skipped for an empty text."
     if scan.repaired:
-        yield f"{name}: halves of surrogate pairs became U+FFFD in {_count_of(scan.repaired, 'text')}."
+        yield f"{name}: unpaired surrogates were replaced by U+FFFD in {_count_of(scan.repaired, 'text')}."
     if not document_count and not (scan.damage or scan.invalid or scan.empty):
-        yield f"{name} holds no document."
+        yield f"{name} contains no documents."
 
 
 def _count_of(number: int, word: str) -> str:

@@ -33,14 +33,14 @@ ADVICE = (
 _DATES = re.compile(r"_[0-9]{6,8}_?to_?[0-9]{6,8}$")
 
 
-@task(FAMILY, description="Perplexity of Uncheatable Eval's new texts in 15 subsets, of a release in --data DIR")
+@task(FAMILY, description="Perplexity of the 15 subsets of an Uncheatable Eval release in --data DIR")
 class UncheatableTask(TextTask):
     """A release of Uncheatable Eval; its subsets are the domains."""
 
     def __init__(self, name: TaskName, options: TaskOptions) -> None:
         super().__init__(name, options)
         if options.split not in (None, "test"):
-            raise UsageError(f"Uncheatable Eval has the split 'test' alone, not '{options.split}'.")
+            raise UsageError(f"Uncheatable Eval has only the split 'test', not '{options.split}'.")
         self.max_length = options.max_length or MAX_LENGTH
 
     def expected_domains(self) -> Sequence[str]:
@@ -57,7 +57,7 @@ class UncheatableTask(TextTask):
 
     def open_source(self) -> TextSource:
         if self.options.data is None:
-            raise DataUnavailable(f"Uncheatable Eval's texts are not where evalkit could look. {ADVICE}")
+            raise DataUnavailable(f"Uncheatable Eval's texts were not found. {ADVICE}")
         folder = self.options.data.expanduser()
         if not folder.is_dir():
             raise DataUnavailable(f"There is no folder {folder}. {ADVICE}")

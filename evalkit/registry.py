@@ -451,13 +451,11 @@ def make_task(text: str, options: TaskOptions | None = None) -> TaskBase:
     except (EvalkitError, OSError, MemoryError):
         raise
     except Exception as error:
-        raise UsageError(f"The task '{entry.name}' ({entry.where}) cannot be made: {_reason(error)}.") from error
+        raise UsageError(f"The task '{entry.name}' ({entry.where}) cannot be created: {_reason(error)}.") from error
     if not isinstance(instance, TaskBase):
         raise UsageError(f"The task '{entry.name}' ({entry.where}) does not derive from evalkit.task.TaskBase.")
     if options is not None and options.sample is not None and not instance.can_sample:
-        raise UsageError(
-            f"The task '{entry.name}' ({entry.where}) does not take --sample; --limit asks fewer documents."
-        )
+        raise UsageError(f"The task '{entry.name}' ({entry.where}) does not support --sample; use --limit instead.")
     return instance
 
 

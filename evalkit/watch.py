@@ -203,7 +203,7 @@ def _folder(name: str | Path) -> tuple[Path, str]:
         return path.resolve(), str(path.resolve())
     source, _ = find_source(str(name))
     if source.folder is None:
-        raise UsageError(f"{name} is on the hub, and nothing appears there that could be watched. Give a folder.")
+        raise UsageError(f"{name} is on the hub, which cannot be watched. Give a folder.")
     return source.folder, str(name)
 
 

@@ -60,7 +60,7 @@ class CoreTask(TaskBase):
         self.shots: int = self.published["shots"] if options.shots is None else options.shots
         self.encoding, self.metric_names = KINDS[self.core_kind]
         if options.split not in (None, self.split):
-            raise UsageError(f"{name} has one set of rows, so it takes no --split.")
+            raise UsageError(f"{name} has no splits, so --split does not apply.")
 
     # --------------------------------------------------------------------------------------------------------- rows
 
@@ -127,7 +127,7 @@ class CoreTask(TaskBase):
         if self.family == PART:
             return []
         published = self.core_kind, self.published["shots"], self.delimiter
-        return [f"{one}, which is asked." for one in self.folder.differences(self.label, *published)]
+        return [f"{one}; the published value is used." for one in self.folder.differences(self.label, *published)]
 
     def document_set(self) -> str:
         return self.name.base.removesuffix("_zeroshot")  # hellaswag's rows, asked twice
@@ -199,5 +199,5 @@ class CoreTask(TaskBase):
 for _label, _task in PUBLISHED.items():
     for _family, _of in ((FAMILY, "with --data eval_bundle"), (PART, "of the offline bundle's rows")):
         if _family == FAMILY or "rows" in _task:
-            _where, _said = f"{__name__}.{CoreTask.__name__}", f"{_label} as DCLM's CORE asks it, {_of}"
+            _where, _said = f"{__name__}.{CoreTask.__name__}", f"{_label} as in DCLM's CORE, {_of}"
             registry.tasks.add(TaskEntry(f"{_family}/{_label}", CoreTask, {"": ("",)}, _said, _where))

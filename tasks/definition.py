@@ -97,7 +97,7 @@ class Generating(Written):
     @classmethod
     def _not_empty(cls, value: list[str]) -> list[str]:
         if not all(value):
-            raise ValueError("an empty string would end every text at once")
+            raise ValueError("an empty stop string would end every text immediately")
         return value
 
 

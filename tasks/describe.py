@@ -72,7 +72,7 @@ def examples(task: QuestionTask) -> str:
     if chosen.bundle:
         return "curated: those of the offline bundle"
     if chosen.seeded:
-        return f"{task.shots} of {chosen.split}, drawn at random once; a document that is among them has another"
+        return f"{task.shots} of {chosen.split}, sampled once at random; a document that is one of them gets another"
     if chosen.first:
         return f"the first {task.shots} of {chosen.split}"
     return f"{task.shots} of {chosen.split}, drawn at random for each document as lm-eval draws them"

@@ -106,5 +106,5 @@ def bundle_examples(bundle: Bundle, variant: str, preamble: str, separator: str,
     cut = re.escape(separator) + (f"(?={begin}|\\Z)" if begin else "")
     found = tuple(re.split(cut, body))
     if found[-1] or len(found) < 2:
-        raise DataUnavailable(f"The offline bundle's {variant} has no examples that can be told apart.")
+        raise DataUnavailable(f"The offline bundle's {variant} has no examples that can be separated.")
     return found[:-1]

@@ -176,4 +176,4 @@ def _accepted(given: Any, values: Mapping[str, Any]) -> list[Any]:
         for item in found
     ):
         return [item if isinstance(item, str) else list(item) for item in found]
-    raise TemplateFault(f"a list of right answers is needed, and {given!r} gives none")
+    raise TemplateFault(f"a list of correct answers is needed, but {given!r} gives none")

@@ -66,7 +66,7 @@ class _HeldOutTask(TaskBase):
         if options.shots:
             raise UsageError(f"{name} takes no --shots.")
         if options.limit is not None and options.limit < 1:
-            raise UsageError("--limit is 1 or more.")
+            raise UsageError("--limit must be at least 1.")
         self.name, self.options = name, options
         _, _, self.part = name.base.partition("/")
 
@@ -75,7 +75,10 @@ class _HeldOutTask(TaskBase):
         known = sorted(file.stem for file in (home() / self.family).glob("*.jsonl"))
         if self.part not in known:
             raise UnknownName(
-                f"set of {self.family}", self.part, known, "Training with --held-out makes one, called as the model."
+                f"set of {self.family}",
+                self.part,
+                known,
+                "Training with --held-out creates one, named after the model.",
             )
         try:
             return held_out_file(self.family, self.part).read_bytes()
@@ -141,7 +144,7 @@ class _HeldOutTask(TaskBase):
 
 @task(
     INSTRUCTIONS,
-    description="Held-out examples of a training run: the loss on answers alone (instructions/NAME)",
+    description="Held-out examples of a training run: the loss on the answers only (instructions/NAME)",
     parts=True,
 )
 class Instructions(_HeldOutTask):

@@ -71,7 +71,7 @@ class Choice(QuestionTask):
     def _letters(self, options: list[str]) -> dict[str, Any]:
         if len(options) > len(LETTERS):
             if self.form == "mc":
-                raise TemplateFault(f"there are {len(options)} options, and letters for {len(LETTERS)}")
+                raise TemplateFault(f"there are {len(options)} options, but letters only for {len(LETTERS)}")
             return {"letters": [], "lettered": ""}
         return {"letters": list(LETTERS[: len(options)]), "lettered": regimes.lettered_options(options)}
 
@@ -141,7 +141,7 @@ def task_entry(definition: Definition, where: str) -> TaskEntry:
     """A description as the registry holds it."""
     parts = (*definition.groups, *definition.parts)
     if len(set(parts)) < len(parts):
-        raise UsageError(f"{definition.path} has two parts or groups of one name.")
+        raise UsageError(f"{definition.path} has two parts or groups with the same name.")
     return TaskEntry(
         definition.name,
         QuestionFactory(definition),

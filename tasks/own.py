@@ -60,8 +60,8 @@ def register_file(path: Path) -> None:
         return
     if not isinstance(values, dict) or not {"data", "regimes"} & set(values):
         raise UsageError(
-            f"{path} is neither a question set (its 'data' says where its rows are) nor a suite (it has 'tasks'). A file whose "
-            "name begins with _ is left out."
+            f"{path} is neither a question set (it needs 'data') nor a suite (it needs 'tasks'). Start its name with "
+            "_ to have it ignored."
         )
     definition = Definition(path.stem, path, values)
     check_own(definition)
@@ -111,7 +111,8 @@ def _check_name(path: Path, key: str, name: Any) -> None:
         shown = repr(str(name)[:MAX_SHOWN])
         what = f"the file's name {shown}" if key == "name" else f"{shown} under {key}"
         raise UsageError(
-            f"The question set {path}: {what} cannot be a name. Letters, digits and _ - + . make one, at most {MAX_NAME}."
+            f"The question set {path}: {what} is not a valid name. Use letters, digits and _ - + . (at most "
+            f"{MAX_NAME})."
         )
 
 
@@ -126,7 +127,7 @@ def _check_free(definition: Definition) -> None:
         if meant != name or is_task or _is_label(name):
             taken = f"'{meant}'" if meant != name else "another task" if is_task else "a label of OLMo-core"
             raise UsageError(
-                f"The question set {definition.path}: the name '{name}' already means {taken}. Choose another."
+                f"The question set {definition.path}: the name '{name}' is already taken by {taken}. Choose another."
             )
 
 
@@ -160,7 +161,8 @@ def _check_settings(path: Path, name: str, settings: Settings, parts: tuple[str,
     for file in settings.data.files.values():
         if not file.isprintable() or PurePath(file).is_absolute() or ".." in PurePath(file).parts:
             raise UsageError(
-                f"{where}: data names {file[:MAX_SHOWN]!r}, which is not beside the file. Use --data-source for other folders."
+                f"{where}: data names {file[:MAX_SHOWN]!r}, which is not next to this file. Use --data-source for "
+                "other folders."
             )
     if isinstance(settings.data.config, dict) and (
         missing := [part for part in parts if part not in settings.data.config]
@@ -192,9 +194,7 @@ def _check_judging(where: str, name: str, settings: Settings) -> None:
     """Raise `UsageError` for metrics of generated texts that their judge does not give."""
     judge = JUDGES[settings.judge]
     if (judge.deferred == "program") != (settings.program is not None):
-        raise UsageError(
-            f"{where}: {name} needs both 'judge: program' and 'program', which says what is run, or neither."
-        )
+        raise UsageError(f"{where}: {name} needs both 'judge: program' and 'program' (what to run), or neither.")
     for metric in settings.metrics:
         counted = COUNTED.fullmatch(metric)
         if counted is None:
@@ -203,12 +203,12 @@ def _check_judging(where: str, name: str, settings: Settings) -> None:
             )
         needed = {"pass": "passed", "maj": "exact_match"}[counted[1]]
         if needed not in judge.metrics:
-            raise UsageError(f"{where}: {metric} is not what 'judge: {settings.judge}' tells of a text.")
+            raise UsageError(f"{where}: {metric} is not a result of 'judge: {settings.judge}'.")
     for metric in settings.also:
         if not metric.startswith("exact_match_"):
             raise UsageError(f"{where}: also has '{metric[:MAX_SHOWN]}'; a metric there is called exact_match_….")
         if judge.function is None:
-            raise UsageError(f"{where}: {name} has 'also', which 'judge: {settings.judge}' does not take.")
+            raise UsageError(f"{where}: {name} has 'also', which 'judge: {settings.judge}' does not support.")
 
 
 def _templates(settings: Settings) -> Iterator[tuple[str, str]]:

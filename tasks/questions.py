@@ -61,13 +61,14 @@ class QuestionTask(TaskBase):
         default = self.regime.shots if settings.shots is None else settings.shots
         self.shots = default if options.shots is None else options.shots
         if self.shots < 0 or (options.limit is not None and options.limit < 1):
-            raise UsageError("--shots is 0 or more, and --limit 1 or more.")
+            raise UsageError("--shots must be at least 0, and --limit at least 1.")
         self.parts = definition.parts_of(variant)
         self.metric_list = self.all_metrics()
         self.primary_metric = settings.primary or self.metric_list[0]
         if self.primary_metric not in self.metric_list:
             raise UsageError(
-                f"{definition.path}: the primary metric '{self.primary_metric}' is none of {', '.join(self.metric_list)}."
+                f"{definition.path}: the primary metric '{self.primary_metric}' is not one of "
+                f"{', '.join(self.metric_list)}."
             )
 
     # ---------------------------------------------------------------------------------------------- defined by a kind
@@ -189,7 +190,7 @@ class QuestionTask(TaskBase):
             raise self._misfit(section, split, index, str(fault)) from None
         if not 0 <= fields["gold"] < len(fields["answers"]):
             raise DataUnavailable(
-                f"{self.source.place(section.data, split, index)} has no right answer, so nothing can be measured on it."
+                f"{self.source.place(section.data, split, index)} has no gold answer, so it cannot be scored."
                 + ("" if self.source.name == "files" else " Choose another --split.")
             )
         if section.part:
@@ -310,7 +311,7 @@ class QuestionTask(TaskBase):
                 yield [rendered[id(row)] for row in some]
         except ValueError as error:  # most of its rows are equal to a document
             raise DataUnavailable(
-                f"The {chosen.split} split of {section.data} has too few different rows to draw {self.shots} from."
+                f"The {chosen.split} split of {section.data} has too few distinct rows to draw {self.shots} from."
             ) from error
 
     def _preamble(self, section: Section) -> str:

@@ -76,7 +76,7 @@ def _check_room(size: int) -> None:
     from jinja2.exceptions import SecurityError
 
     if _made.count + size > MAX_MADE:
-        raise SecurityError(f"it makes more than {MAX_MADE:,} characters or items")
+        raise SecurityError(f"it produces more than {MAX_MADE:,} characters or items")
 
 
 def _deep_size(value: Any) -> int:
@@ -120,7 +120,7 @@ def _text(value: Any) -> Any:
     """What is filled into a text. Raises `TypeError` for what a reader would not take for text: nothing, a list, a mapping."""
     if value is None or isinstance(value, (list, tuple, dict)):
         kind = "nothing" if value is None else "a list" if isinstance(value, (list, tuple)) else "a mapping"
-        raise TypeError(f"a text is needed, and what is filled in is {kind}")
+        raise TypeError(f"text is needed, but the value is {kind}")
     return value
 
 
@@ -146,7 +146,7 @@ def environment() -> Any:
             if operator == "**":
                 raise SecurityError("templates do not support powers")
             if operator == "%" and isinstance(left, (str, bytes)):
-                raise SecurityError("templates do not format strings")
+                raise SecurityError("templates do not support string formatting")
             if operator == "*":
                 for some, times in ((left, right), (right, left)):
                     if isinstance(some, (str, bytes, list, tuple)) and isinstance(times, int):

@@ -84,7 +84,7 @@ def text_of(text: str, values: Mapping[str, Any]) -> str:
     """A template's value as a string. Raises `TemplateFault`, also for a value that is no string or number."""
     value = template(text)(values)
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise TemplateFault(f"a text is needed, and {_shown(text)} is {_kind(value)}")
+        raise TemplateFault(f"text is needed, but {_shown(text)} is {_kind(value)}")
     return str(value)
 
 
@@ -94,7 +94,7 @@ def texts_of(given: str | list[str], values: Mapping[str, Any]) -> list[str]:
         return [text_of(item, values) for item in given]
     found = template(given)(values)
     if not isinstance(found, (list, tuple)) or not all(isinstance(item, str) for item in found):
-        raise TemplateFault(f"a list of texts is needed, and {_shown(given)} is {_kind(found)}")
+        raise TemplateFault(f"a list of texts is needed, but {_shown(given)} is {_kind(found)}")
     return list(found)
 
 

@@ -43,7 +43,7 @@ def pick_recipe_device(recipe: Recipe) -> Any:
             "CUDA_VISIBLE_DEVICES says which ones are used."
         )
     if recipe.processes > visible:
-        raise UsageError(f"--processes {recipe.processes} needs as many GPUs, and torch sees {visible}.")
+        raise UsageError(f"--processes {recipe.processes} needs as many GPUs, but torch sees {visible}.")
     rank = os.environ.get("LOCAL_RANK")
     return device if rank is None else torch.device("cuda", int(rank))
 

@@ -32,7 +32,8 @@ def check_name(name: str, run_folder: Path) -> None:
     if name in registered:
         if Path(registered[name].source).expanduser().resolve() != run_folder.resolve():
             raise UsageError(
-                f"The name '{name}' stands for {registered[name].source} already. Choose another --name, or 'evalkit models rm {name}'."
+                f"The name '{name}' is already registered for {registered[name].source}. Choose another --name, or "
+                f"'evalkit models rm {name}'."
             )
     elif name in models:
         raise UsageError(f"The model '{name}' comes with evalkit or a plugin. Choose another --name.")

@@ -114,7 +114,7 @@ def prepare_only(recipe: Recipe, progress: TrainingProgress | None = None) -> li
         _note_data(data, progress)
     return [
         *estimate_resources(recipe, base, data),
-        f"The rows are kept in {recipe.run_folder / DATA}; the same command without --dry-run trains on them.",
+        f"The prepared data is in {recipe.run_folder / DATA}; run the same command without --dry-run to train on it.",
     ]
 
 
@@ -128,18 +128,20 @@ def _check(recipe: Recipe, progress: TrainingProgress) -> tuple[Recipe, Checkpoi
     check_name(recipe.name, recipe.run_folder)
     if recipe.eval_every and (recipe.processes > 1 or recipe.accelerate_config is not None):
         raise UsageError(
-            "--eval-every scores in the training's own process, so it takes --processes 1 and no --accelerate-config. "
-            "'evalkit watch' scores checkpoints beside it."
+            "--eval-every scores in the training process, so it needs --processes 1 and no --accelerate-config. Use "
+            "'evalkit watch' to score checkpoints alongside."
         )
     if recipe.apply_chat_template is None:
         recipe = recipe.model_copy(update={"apply_chat_template": False})
         if recipe.suites or recipe.tasks:
             progress.note(
-                "Questions are asked without the chat template that is trained, as the base was. --apply-chat-template asks "
-                "inside it, before and after alike; the two do not compare."
+                "Evaluation prompts do not use the chat template. --apply-chat-template applies it before and after "
+                "training; scores with and without it are not comparable."
             )
     elif recipe.apply_chat_template:
-        progress.note("Questions are asked inside the chat template, of the base too, which never saw it in training.")
+        progress.note(
+            "Evaluation prompts use the chat template, also for the base model, which was not trained with it."
+        )
     scoring.check_scoring(recipe)
     base = find_base(recipe)
     return recipe, base, setup.save_dtype(recipe, base, device.type)
@@ -170,7 +172,7 @@ def _run_lock(recipe: Recipe) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EvalkitError(
-                f"{recipe.run_folder} is being trained in by another process. Wait for it, or choose another --name."
+                f"{recipe.run_folder} is in use by another training process. Wait for it, or choose another --name."
             ) from None
         except OSError:  # a file system without locks
             pass
@@ -191,7 +193,8 @@ def _write_recipe(recipe: Recipe, force: bool, progress: TrainingProgress) -> No
         elif old.hash != recipe.hash:
             if has_begun(recipe.run_folder):
                 raise UsageError(
-                    f"{recipe.run_folder} holds a run of another recipe ({'; '.join(recipe.differences(old))[:300]}). Choose another "
+                    f"{recipe.run_folder} contains a run with a different recipe "
+                    f"({'; '.join(recipe.differences(old))[:300]}). Choose another "
                     "--name, or --force to start over."
                 )
             if old.data_hash != recipe.data_hash:
@@ -199,7 +202,7 @@ def _write_recipe(recipe: Recipe, force: bool, progress: TrainingProgress) -> No
                     shutil.rmtree(recipe.run_folder / folder, ignore_errors=True)
     elif any(entry.name != ".lock" for entry in recipe.run_folder.iterdir()):
         raise UsageError(
-            f"{recipe.run_folder} holds something that evalkit did not train. Choose another --name or --folder."
+            f"{recipe.run_folder} contains something that evalkit did not train. Choose another --name or --folder."
         )
     write_bytes(file, yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).encode())
 
@@ -214,7 +217,7 @@ def prepare_data(recipe: Recipe, base: Checkpoint, note: Note) -> tuple[Prepared
     tokenizer = setup.open_tokenizer(base)
     prepared = find_prepared(recipe.run_folder / DATA)
     if prepared is not None and not has_begun(recipe.run_folder) and _data_changed(recipe, prepared):
-        note("The data have changed since they were prepared, and are prepared again")
+        note("The data has changed since it was prepared; preparing it again")
         prepared = None
     if prepared is None:
         fault = why_not_packed(recipe, base) if recipe.packed else None

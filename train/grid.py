@@ -121,7 +121,7 @@ def _axis_values(key: str, value: Any) -> list[tuple[str, Any]]:
         try:
             labels = [DataItem.model_validate(part).label for part in mixture]
         except ValidationError as error:
-            raise UsageError(f"{str(item)[:80]!r} is no data set: {first_fault(error)}.") from None
+            raise UsageError(f"{str(item)[:80]!r} is not a dataset: {first_fault(error)}.") from None
         choices.append(("+".join(labels), mixture))
     return choices
 

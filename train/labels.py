@@ -39,7 +39,8 @@ def label_all(rendered: Sequence[Rendered], tokenizer: Any, max_length: int | No
     """
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
-            "The tokenizer is a slow one without offsets, so answers cannot be found in its tokens. Name a fast one with --tokenizer."
+            "The tokenizer is a slow one without offsets, so answers cannot be located in its tokens. Give a fast "
+            "one with --tokenizer."
         )
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()

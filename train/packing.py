@@ -56,7 +56,7 @@ def packing_fault(model: Any, *, bfloat16: bool = False) -> str | None:
             raise
         return f"it does not support packed rows ({' '.join(str(error).split())[:120]})"
     if float((packed - beside).abs().max()) > NEIGHBOUR_TOLERANCES[dtype]:
-        return "examples in one row see each other"
+        return "packed examples attend to each other"
     if float((packed - alone).abs().max()) > PLACE_TOLERANCES[dtype]:
         return "an example behind another gets different positions than on its own"
     return None

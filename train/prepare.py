@@ -111,7 +111,7 @@ def find_prepared(folder: Path) -> Prepared | None:
     file = folder / CARD
     if not file.is_file():
         return None
-    advice = "Remove the folder, or give --force: the data are prepared again."
+    advice = "Remove the folder, or use --force to prepare the data again."
     card = read_json(file, advice=advice)
     checked(_Card, card, file, advice=advice)
     return Prepared(folder, card)
@@ -215,7 +215,8 @@ def _apply_mixture(recipe: Recipe, parts: Sequence[Part]) -> None:
         if part.item.count is not None:
             if part.item.count > len(rest):
                 raise UsageError(
-                    f"{part.item.dataset} has {len(rest):,} examples to train on, so no {part.item.count:,} can be drawn."
+                    f"{part.item.dataset} has {len(rest):,} training examples, fewer than the {part.item.count:,} to "
+                    "draw."
                 )
             rest = rest[: part.item.count]
         elif part.item.weight is not None:
@@ -267,7 +268,7 @@ def _write_rows(
                 part = parts[index]
                 lengths.append(full_length)
                 if row is None:
-                    part.dropped["no answer within the length"] += 1
+                    part.dropped["no answer within --max-length"] += 1
                     continue
                 for name, ids in zip(names, row, strict=True):
                     columns[name].append(ids)
@@ -412,7 +413,7 @@ def _card(
                 "dataset": part.item.dataset,
                 "identity": part.statistics.identity,
                 "rows": part.statistics.rows,
-                "used": len(part.used) - part.dropped["no answer within the length"],
+                "used": len(part.used) - part.dropped["no answer within --max-length"],
                 "held_out": len(part.held_out),
                 "dropped": {reason: count for reason, count in part.dropped.items() if count},
                 "left_out": describe_broken_rows(part.item, part.statistics),

@@ -73,7 +73,7 @@ class DataItem(Written):
         for part in rest:
             match = DATA_OPTION.match(part)
             if match is None:
-                raise ValueError(f"'{part}' is none of split=, config=, count=, weight=, revision=")
+                raise ValueError(f"'{part}' is not one of split=, config=, count=, weight=, revision=")
             fields[match[1]] = match[2]
         return fields
 

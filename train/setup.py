@@ -68,7 +68,7 @@ def accelerate_file(choice: str) -> Path:
         return FSDP
     file = Path(choice).expanduser()
     if not file.is_file():
-        raise UsageError(f"There is no accelerate configuration {file}. Write fsdp, or the path of a file.")
+        raise UsageError(f"There is no accelerate configuration {file}. Give fsdp, or the path of a file.")
     what = "The --accelerate-config file"
     checked(_AccelerateConfig, read_yaml(file, what=what), file, what=what)
     return file
@@ -88,7 +88,7 @@ def uses_bfloat16(recipe: Recipe, device: Any) -> bool:
     if recipe.dtype == "auto":
         return bool(device.type == "cuda" and torch.cuda.is_bf16_supported())
     if recipe.dtype == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise UsageError("This device has no bfloat16. Choose --dtype float32.")
+        raise UsageError("This device does not support bfloat16. Choose --dtype float32.")
     return recipe.dtype == "bfloat16"
 
 
@@ -242,6 +242,7 @@ def save_dtype(recipe: Recipe, checkpoint: Checkpoint, device_type: str) -> str:
     )
     if base_dtype not in ("float32", "bfloat16"):
         raise UsageError(
-            f"The base's weights are {base_dtype}, and what is trained is saved as float32 or bfloat16: choose with --save-dtype."
+            f"The base model's weights are {base_dtype}, but trained weights are saved as float32 or bfloat16. "
+            "Choose one with --save-dtype."
         )
     return base_dtype

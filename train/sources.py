@@ -147,7 +147,7 @@ def identity_now(item: DataItem) -> str | None:
 def to_example(row: Any, *, pairs: bool, source: str = "", number: int = 0) -> Example:
     """Parse a row in one of the known formats. Raises `ValueError`, whose message never contains the row's text."""
     if not isinstance(row, Mapping):
-        raise ValueError("a row is no object")
+        raise ValueError("a row is not an object")
     name = _text(str(row.get("id") or row.get("prompt_id") or number))
     if pairs:
         prompt, chosen, rejected = _pair(row)
@@ -195,16 +195,16 @@ def _prompt(value: Any, role: str = "user") -> list[Message]:
 
 def _messages(value: Any) -> list[Message]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ValueError("'messages' is no list of messages")
+        raise ValueError("'messages' is not a list of messages")
     messages = []
     for message in value:
         if not isinstance(message, Mapping):
-            raise ValueError("a message is no object")
+            raise ValueError("a message is not an object")
         role = message.get("role", message.get("from"))
         role = ROLE_ALIASES.get(str(role), role)
         content = message.get("content", message.get("value"))
         if role not in ROLES:
-            raise ValueError(f"a message has the role {str(role)[:20]!r}, which is none of {', '.join(ROLES)}")
+            raise ValueError(f"a message has the role {str(role)[:20]!r}, which is not one of {', '.join(ROLES)}")
         if not isinstance(content, str):
             raise ValueError("a message has no text")
         messages.append({"role": str(role), "content": _text(content)})
@@ -234,8 +234,8 @@ def _rows(item: DataItem, pairs: bool, statistics: ReadStatistics) -> Iterable[t
         return _local(path, statistics)
     if name.startswith((".", "/", "~")) or name.endswith(SUFFIXES) or name.count("/") != 1:
         raise UsageError(
-            f"There are no data {name}: it is neither a file nor a folder, neither a hub repository (ORG/NAME) nor one of "
-            f"evalkit's own sets ({', '.join(builtin_sets.SETS)}), nor a task's split (task:NAME)."
+            f"There is no dataset {name}: it is neither a file, a folder, a hub repository (ORG/NAME), a built-in "
+            f"dataset ({', '.join(builtin_sets.SETS)}), nor a task's split (task:NAME)."
         )
     return _hub(item, statistics)
 
@@ -246,7 +246,7 @@ def _data_files(path: Path) -> list[Path]:
         return [path]
     files = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
     if not files:
-        raise UsageError(f"The folder {path} holds no data ({', '.join(SUFFIXES)}).")
+        raise UsageError(f"The folder {path} contains no data files ({', '.join(SUFFIXES)}).")
     return files
 
 
@@ -300,13 +300,13 @@ def _json_list(file: Path) -> list[Any]:
         size += len(chunk)
         if size > MAX_LIST_BYTES:
             raise DataUnavailable(
-                f"{file} is one JSON list of more than {MAX_LIST_BYTES:,} bytes, which would have to be held at once. Write it as "
-                "lines of JSON."
+                f"{file} is one JSON list of more than {MAX_LIST_BYTES:,} bytes, too large to load at once. Convert "
+                "it to JSON Lines."
             )
     try:
         return list(json.loads(b"".join(parts)))
     except (ValueError, RecursionError) as error:
-        raise DataUnavailable(f"{file} is neither lines of JSON nor one JSON list.") from error
+        raise DataUnavailable(f"{file} is neither JSON Lines nor one JSON list.") from error
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:

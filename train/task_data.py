@@ -26,15 +26,13 @@ def open_split(name: str, split: str, data_source: str | None) -> TaskBase:
     """
     scored = registry.make_task(name, TaskOptions(data_source=data_source))
     if scored.kind == "generation":
-        raise UsageError(
-            f"task:{name} is answered with generated text, which may be worded in many ways. Give its training data as a data "
-            "set of conversations."
-        )
+        raise UsageError(f"task:{name} has free-form answers. Give its training data as a dataset of conversations.")
     if scored.kind != "choice":
-        raise UsageError(f"task:{name} has texts and no right answers. Give the texts themselves as data.")
+        raise UsageError(f"task:{name} has texts without answers. Give the texts themselves as data.")
     if getattr(scored, "split", None) == split:
         raise UsageError(
-            f"task:{name},split={split} is what {name} is scored on, so its score would mean nothing. Choose another split."
+            f"task:{name},split={split} is what {name} is scored on, so its score would be meaningless. Choose "
+            "another split."
         )
     options = TaskOptions(split=split, shots=0, limit=UNLIMITED, data_source=data_source)
     task = registry.make_task(name, options)

@@ -90,7 +90,7 @@ class Template:
         self.eos = tokenizer.eos_token
         if self.eos is None:
             raise UsageError(
-                "The tokenizer names no end-of-text token, so answers would have no end. Name another with --tokenizer."
+                "The tokenizer has no end-of-text token to end answers with. Give another with --tokenizer."
             )
         self.start = tokenizer.bos_token or self.eos
         if name == TOKENIZER_TEMPLATE:
@@ -105,8 +105,8 @@ class Template:
         self.end = self.markers.answer_end or self.eos
         if self.end not in tokenizer.get_vocab():
             raise UsageError(
-                f"The template '{name}' ends answers with {self.end}, which the tokenizer has not got. Choose tulu or plain, "
-                "or a checkpoint that has it."
+                f"The template '{name}' ends answers with {self.end}, which the tokenizer does not have. Choose tulu "
+                "or plain, or a checkpoint that has it."
             )
         if name == "chatml":
             self.start = tokenizer.bos_token or ""
@@ -186,7 +186,7 @@ class Template:
         for before, through in zip(rendered[::2], rendered[1::2], strict=True):
             if not (text.startswith(before) and text.startswith(through) and len(through) > len(before)):
                 raise TemplateRefused(
-                    "it shows earlier messages differently once others follow, so answers cannot be told from the rest"
+                    "it renders earlier messages differently once others follow, so answers cannot be located"
                 )
             end = len(through)
             answer_end = max(

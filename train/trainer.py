@@ -69,8 +69,8 @@ def train(
     except RuntimeError as error:
         if "out of memory" in str(error).lower():
             raise EvalkitError(
-                "Training does not fit into memory. With a smaller --micro-batch or with --gradient-checkpointing the same "
-                "command goes on; a smaller --max-length or --method lora needs less too, and is another recipe with another --name."
+                "Training ran out of memory. Resume with a smaller --micro-batch or with --gradient-checkpointing; a "
+                "smaller --max-length or --method lora also needs less, but is a new recipe and needs another --name."
             ) from error
         raise
     finally:

@@ -27,7 +27,7 @@ def main(folder: str) -> None:
     recipe = recipe.model_copy(update={"folder": str(run_folder.parent), "name": run_folder.name})
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size != recipe.processes:  # the effective batch would differ from the recipe's
-        raise EvalkitError(f"{world_size} processes were started and the recipe asks for {recipe.processes}.")
+        raise EvalkitError(f"{world_size} processes were started, but the recipe asks for {recipe.processes}.")
     prepared = find_prepared(run_folder / DATA)
     if prepared is None:
         raise EvalkitError(

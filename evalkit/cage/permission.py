@@ -67,7 +67,7 @@ def _try() -> str:
         raise CageError(f"a program that should have been contained was not ({outcome.message})")
     walls = find_walls()
     who = "a user name space" if walls is None or walls.users is None else "a user of its own for each program"
-    return f"bubblewrap with {who}, without network, with limits, and a filter of system calls; tried just now"
+    return f"bubblewrap with {who}, without network, with limits, and a filter of system calls; tested just now"
 
 
 def require_cage(allowed: bool, who: str) -> None:

@@ -203,14 +203,14 @@ class _Cage:
         limits = self.limits
         if self.started is None:
             if now - begun > START_SECONDS:
-                raise CageError(f"a cage was not ready within {START_SECONDS:.0f} seconds")
+                raise CageError(f"a sandbox was not ready within {START_SECONDS:.0f} seconds")
             return
         if now - self.started > limits.wall_seconds:
             self.stopped = Verdict.TIMEOUT, f"it did not finish within {limits.wall_seconds:g} seconds"
         elif memory_of_cage(self.process.pid) > limits.memory_bytes:
-            self.stopped = Verdict.MEMORY, f"its processes held more than {_amount(limits.memory_bytes)}"
+            self.stopped = Verdict.MEMORY, f"its processes used more than {_amount(limits.memory_bytes)}"
         elif files_in_cage(self.process.pid) > limits.files:
-            self.stopped = Verdict.MEMORY, f"it made more than {limits.files:,} files"
+            self.stopped = Verdict.MEMORY, f"it created more than {limits.files:,} files"
 
     def _outcome(self, wall: float) -> Outcome:
         if self.started is None and self.stopped is None:
@@ -233,7 +233,7 @@ class _Cage:
         if os.WIFSIGNALED(status):
             killer = os.WTERMSIG(status)
             if killer in (signal.SIGKILL, signal.SIGXCPU) and cpu > self.limits.cpu_seconds - 0.5:
-                return Verdict.TIMEOUT, f"it used more than {self.limits.cpu_seconds} seconds of processor time"
+                return Verdict.TIMEOUT, f"it used more than {self.limits.cpu_seconds} seconds of CPU time"
             with contextlib.suppress(ValueError):
                 return Verdict.KILLED, f"it was killed by {signal.Signals(killer).name}"
             return Verdict.KILLED, f"it was killed by signal {killer}"
@@ -241,7 +241,7 @@ class _Cage:
         for kind, verdict in ((NO_MEMORY, Verdict.MEMORY), (FAILURE, Verdict.FAILED)):
             if code == 1 and said.startswith(kind):
                 return verdict, _one_line(said[1:])
-        return Verdict.FAILED, f"it ended (exit code {code}) before its tests did"
+        return Verdict.FAILED, f"it ended (exit code {code}) before its tests finished"
 
     def _why_not(self) -> str:
         told = self.told.partition(b"\n")[2] or self.complaint or b"bubblewrap ended without a word"

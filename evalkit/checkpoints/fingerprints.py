@@ -47,14 +47,14 @@ def read_header(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
     if len(raw) < length:
-        raise CheckpointError(f"{file} is cut short: it has {size:,} bytes and should have more. {ADVICE}")
+        raise CheckpointError(f"{file} is truncated: it has {size:,} bytes and should have more. {ADVICE}")
     try:
         header = parse_header(raw)
     except Invalid as error:
         raise CheckpointError(f"{file}{error}. {ADVICE}") from None
     expected_size = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if size < expected_size:
-        raise CheckpointError(f"{file} is cut short: it has {size:,} bytes and should have {expected_size:,}. {ADVICE}")
+        raise CheckpointError(f"{file} is truncated: it has {size:,} bytes and should have {expected_size:,}. {ADVICE}")
     return header
 
 

@@ -93,7 +93,8 @@ def add_model(
         models = user_models()
         if name in models and not replace:
             raise UsageError(
-                f"The model '{name}' is registered already, for {models[name].source}. 'evalkit models rm {name}' removes it."
+                f"The model '{name}' is already registered, for {models[name].source}. 'evalkit models rm {name}' "
+                "removes it."
             )
         if name not in models and name in registry.models:
             raise UsageError(f"The model '{name}' comes with evalkit or a plugin. Choose another name.")

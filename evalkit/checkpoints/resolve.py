@@ -261,7 +261,7 @@ def _make_checkpoint(reference: Reference, note: Note | None) -> Checkpoint:
     base = None
     if is_adapter(folder):
         if adapter is not None:
-            raise UsageError(f"{folder} is an adapter itself, so --adapter cannot be put on top of it.")
+            raise UsageError(f"{folder} is an adapter itself, so it cannot be combined with --adapter.")
         base, adapter = _base_checkpoint(folder, trust), folder
         tokenizer_path = _find_adapter_tokenizer(folder, source, tokenizer, trust) or base.tokenizer_path
         folder = base.path
@@ -329,7 +329,7 @@ def _base_checkpoint(adapter: Path, trust: bool) -> Checkpoint:
         )
     if name.startswith(("/", ".", "~")) and not Path(name).expanduser().is_dir():
         raise CheckpointError(
-            f"The adapter in {adapter} was trained on {name}, which is not there. Put it back, or give the base with "
+            f"The adapter in {adapter} was trained on {name}, which does not exist. Restore it, or give the base with "
             f"--model and the adapter with --adapter {adapter}."
         )
     (base,) = resolve(f"{name}@{revision}" if revision else name, trust_remote_code=trust)
@@ -417,7 +417,7 @@ def weight_files(folder: Path, *, trust: bool = False) -> list[Path]:
     if pickled and not trust:
         raise CheckpointError(
             f"{folder} has its weights only as pickle ({pickled[0].name}), which can run code when it is opened. "
-            "Convert them to safetensors, or pass --trust-remote-code if you trust who made them."
+            "Convert them to safetensors, or pass --trust-remote-code if you trust their source."
         )
     if pickled:
         return pickled

@@ -172,7 +172,7 @@ def _spread_evenly(revisions: Sequence[Revision], limit: int) -> list[Revision]:
     required = len(without_step) + sum(shares)
     if limit < required:
         raise UsageError(
-            f"--max-points {limit} is too few: the first and last of each stage are {required}. "
+            f"--max-points {limit} is too few: the first and last of each stage make {required}. "
             "Give more, or choose a stage with --stage."
         )
     all_state_tokens = all(revision.tokens is not None for part in parts for revision in part)

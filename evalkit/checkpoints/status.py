@@ -117,9 +117,7 @@ def unfinished_reason(folder: Path, *, trained_by_evalkit: bool, quiet: float = 
     elif not (folder / "model.safetensors").is_file() and not (folder / ADAPTER_WEIGHTS).is_file():
         return "its index is not there yet"
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        return (
-            "its config.json is not there yet (a state that accelerate saves has none: copy it in, with the tokenizer)"
-        )
+        return "its config.json is not there yet (states saved by accelerate have none: copy it in, with the tokenizer)"
     state = folder / "trainer_state.json"
     if state.is_file():
         try:

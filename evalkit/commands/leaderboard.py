@@ -34,7 +34,7 @@ def leaderboard(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Output file; FILE.pdf is the page as it prints, with --format latex the typeset table. Default: "
+            help="Output file; FILE.pdf prints the page, or with --format latex typesets the table. Default: "
             "leaderboard.html in the results folder; other formats are printed on stdout.",
             rich_help_panel=WRITTEN,
         ),
@@ -67,7 +67,7 @@ def leaderboard(
     options = LeaderboardOptions.make(given(fields), command="evalkit leaderboard")
     look = Look.of(options)
     if output_format in ("html", "json") and (look.columns or look.transpose):
-        raise UsageError(f"--columns and --transpose are not for {output_format}, which has all columns.")
+        raise UsageError(f"--columns and --transpose do not apply to {output_format}, which has all columns.")
     board = build(folders_read, options)
     for sentence in board.warnings:
         say(f"Warning: {sentence}")

@@ -82,7 +82,7 @@ def list_suites(
     how: Format = None,
     debug: Debug = False,
 ) -> None:
-    """List every suite with the number of its tasks, or all of one: tasks, options, how its score is made.
+    """List the suites with their number of tasks, or the details of one: tasks, options, score.
 
     Examples:
 

@@ -52,7 +52,7 @@ def run_harness(words: Sequence[str]) -> None:
         if "--debug" in words:
             raise
         text = " ".join(str(error.args[0] if error.args else error).split())
-        raise UsageError(f"lm-evaluation-harness stops: {text[:300]}") from error
+        raise UsageError(f"lm-evaluation-harness failed: {text[:300]}") from error
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def report(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Output file; a name that ends in .pdf gets the page as it prints. Default: report.html in the run folder.",
+            help="Output file; FILE.pdf prints the page. Default: report.html in the run folder.",
         ),
     ] = None,
     suite: LookupSuite = None,

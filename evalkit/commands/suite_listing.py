@@ -88,7 +88,7 @@ def _print_suite(entry: SuiteEntry) -> None:
     nested = [member.name for member in entry.members if registry.nested_suite(member.name) is not None]
     if nested:
         console.print(
-            f"\n{len(_tasks(entry))} tasks in all; 'evalkit list suites {clean(nested[0])}' has those of one suite."
+            f"\n{len(_tasks(entry))} tasks in all; 'evalkit list suites {clean(nested[0])}' lists those of one suite."
         )
     options = ", ".join(f"{key} {value}" for key, value in entry.options.items())
     for label, text in (("Options", options), ("Data", entry.data_source or ""), ("Described in", entry.where)):

@@ -76,7 +76,9 @@ def read_columns(run: Run, task: str, metrics: Iterable[str] = ()) -> Columns:
     index = places.astype(np.int64)
     order = np.argsort(index, kind="stable")
     if len(index) and (np.diff(index[order]) == 0).any():
-        raise EvalkitError(f"{run.documents_file(task)} has two documents of one index, so they cannot be paired.")
+        raise EvalkitError(
+            f"{run.documents_file(task)} has two documents with the same index, so they cannot be paired."
+        )
     common: dict[str, Any] = {
         "index": index[order],
         "native_id": _objects(table, "native_id", order) or [None] * len(index),

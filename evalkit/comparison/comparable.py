@@ -26,9 +26,9 @@ from evalkit.system.characters import visible
 EXTENT_KEYS = ("documents", "limit", "sample", "domains")
 """Protocol keys that say how many documents were scored, not how."""
 KEY_NAMES = {
-    "version": "version of the task",
+    "version": "task version",
     "encoding": "encoding rule",
-    "examples": "examples before the question",
+    "examples": "few-shot examples",
     "lengths": "lengths",
     "unconditional_context": "unconditional context",
     "primary": "primary metric",
@@ -38,7 +38,7 @@ KEY_NAMES = {
 }
 IDENTITY_NAMES = {
     "engine": "engine",
-    "version": "version of the engine",
+    "version": "engine version",
     "dtype": "dtype",
     "quantisation": "quantisation",
     "attention": "attention implementation",
@@ -98,7 +98,7 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
         if key == "tokenizer":  # mentioned once for the whole run, unless it keeps bits per byte from comparing
             losses = [describe_losses(task_info) for task_info in (b, a)]
             if is_text and any(losses):
-                reasons.append("what the tokenizers lose: " + " against ".join(told or "nothing" for told in losses))
+                reasons.append("text lost by the tokenizers: " + " against ".join(told or "nothing" for told in losses))
             continue
         if key in ("window", "max_length") and is_text:
             windows = "; ".join(filter(None, (windows, description)))
@@ -114,7 +114,7 @@ def compare_protocols(a: Mapping[str, Any], b: Mapping[str, Any]) -> ProtocolDif
         if data:
             data += ", and the prompts differ"
         else:
-            reasons.append("the prompts are not the same, though the version of the task is")
+            reasons.append("the prompts differ, although the task version is the same")
     extent = "; ".join(
         f"{key}: {_short(task_b.get(key))} against {_short(task_a.get(key))}"
         for key in _differing_keys(task_a, task_b)
@@ -163,7 +163,7 @@ def pair_documents(a: Columns, b: Columns, differences: ProtocolDifferences) -> 
     mismatches = _count_mismatches(a, b, rows_a, rows_b)
     if mismatches:
         origin = f" ({differences.data})" if differences.data else ""
-        return not_comparable(f"{mismatches:,} of {shared:,} documents are not the same in both{origin}")
+        return not_comparable(f"{mismatches:,} of {shared:,} documents differ{origin}")
     marks = []
     if differences.windows:
         long_texts = int(((a.windows[rows_a] != 1) | (b.windows[rows_b] != 1)).sum())
@@ -171,7 +171,7 @@ def pair_documents(a: Columns, b: Columns, differences: ProtocolDifferences) -> 
             return not_comparable(
                 f"{differences.windows}, and {long_texts:,} of {shared:,} texts are longer than one window"
             )
-        marks.append(f"{differences.windows}; no effect, every text is one window")
+        marks.append(f"{differences.windows}; no effect, every text fits in one window")
     if differences.length:
         truncated = int((a.truncated[rows_a] | b.truncated[rows_b]).sum())
         marks.append(
@@ -218,7 +218,7 @@ def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
         if run.status != "done":
             yield f"{label} is {'not finished' if run.status == 'running' else run.status}: its results so far are compared."
         if run.info.get("limited"):
-            yield f"{label} is limited: fewer documents than the regime asks for."
+            yield f"{label} is limited: fewer documents than the regime specifies."
         lossy = [task for task, task_info in run.info["tasks"].items() if describe_losses(task_info)]
         if lossy:
             yield (
@@ -237,7 +237,7 @@ def run_marks(a: Run, b: Run, label_a: str, label_b: str) -> Iterator[str]:
         if left != right:
             if key == "version" and _engine(a) != _engine(b):
                 continue
-            yield f"Other {name}: {right} ({label_b}) against {left} ({label_a})."
+            yield f"Different {name}: {right} ({label_b}) against {left} ({label_a})."
     hashes = [run.info.get("tokenizer", {}).get("hash") for run in (a, b)]
     if hashes[0] != hashes[1]:
         yield (

@@ -76,7 +76,7 @@ class Comparison:
 
         others = [i for i in range(len(self.runs)) if i != self.baseline]
         if run is not None and run not in [self.labels[i] for i in others]:
-            raise UsageError(f"'{run}' is not compared. There are {', '.join(self.labels[i] for i in others)}.")
+            raise UsageError(f"'{run}' is not among the compared runs: {', '.join(self.labels[i] for i in others)}.")
         other = self.runs[self.labels.index(run) if run is not None else others[0]]
         base = self.runs[self.baseline]
         name = next((full for full in base.tasks if task in (full, full.partition(":")[0])), task)
@@ -130,7 +130,7 @@ def compare_runs(runs: Sequence[Run | Path | str], *, baseline: int = 0, level: 
     """
     loaded = aligned([run if isinstance(run, Run) else load_run(run) for run in runs])
     if len(loaded) < 2:
-        raise UsageError("A comparison needs two runs or more.")
+        raise UsageError("A comparison needs at least two runs.")
     if not -len(loaded) <= baseline < len(loaded):
         raise UsageError(f"There is no run number {baseline} to use as the baseline: {len(loaded)} were given.")
     if not 0 < level < 1:

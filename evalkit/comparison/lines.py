@@ -178,7 +178,7 @@ class Lines:
         shown = [name for name in shared if name == primary or name not in DERIVED]
         self._pair_for_suite(i, task, primary, a, b, pairing)
         if primary not in shared:
-            self._add_not_comparable(i, task, f"its documents do not tell {primary}", kind, primary)
+            self._add_not_comparable(i, task, f"its documents do not contain {primary}", kind, primary)
         for name in sorted(shared, key=lambda name: name != primary):
             x, y = a.values[name][pairing.rows_a], b.values[name][pairing.rows_b]
             known = ~np.isnan(x) & ~np.isnan(y)

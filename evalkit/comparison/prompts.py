@@ -34,7 +34,7 @@ def compare_prompts(a: Run, b: Run, task: str, of_run_a: NDArray[Any], of_run_b:
     checked = {index for index, _, _ in pairs}
     differing = {index for index, one, other in pairs if one != other}
     if differing:
-        return f"imported, and {len(differing):,} of {len(checked):,} documents were asked with other prompts", ""
+        return f"imported, and {len(differing):,} of {len(checked):,} documents have different prompts", ""
     if not checked:
         return "", "imported; the prompts of one run are not stored, so they were not compared"
     of = "all" if len(checked) == len(wanted) else f"{len(checked):,} of"

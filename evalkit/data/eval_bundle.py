@@ -62,7 +62,7 @@ class _Choice(_Strict):
     @model_validator(mode="after")
     def _has_its_answer(self) -> _Choice:
         if self.gold >= len(self.choices):
-            raise ValueError(f"gold is {self.gold}, and the last of its choices is {len(self.choices) - 1}")
+            raise ValueError(f"gold is {self.gold}, but its last choice is {len(self.choices) - 1}")
         return self
 
 
@@ -78,7 +78,7 @@ class _Schema(_Strict):
     @model_validator(mode="after")
     def _has_its_answer(self) -> _Schema:
         if self.gold >= len(self.context_options):
-            raise ValueError(f"gold is {self.gold}, and the last of its contexts is {len(self.context_options) - 1}")
+            raise ValueError(f"gold is {self.gold}, but its last context is {len(self.context_options) - 1}")
         return self
 
 
@@ -184,7 +184,7 @@ class EvalBundle:
             ("delimiter", listed.delimiter, delimiter),
         )
         return [
-            f"{self.path / TASKS} says {name} {found!r} of {label}, and CORE as published {meant!r}"
+            f"{self.path / TASKS} says {name} {found!r} for {label}, but CORE as published has {meant!r}"
             for name, found, meant in pairs
             if found != meant
         ]

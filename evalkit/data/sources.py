@@ -167,5 +167,5 @@ def open_source(choice: str | None = None, bundle: Path | None = None) -> Source
         return _HUB_SOURCE
     path = Path(choice).expanduser()
     if not path.is_dir():
-        raise UsageError(f"There is no data source '{choice}': it is 'bundle', 'hub', or an existing folder.")
+        raise UsageError(f"There is no data source '{choice}'. Use 'bundle', 'hub', or an existing folder.")
     return FolderSource(path.resolve())

@@ -378,7 +378,7 @@ class Encoder:
             return tokenized.packed(context, special), tokenized.packed(continuation, False)
         if prompt.encoding == "separate":
             if self.tokenizer.eos_id is None:
-                raise UsageError("The tokenizer names no EOS token, which this regime puts before an empty context.")
+                raise UsageError("The tokenizer has no EOS token, which this regime puts before an empty context.")
             split = split_separate(tokenized[context, False], tokenized[continuation, False], self.tokenizer.eos_id)
         elif prompt.encoding == "whole":
             split = split_whole(*tokenized.split(context, continuation), lm_eval_prefix(self.tokenizer))

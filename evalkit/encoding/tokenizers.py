@@ -68,7 +68,7 @@ class Tokenizer:
             largest = max(self._fast.get_vocab().values(), default=0)
             if largest > MAX_TOKEN_ID:  # what the library does with all ids up to the largest would not come to an end
                 raise CheckpointError(
-                    f"The tokenizer {name} has a token with the id {largest:,}; {MAX_TOKEN_ID:,} is the most."
+                    f"The tokenizer {name} has a token with the id {largest:,}; the maximum is {MAX_TOKEN_ID:,}."
                 )
         self.bos_id: int | None = tokenizer.bos_token_id
         self.eos_id: int | None = tokenizer.eos_token_id

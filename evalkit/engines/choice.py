@@ -41,7 +41,7 @@ def choose_engine(
     ============================  ==========================  =====================================================
     """
     if live:
-        return Choice(DEFAULT, "The model is in memory, which only the engine 'transformers' can score.")
+        return Choice(DEFAULT, "Only the engine 'transformers' can score a model in memory.")
     if vllm is None:
         return Choice(DEFAULT, "vLLM is not installed.")
     memory = gpu_memory() if vllm == "cuda" and device.partition(":")[0] in ("auto", "cuda") else []
@@ -50,7 +50,7 @@ def choose_engine(
             DEFAULT, "On a CPU the prefix tree of 'transformers' is faster than vLLM, which also starts slowly."
         )
     if parameters is not None and 2 * parameters > MAX_WEIGHT_FRACTION * min(memory):
-        return Choice("vllm", "The model does not fit on one GPU, and vLLM divides it over several.")
+        return Choice("vllm", "The model does not fit on one GPU, and vLLM splits it across several.")
     if "generation" in kinds:
         return Choice("vllm", "Text is generated, which vLLM batches best on CUDA.")
     return Choice(

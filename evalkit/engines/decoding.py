@@ -237,7 +237,7 @@ class Picker:
         chosen = logits.argmax(-1)
         if not torch.isfinite(logits.gather(1, chosen[:, None])).all():
             raise ScoringError(
-                "The model gives logits that are not numbers (NaN or infinite): its weights are damaged, or overflow in this dtype. "
+                "The model produces NaN or infinite logits: its weights are damaged, or overflow in this dtype. "
                 "Try --dtype float32."
             )
         places = [place for place, row in enumerate(rows) if step < len(self._numbers.get(row, ()))]

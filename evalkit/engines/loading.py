@@ -82,14 +82,15 @@ def load_model(checkpoint: Checkpoint, settings: EngineSettings, device: torch.d
         )
     for name, stored, expected in sorted(info.get("mismatched_keys", ())):
         raise CheckpointError(
-            f"The checkpoint {checkpoint.name} in {path} holds {name} as {list(stored)}, and its config.json asks for {list(expected)}. "
-            "Correct config.json, or take the one that belongs to these weights."
+            f"The checkpoint {checkpoint.name} in {path} holds {name} as {list(stored)}, but its config.json implies "
+            f"{list(expected)}. Correct config.json, or use the one that belongs to these weights."
         )
     surplus = sorted(name for name in info.get("unexpected_keys", ()) if not BUFFER_NAME.search(name))
     if surplus:
         raise CheckpointError(
-            f"The checkpoint {checkpoint.name} in {path} holds {len(surplus)} tensors that its config.json has no place for (first: "
-            f"{surplus[0]}), such as layers beyond num_hidden_layers. Correct config.json, so that the whole model is scored."
+            f"The checkpoint {checkpoint.name} in {path} holds {len(surplus)} tensors that its config.json does not "
+            f"account for (first: {surplus[0]}), such as layers beyond num_hidden_layers. Correct config.json, so "
+            "that the whole model is scored."
         )
     if checkpoint.adapter is not None:
         model = _with_adapter(model, checkpoint)

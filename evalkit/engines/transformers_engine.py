@@ -51,7 +51,8 @@ class TransformersEngine:
         unknown = sorted(set(self.settings.args) - {"row_tokens", "tree", "attention"})
         if unknown:
             raise UsageError(
-                f"The engine 'transformers' has no option '{unknown[0]}'. It has row_tokens, tree, attention."
+                f"The engine 'transformers' has no option '{unknown[0]}'. Its options are row_tokens, tree and "
+                "attention."
             )
         self.device = pick_device(self.settings.device)
         kind = "cuda" if self.device.type == "cuda" else "cpu"
@@ -240,8 +241,8 @@ class TransformersEngine:
         logprobs, greedy = found
         if not np.isfinite(logprobs).all():
             raise ScoringError(
-                f"{self._checkpoint.name if self._checkpoint else 'The model'} gives log-probabilities that are not numbers (NaN or "
-                "infinite): its weights are damaged, or overflow in this dtype. Try --dtype float32."
+                f"{self._checkpoint.name if self._checkpoint else 'The model'} produces NaN or infinite "
+                "log-probabilities: its weights are damaged, or overflow in this dtype. Try --dtype float32."
             )
         offsets = batch.detail.offsets
         sums = np.add.reduceat(logprobs.astype(np.float64), offsets[:-1])
@@ -285,7 +286,7 @@ class TransformersEngine:
         if largest >= self.vocabulary:
             raise ScoringError(
                 f"The tokenizer gives id {largest} but the model has {self.vocabulary} embeddings: the tokenizer belongs "
-                "to another model. Name the right one with --tokenizer."
+                "to another model. Give the right one with --tokenizer."
             )
 
     # Generation

@@ -50,7 +50,7 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
     run = load_run(path)
     if is_imported(run.info):
         raise UsageError(
-            f"{run.path} is imported from {origin(run.info)}: its metrics are those of the file, and are not computed again."
+            f"{run.path} is imported from {origin(run.info)}: its metrics come from the file and cannot be recomputed."
         )
     scored: list[ScoredTask] = []
     for name, task_info in run.info["tasks"].items():
@@ -69,7 +69,7 @@ def recompute_metrics(path: Path | str, *, write: bool = True, weights: Weights 
             ) from error
     aggregation = str(run.info.get("aggregation", ""))
     if weights is not None and aggregation != TEXTS:
-        raise UsageError(f"{run.path} is no run of a suite of texts, and --domain-weights is for those alone.")
+        raise UsageError(f"{run.path} is not a run of a text suite; --domain-weights applies only to those.")
     weights = weights if weights is not None else run.info.get("domain_weights")
     metrics = [metric for one in scored for metric in one.metrics]
     metrics += suite_metrics(run.suite, aggregation, [(one.task, one.rows, one.limited) for one in scored], weights)
@@ -90,7 +90,7 @@ def store_metrics(folder: Path, metrics: Sequence[Metric], weights: Weights | No
             if weights is not None and weights != info.get("domain_weights"):
                 write_info(folder, {**info, "domain_weights": weights})
     except EvalkitError as error:
-        return f"The metrics are computed and not stored: {error}"
+        return f"The metrics were computed but not stored: {error}"
     return ""
 
 

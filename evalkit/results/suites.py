@@ -74,7 +74,7 @@ def _metric(
     """`whole`: tasks that are limited as the suite wants them."""
     limited = {name for name in score.tasks if name in by_name and by_name[name].limited}
     partial = bool(limited - whole) or any(name not in by_name for name in score.tasks)
-    chosen = f"of each task the better form: {', '.join(score.chosen)}" if score.chosen else ""
+    chosen = f"the better form of each task: {', '.join(score.chosen)}" if score.chosen else ""
     metric = Metric(
         task=display_score_name(score.suite, partial=partial, altered=altered),
         metric=score.metric,
@@ -95,8 +95,8 @@ def degenerate_answers(scored: Sequence[ScoredTask]) -> list[str]:
         found = one_position(one.rows) if one.task.kind == "choice" else None
         if found is not None:
             sentences.append(
-                f"{one.task.name}: option {found.position + 1} is chosen for {found.predicted:.0%} of {found.n:,} documents, and is "
-                f"the right one of {found.right:.0%}. The answers do not depend on the questions."
+                f"{one.task.name}: option {found.position + 1} is chosen for {found.predicted:.0%} of {found.n:,} "
+                f"documents, but is correct for {found.right:.0%}. The answers do not depend on the questions."
             )
     return sentences
 
@@ -107,7 +107,10 @@ def nothing_above_chance(shape: Shape, scored: Sequence[ScoredTask]) -> list[str
     metrics = [_record(by_name.get(name, ()), metric) for name, metric in shape.scored_tasks()]
     if not none_above_chance(metric for metric in metrics if metric is not None):
         return []
-    return [f"No task of {shape.name} is above chance (95 %), so its score tells nothing of what the model knows."]
+    return [
+        f"No task of {shape.name} is significantly above chance (95 %), so its score says nothing about what the "
+        "model knows."
+    ]
 
 
 def other_baselines(shape: Shape, scored: Sequence[ScoredTask]) -> list[str]:
@@ -121,7 +124,7 @@ def other_baselines(shape: Shape, scored: Sequence[ScoredTask]) -> list[str]:
             and not math.isclose(known[0], member.baseline, abs_tol=1e-9)
         ):
             sentences.append(
-                f"{known[1]} has the baseline {100 * known[0]:g} for {member.name}, and {shape.name} is made with its own, "
+                f"{known[1]} has the baseline {100 * known[0]:g} for {member.name}, but {shape.name} uses its own, "
                 f"{100 * member.baseline:g}."
             )
     return sentences

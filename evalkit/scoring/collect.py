@@ -146,8 +146,8 @@ def _expand(
         )
     if entry.aggregation not in (*AGGREGATIONS, TEXTS):
         raise UsageError(
-            f"The suite '{entry.name}' ({entry.where}) has the aggregation '{entry.aggregation}'; there are "
-            f"{', '.join((*AGGREGATIONS, TEXTS))}."
+            f"The suite '{entry.name}' ({entry.where}) has the unknown aggregation '{entry.aggregation}'; "
+            f"choose from {', '.join((*AGGREGATIONS, TEXTS))}."
         )
     own = {**weak, **entry.options}
     if entry.data_source is not None:
@@ -165,8 +165,8 @@ def _expand(
         nested = registry.nested_suite(found) if isinstance(found, str) else found
         if nested is not None and nested.aggregation == TEXTS:
             raise UsageError(
-                f"The suite '{entry.name}' has the suite of texts '{nested.name}' in it, whose mean is one over domains. Name its "
-                "sources, with the weight 0, or score it beside."
+                f"The suite '{entry.name}' contains the text suite '{nested.name}', whose mean is over domains. List "
+                "its sources with the weight 0, or score it separately."
             )
         if nested is not None:
             inner = _expand(nested, {**member.options, **strong}, own, (*around, entry.name), leaves, lm_eval_path)
@@ -175,8 +175,8 @@ def _expand(
         task, options = str(registry.parse_task_name(str(found))), {**own, **member.options, **strong}
         if leaves.setdefault(task, options) != options:
             raise UsageError(
-                f"The suite '{(*around, entry.name)[0]}' asks {task} twice with different options, and a run holds a task once. "
-                "Put one of them into a suite of its own and score that beside it."
+                f"The suite '{(*around, entry.name)[0]}' contains {task} twice with different options, but a run "
+                "holds a task once. Move one of them into a separate suite."
             )
         limited = any(options.get(name) is not None for name in LIMITS)
         members.append(Member(task, None, member.weight, member.baseline, limited))

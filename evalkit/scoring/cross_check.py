@@ -114,10 +114,10 @@ def score_differences(
 def summary(result: Mapping[str, Any]) -> str:
     """A cross-check's result in one sentence."""
     if "error" in result:
-        return f"The cross-check on {result['engine']} could not be made: {result['error']}"
+        return f"The cross-check on {result['engine']} failed: {result['error']}"
     greedy = f"; {result['greedy_differ']} greedy flags differ" if result["greedy_differ"] else ""
     return (
-        f"{result['requests']:,} requests ({result['tokens']:,} tokens) scored again by {result['engine']}: a token differs by "
-        f"{result['largest']:.2g} nats at most and {result['mean']:.2g} on average, a request by {result['largest_sum']:.2g} and "
-        f"{result['mean_sum']:.2g}{greedy}"
+        f"{result['requests']:,} requests ({result['tokens']:,} tokens) re-scored by {result['engine']}: tokens "
+        f"differ by at most {result['largest']:.2g} nats and {result['mean']:.2g} on average, requests by "
+        f"{result['largest_sum']:.2g} and {result['mean_sum']:.2g}{greedy}"
     )

@@ -36,7 +36,7 @@ def cross_check_engine(count: int | None, engine: str, settings: EngineSettings,
     if count is None:
         return None
     if engine not in cross_check.OTHER_ENGINE:
-        raise UsageError(f"--cross-check compares the engines transformers and vllm, and the run uses '{engine}'.")
+        raise UsageError(f"--cross-check compares the engines transformers and vllm, but the run uses '{engine}'.")
     if live:
         raise UsageError("--cross-check needs checkpoints on disk, which both engines can load.")
     return make_engine(cross_check.OTHER_ENGINE[engine], settings)
@@ -53,7 +53,7 @@ def make_engine(name: str, settings: EngineSettings) -> Engine:
         if type(error) is ImportError:  # a library that the system cannot load
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
-        raise UsageError(f"The engine '{name}' ({entry.where}) cannot be made: {reason}.") from error
+        raise UsageError(f"The engine '{name}' ({entry.where}) cannot be created: {reason}.") from error
     missing = [member for member in ENGINE_MEMBERS if not hasattr(type(engine), member) and not hasattr(engine, member)]
     if missing:
         raise UsageError(f"The engine '{name}' ({entry.where}) lacks {', '.join(missing)}.")

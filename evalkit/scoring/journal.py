@@ -85,7 +85,7 @@ class Journal:
             return  # rewritten at the first commit; the identity is also part of every frame's checksum
         if stored != self.identity:
             raise EvalkitError(
-                f"The journal {file.parent} belongs to another model or engine than its name says. Move it away."
+                f"The journal {file.parent} does not match the model or engine in its name. Move it away."
             )
 
     def _read(self, force: bool) -> None:
@@ -294,7 +294,8 @@ def check_texts(requests: Sequence[GenerationRequest], texts: Sequence[Generatio
     for request, text in zip(requests, texts, strict=True):
         if len(text.token_ids) > request.settings.max_tokens:
             raise ScoringError(
-                f"The engine generated {len(text.token_ids)} tokens where at most {request.settings.max_tokens} were asked."
+                f"The engine generated {len(text.token_ids)} tokens where at most {request.settings.max_tokens} were "
+                "requested."
             )
         if text.ended not in ENDINGS or not 0 <= text.cut <= len(text.text):
             raise ScoringError(f"The engine gave a text that ended by {text.ended!r} and was cut at {text.cut}.")
@@ -302,7 +303,7 @@ def check_texts(requests: Sequence[GenerationRequest], texts: Sequence[Generatio
 
 def _fault(request: Request, score: Scores) -> str:
     if score.tokens != request.scored:
-        return f"{score.tokens} scored tokens where {request.scored} were asked"
+        return f"{score.tokens} scored tokens where {request.scored} were expected"
     if not math.isfinite(score.sum):
         return f"a log-probability of {score.sum}"
     if score.sum > POSITIVE_TOLERANCE * score.tokens:

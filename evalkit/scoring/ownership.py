@@ -237,7 +237,7 @@ def _set_apart(info: dict[str, Any], apart: Mapping[str, str], folder: Path, oth
         info["warnings"] = [
             *info["warnings"],
             f"{folder} has results with another {' and '.join(kind for kind in apart if kind != 'weights')}, so these "
-            "stand beside them.".replace("another args", "other engine arguments").replace(
+            "are stored beside them.".replace("another args", "other engine arguments").replace(
                 "another data", "other data"
             ),
         ]

@@ -68,7 +68,7 @@ class ScoreReader:
             found = "no longer exists" if document is None else f"(index {document.index}) has changed"
             raise ScoringError(
                 f"The data of {planned.name}{_origin(planned)} changed while it was scored: document number "
-                f"{self._document + 1:,} {found}. Run the same command again; what was scored of the same texts is kept."
+                f"{self._document + 1:,} {found}. Run the same command again; scores of unchanged texts are kept."
             )
         return document
 

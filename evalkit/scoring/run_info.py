@@ -52,11 +52,12 @@ def build_run_info(
     warnings: list[str] = []
     limited = [planned.name for planned in tasks if planned.task.limited]
     if limited:
-        warnings.append(f"Limited: fewer documents than the regime asks for in {listed(limited)}.")
+        warnings.append(f"Limited: fewer documents than the regime specifies in {listed(limited)}.")
     for planned in tasks:
         warnings += planned.task.warnings()
     warnings += [
-        f"{planned.name}: the tokenizer loses text ({losses}), so its bits per byte do not compare with those of other tokenizers."
+        f"{planned.name}: the tokenizer loses text ({losses}), so its bits per byte are not comparable with those of "
+        "other tokenizers."
         for planned in tasks
         if (losses := describe_losses(_lossy(planned)))
     ]
@@ -67,7 +68,7 @@ def build_run_info(
     if options_used(settings.options, tasks).apply_chat_template:
         warnings.append("Questions use the checkpoint's chat template; runs without it are not comparable.")
     if not checkpoint.fingerprint:
-        warnings.append("A live model has no fingerprint: its scores are not in the journal.")
+        warnings.append("A model in memory has no fingerprint: its scores are not kept in the journal.")
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "running",
@@ -156,7 +157,7 @@ def _gated_warnings(tasks: Sequence[PlannedTask], options: RunOptions) -> list[s
     if earlier:
         return [
             f"Texts of {names} must not be redistributed, and an earlier run stored some: {', '.join(earlier)}. Remove these "
-            "before you pass the results on."
+            "before sharing the results."
         ]
     return []
 
@@ -184,8 +185,8 @@ def truncation_warnings(tasks: Sequence[tuple[PlannedTask, Sequence[Row]]]) -> l
         warnings = [f"In {len(cut)} tasks contexts were cut on the left to fit the model, most in {named}."]
     shorter = [planned for planned, _ in tasks if planned.cap is not None]
     warnings += [
-        f"{planned.name}: texts end after {planned.cap:,} tokens, half of the model's {planned.max_length:,} positions, where the "
-        "task allows more."
+        f"{planned.name}: texts end after {planned.cap:,} tokens, half of the model's {planned.max_length:,} "
+        "positions, although the task allows more."
         for planned in shorter
     ]
     for planned, _ in tasks:

@@ -378,8 +378,8 @@ class _CheckpointScorer:
         previous = previous_info(folder)
         if previous is not None and fingerprint_kind(previous) not in ("", fingerprint_kind(info)):
             self.progress.note(
-                f"{folder} was scored when only samples of the weights were read. They are known by all of their bytes now, "
-                "so this run scores again; the earlier result stays until it is done."
+                f"{folder} was scored when only samples of the weights were hashed. Now all bytes are, so it is "
+                "scored again; the earlier result stays until then."
             )
         prepare_folder(folder, info, accumulates=group.suite == TASKS_SUITE)
         if self.settings.options.force:

@@ -51,7 +51,7 @@ def _validated(parsed: Any, where: str) -> dict[str, Any]:
 
 def _validated_weight(value: Any, name: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise UsageError(f"{where}: the weight of '{name}' is a number of 0 or more, not {value!r}.")
+        raise UsageError(f"{where}: the weight of '{name}' must be a number of at least 0, not {value!r}.")
     return float(value)
 
 

@@ -34,7 +34,7 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     Raises ValueError unless ``1 <= k <= n`` and ``0 <= correct <= n``.
     """
     if not 1 <= k <= n:
-        raise ValueError(f"pass@{k} needs {k} texts a document or more, and there are {n}")
+        raise ValueError(f"pass@{k} needs {k} or more texts per document, but there are {n}")
     if not 0 <= correct <= n:
         raise ValueError(f"{correct} of {n} texts cannot pass")
     draws = math.comb(n, k)
@@ -74,7 +74,7 @@ def row_value(row: Row, name: str) -> float:
     if kind == "pass":
         return pass_at_k(len(values), sum(value > 0 for value in values), k)
     if k > len(values):
-        raise ValueError(f"maj@{k} needs {k} texts a document or more, and there are {len(values)}")
+        raise ValueError(f"maj@{k} needs {k} or more texts per document, but there are {len(values)}")
     return majority(list(row["extracted"])[:k], values[:k])
 
 

@@ -146,7 +146,7 @@ def parse_yaml(data: bytes | str) -> Any:
     import yaml
 
     if len(data) > MAX_YAML_BYTES:
-        raise Invalid(f" has {len(data):,} bytes, and at most {MAX_YAML_BYTES:,} are read")
+        raise Invalid(f" has {len(data):,} bytes; at most {MAX_YAML_BYTES:,} are read")
     text = _decoded(data)
     loader = None
     try:
@@ -281,7 +281,7 @@ def _check_keys(node: Any) -> None:
         if isinstance(child, tuple) and isinstance(child[0].value, str) and not child[0].tag.endswith(":merge"):
             key = (child[0].tag, child[0].value)
             if key in seen:
-                raise Invalid(f", line {child[0].start_mark.line + 1}, has the key '{key[1][:40]}' a second time")
+                raise Invalid(f", line {child[0].start_mark.line + 1}, has the key '{key[1][:40]}' twice")
             seen.add(key)
 
 

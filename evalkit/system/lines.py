@@ -33,7 +33,7 @@ class LongLine:
     @property
     def reason(self) -> str:
         """Why it is left out."""
-        return f"{self.size:,} bytes long, and at most {LONGEST_LINE:,} are read"
+        return f"{self.size:,} bytes long; at most {LONGEST_LINE:,} are read"
 
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes | LongLine]:

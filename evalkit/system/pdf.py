@@ -34,8 +34,8 @@ def printed(page: str) -> bytes:
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise EvalkitError(
-            "A PDF of a page is printed by Chromium, Google Chrome or Edge, and none of them is in PATH. Install one, or write "
-            "an .html file and print that."
+            "Printing a page as PDF needs Chromium, Google Chrome or Edge in PATH. Install one, or write an .html "
+            "file and print it."
         )
     with tempfile.TemporaryDirectory(prefix="evalkit-pdf-") as scratch:
         source, target = Path(scratch) / "page.html", Path(scratch) / "page.pdf"
@@ -56,7 +56,8 @@ def typeset(tables: str) -> bytes:
     latex = shutil.which("pdflatex")
     if latex is None:
         raise EvalkitError(
-            "A PDF of a table is typeset by pdflatex, which is not in PATH. Install a TeX distribution, or write a .tex file."
+            "Typesetting a table as PDF needs pdflatex, which is not in PATH. Install a TeX distribution, or write a "
+            ".tex file."
         )
     with tempfile.TemporaryDirectory(prefix="evalkit-pdf-") as scratch:
         (Path(scratch) / "table.tex").write_text(PAPER % tables, encoding="utf-8")
@@ -74,5 +75,7 @@ def _made(command: Sequence[str], target: Path, folder: Path, name: str) -> byte
         raise EvalkitError(f"{name} did not finish the PDF within {SECONDS} s.") from None
     if done.returncode or not target.is_file():
         said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
-        raise EvalkitError(f"{name} made no PDF: {said[-1] if said else f'it ended with status {done.returncode}'}")
+        raise EvalkitError(
+            f"{name} did not write a PDF: {said[-1] if said else f'it ended with status {done.returncode}'}"
+        )
     return target.read_bytes()

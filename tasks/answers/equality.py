@@ -65,7 +65,8 @@ def check_installed() -> None:
     for name in ("sympy", "math_verify", "antlr4"):
         if importlib.util.find_spec(name) is None:
             raise UsageError(
-                f"Answers of mathematics are compared with sympy and math-verify. Install them with: {install_command('math')}"
+                "Comparing mathematical answers needs sympy and math-verify. Install them with: "
+                f"{install_command('math')}"
             )
 
 

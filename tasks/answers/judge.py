@@ -119,7 +119,7 @@ def _drop(answer: str, golds: Golds) -> Verdict:
     spans = [[gold] if isinstance(gold, str) else list(gold) for gold in golds]
     known = [some for some in spans if some and some[0].strip()]
     if not known:
-        return Verdict({"exact_match": 0.0, "f1": 0.0}, "The data set has no right answer for this question.")
+        return Verdict({"exact_match": 0.0, "f1": 0.0}, "The dataset has no gold answer for this question.")
     return _best(known, lambda gold: words.drop_scores([answer], gold), answer)
 
 

@@ -65,7 +65,7 @@ class LmEvalTask(TaskBase):
         from evalkit.tasks.lm_eval import harness
 
         if not self.part:
-            raise UsageError(f"Write {FAMILY}/NAME, with lm-eval's own name of a task, as in {FAMILY}/arc_easy.")
+            raise UsageError(f"Write {FAMILY}/NAME with lm-eval's name of the task, as in {FAMILY}/arc_easy.")
         return harness.ask(self.part, self.options)
 
     @property
@@ -202,7 +202,8 @@ class LmEvalTask(TaskBase):
         if rolling:
             if not rows.is_plain_text(values) or len(scores) != 1:
                 raise UsageError(
-                    f"{self.name} counts something else than nats and lengths of texts, which evalkit does not store."
+                    f"{self.name} measures something other than log-likelihoods and text lengths, which evalkit does "
+                    "not store."
                 )
             return rows.text_row(document, scores, values) | {rows.VALUES: text}
         if self._is_plain_choice:

@@ -60,7 +60,7 @@ class Rows:
                 tables[split] = source.rows(data, split)
             except DataUnavailable as error:
                 if split == _asked(config):
-                    raise DataUnavailable(f"{str(error).rstrip('.')}, or --split with one that is there.") from error
+                    raise DataUnavailable(f"{str(error).rstrip('.')}, or --split with an existing one.") from error
         evaluated = _asked(config)
         self.described = source.describe(data, evaluated)
         return {"custom_dataset": lambda **_: _data_set_dict(tables, wanted, evaluated)}

@@ -46,7 +46,8 @@ def settings_of(part: str, arguments: Mapping[str, Any], chosen: Mapping[str, An
         if name in NEUTRAL and (value is None or value == NEUTRAL[name] or (greedy and name in ("top_k", "min_p"))):
             continue
         raise UsageError(
-            f"{FAMILY}/{part} generates with {name}={value}, which evalkit's engines do not have. --gen-kwargs cannot change it."
+            f"{FAMILY}/{part} generates with {name}={value}, which evalkit's engines do not support. --gen-kwargs "
+            "cannot override it."
         )
     return GenerationSettings(
         int(chosen.get("max_tokens", cap)),

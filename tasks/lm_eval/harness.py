@@ -151,7 +151,7 @@ def _set_shots(task: Any, options: TaskOptions) -> list[str]:
         return []
     if own == 0 and options.shots:
         return [
-            f"{task.config.task} has no examples by its own definition, so --shots {options.shots} is left out (as lm-eval does)."
+            f"{task.config.task} defines no few-shot examples, so --shots {options.shots} is ignored (as in lm-eval)."
         ]
     task.set_config(key="num_fewshot", value=options.shots)
     return []
@@ -185,16 +185,16 @@ def check_runnable(part: str, task: Any) -> None:
     if getattr(task, "UNSAFE_CODE", False):
         refuse_code(part)
     if getattr(task, "MULTIMODAL", False):
-        raise UsageError(f"{FAMILY}/{part} shows images or sound, and evalkit's engines take text alone.")
+        raise UsageError(f"{FAMILY}/{part} uses images or audio, but evalkit's engines take only text.")
     if task.OUTPUT_TYPE not in ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until"):
-        raise UsageError(f"{FAMILY}/{part} asks for {task.OUTPUT_TYPE}, which evalkit's engines do not answer.")
+        raise UsageError(f"{FAMILY}/{part} asks for {task.OUTPUT_TYPE}, which evalkit's engines do not support.")
 
 
 def refuse_code(part: str) -> None:
     """Raise the sentence on tasks that run programs."""
     raise UsageError(
-        f"{FAMILY}/{part} runs programs that the model wrote, in lm-eval's own process and without a sandbox, so evalkit does "
-        "not run it. evalkit's own tasks of code have one."
+        f"{FAMILY}/{part} runs model-written programs in lm-eval's process without a sandbox, so evalkit does not run "
+        "it. evalkit's own coding tasks are sandboxed."
     )
 
 
@@ -271,7 +271,7 @@ def without_hub_code(part: str, *, allowed: bool = False) -> Iterator[None]:
         refusals.append(
             UsageError(
                 f"{FAMILY}/{part} needs the metric '{name}' of the package evaluate, which is code from the Hugging Face Hub. "
-                "--trust-remote-code runs it."
+                "Use --trust-remote-code to run it."
             )
         )
         raise refusals[0]
@@ -324,7 +324,7 @@ def _named(part: str) -> Iterator[None]:
             raise cause from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:240]
         raise DataUnavailable(
-            f"{FAMILY}/{part} cannot be run: lm-evaluation-harness stops with {reason.rstrip('.')}."
+            f"{FAMILY}/{part} cannot be run: lm-evaluation-harness fails with {reason.rstrip('.')}."
         ) from error
 
 

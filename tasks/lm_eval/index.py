@@ -122,7 +122,7 @@ def _packaged() -> Index:
 @once
 def _of_folder(folder: Path) -> Index:
     if not folder.is_dir():
-        raise UsageError(f"--lm-eval-path: there is no folder {folder}. It takes a folder with task files of lm-eval.")
+        raise UsageError(f"--lm-eval-path: there is no folder {folder}. Give a folder with lm-eval task files.")
     return _read(folder)
 
 

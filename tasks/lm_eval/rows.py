@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
         return {"set" if isinstance(value, (set, frozenset)) else "tuple": [_plain(one) for one in value]}
     if isinstance(value, Mapping):
         return {"map": [[_plain(key), _plain(one)] for key, one in value.items()]}
-    raise ScoringError(f"a metric's value is of the type {type(value).__name__}, which cannot be stored")
+    raise ScoringError(f"a metric value has the type {type(value).__name__}, which cannot be stored")
 
 
 def _made(value: Any) -> Any:

@@ -77,9 +77,9 @@ def read_suite(path: Path) -> SuiteEntry:
     if suite.aggregation == "weighted" and any(member.weight is None for member in members):
         raise UsageError(f"{path} is weighted, so each of its tasks needs a 'weight'.")
     if all(member.missing for member in members):
-        raise UsageError(f"{path} has no task that can be asked: all are missing.")
+        raise UsageError(f"{path} has no task that can be scored: all are missing.")
     if not any(member.weight != 0 for member in members):
-        raise UsageError(f"{path} gives each of its tasks the weight 0, so it has no score.")
+        raise UsageError(f"{path} gives every task the weight 0, so it has no score.")
     return SuiteEntry(
         name=path.stem,
         members=members,

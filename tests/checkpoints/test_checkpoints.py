@@ -143,7 +143,7 @@ def test_registered_models(tmp_path: Path, checkpoint: Path) -> None:
     assert json.loads(models_file().read_text())["models"]["mine"]["source"] == str(checkpoint)
     (one,) = resolve("mine")
     assert (one.name, one.path) == ("mine", checkpoint)
-    with pytest.raises(UsageError, match="registered already"):
+    with pytest.raises(UsageError, match="already registered"):
         add_model("mine", checkpoint)
     with pytest.raises(UsageError, match="comes with evalkit"):
         add_model("olmo-tiny", checkpoint)
@@ -188,8 +188,8 @@ def test_a_damaged_registry_is_named(checkpoint: Path) -> None:
         (lambda folder: (folder / "config.json").unlink(), "no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "JSON"),
         (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "pickle"),
-        (lambda folder: _cut(folder / "model.safetensors", -1), "cut short"),
-        (lambda folder: _cut(folder / "model.safetensors", 30), "cut short"),
+        (lambda folder: _cut(folder / "model.safetensors", -1), "truncated"),
+        (lambda folder: _cut(folder / "model.safetensors", 30), "truncated"),
         (lambda folder: _cut(folder / "model.safetensors", 3), "damaged"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0xx"), "damaged"),
         (lambda folder: _index(folder), "lacks 1 of 2"),

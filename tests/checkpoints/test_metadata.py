@@ -35,7 +35,7 @@ def _header(folder: Path, header: Any, data: int = 64) -> Path:
         ({"a": {**TENSOR, "data_offsets": [0]}}, "a.data_offsets.1 is missing"),
         ({"a": {**TENSOR, "data_offsets": [32, 0]}}, "the shape of 'a' does not fit its place"),
         ({"a": {**TENSOR, "shape": [4, 3]}}, "the shape of 'a' does not fit its place"),
-        ({"a": {**TENSOR, "data_offsets": [10**90, 10**90 + 32]}}, "is cut short"),
+        ({"a": {**TENSOR, "data_offsets": [10**90, 10**90 + 32]}}, "is truncated"),
         ({"\ud800": TENSOR}, "an unpaired surrogate"),
         (b"[" * 5000, "nested too deeply"),
         (b"\xff", "is not UTF-8"),

@@ -104,7 +104,7 @@ def test_points_are_exactly_as_many_and_keep_the_ends(places: list[int], count: 
         (Selection(every="100"), "--every takes tokens"),
         (Selection(every="0B"), "--every takes tokens"),
         (Selection(stage=4), "There is no revision of stage 4: there are 1, 2"),
-        (Selection(max_points=3), "--max-points 3 is too few: the first and last of each stage are 7"),
+        (Selection(max_points=3), "--max-points 3 is too few: the first and last of each stage make 7"),
     ],
 )
 def test_what_cannot_be_chosen_is_said(selection: Selection, message: str) -> None:

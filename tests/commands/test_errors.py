@@ -117,7 +117,7 @@ def test_damaged_weights(evalkit: Command, checkpoint: Path, my_tasks: Path) -> 
     """A file that is cut short, as broken downloads are."""
     file = checkpoint / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    assert "cut short" in evalkit(*fake_run(checkpoint, my_tasks)).fails(1)
+    assert "truncated" in evalkit(*fake_run(checkpoint, my_tasks)).fails(1)
 
 
 def test_a_hub_that_cannot_be_reached(evalkit: Command, my_tasks: Path) -> None:

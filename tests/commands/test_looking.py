@@ -287,7 +287,7 @@ def test_models_of_ones_own(evalkit: Command, checkpoint: Path) -> None:
     """A name is added, listed, and forgotten; the files stay."""
     assert evalkit("models", "add", "mine", checkpoint).code == 0
     assert str(checkpoint) in evalkit("list", "models").out
-    assert "registered already" in evalkit("models", "add", "mine", checkpoint).fails(2)
+    assert "already registered" in evalkit("models", "add", "mine", checkpoint).fails(2)
     assert evalkit("models", "rm", "mine").code == 0
     assert str(checkpoint) not in evalkit("list", "models").out
     assert (checkpoint / "config.json").is_file()

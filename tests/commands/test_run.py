@@ -91,7 +91,7 @@ def test_options_come_from_a_file_and_the_command_line_wins(evalkit: Command, ch
         ("limit: true\n", "--limit cannot be True: it takes neither true nor false"),
         ("limit: 1:30\n", "--limit cannot be '1:30'"),
         ("limit: 2024-13-45\n", "--limit cannot be '2024-13-45'"),
-        ("limit: 10\nlimit: 100\n", "line 2, has the key 'limit' a second time"),
+        ("limit: 10\nlimit: 100\n", "line 2, has the key 'limit' twice"),
         ("limit: !!int x\n", "line 1, is not YAML: 'x' is no int"),
         ("limit: 0\n", "--limit cannot be 0"),
         ("window: wide\n", "--window cannot be 'wide'"),

@@ -107,7 +107,7 @@ def test_repeated_options_make_a_grid(evalkit: Command) -> None:
         (("olmo-tiny-sft", "--from", "x"), "cannot be combined"),
         (("--from", "nowhere"), "is not a training run"),
         (("olmo-tiny-sft", "--name", "olmo-tiny"), "comes with evalkit"),
-        (("--model", "olmo-tiny", "--dataset", "nowhere.jsonl", "--no-decontaminate"), "neither a file nor a folder"),
+        (("--model", "olmo-tiny", "--dataset", "nowhere.jsonl", "--no-decontaminate"), "neither a file, a folder"),
         (("--model", "nowhere/", "--dataset", "basics"), "no model"),
         (("olmo-tiny-sft", "--learning-rates", "1"), "no option '--learning-rates'"),
     ],

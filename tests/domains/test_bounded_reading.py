@@ -68,7 +68,7 @@ def test_a_long_line_is_named_and_the_others_are_read(
     texts, scan = scanned(path)
     assert (texts, scan.damage) == (["one", "two"], "")
     (found,) = scan.invalid.first
-    assert found == (2, f"{5000 + len(lines('')) - 1:,} bytes long, and at most 1,000 are read")
+    assert found == (2, f"{5000 + len(lines('')) - 1:,} bytes long; at most 1,000 are read")
     (tmp_path / "b.txt").write_bytes(packed(b"c" * 1001))  # type: ignore[operator]
     texts, scan = scanned(tmp_path / "b.txt")
     assert (texts, len(scan.invalid)) == ([], 1)

@@ -27,7 +27,7 @@ def test_a_folder_is_a_suite(checkpoint: Path, capsys: pytest.CaptureFixture[str
     assert "tiny on texts-mine" in out
     assert "Texts: strict windows, up to 64 tokens, prefix token eos" in out
     assert "G1" not in out
-    assert "texts/letters: b.jsonl: 1 line left out for being empty: 3." in err
+    assert "texts/letters: b.jsonl: 1 line skipped as empty: 3." in err
     assert cli.main(["show", "texts/letters", "--data", "mine", "--json"]) == 0
     shown = [json.loads(one) for one in capsys.readouterr().out.splitlines()]
     assert [(one["source"], one["domain"], one["text"]) for one in shown] == [

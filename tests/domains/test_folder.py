@@ -69,7 +69,7 @@ def test_every_kind_of_file(alone: Path, checkpoint: Path) -> None:
         ("deep", "letters"): 2,
         ("sharded", "news"): 2,
     }
-    assert run.info["warnings"] == ["texts/flat: table.parquet: 1 document left out for an empty text."]
+    assert run.info["warnings"] == ["texts/flat: table.parquet: 1 document skipped for an empty text."]
     assert not run.info["limited"]
     assert texts_of(task_of(root, "flat"))[1] == ("poem", "fünf\r\nsechs\n")
     assert [row["native_id"] for row in run.rows("texts/flat")] == ["x", None, "7", "8"]
@@ -112,22 +112,24 @@ def test_bad_lines_are_named_by_file_and_number(alone: Path, checkpoint: Path) -
     run = score(checkpoint, suite=str(root))
     numbers = ", ".join(f"{number} (not JSON)" for number in range(4, 22))
     warnings = run.info["warnings"]
-    assert warnings[0] == "Limited: fewer documents than the regime asks for in texts/s."
+    assert warnings[0] == "Limited: fewer documents than the regime specifies in texts/s."
     assert warnings[1] == (
-        "texts/s: bad.jsonl: 32 lines left out for being no document: "
-        f"2 (not JSON), 3 (no 'text'), {numbers} and 12 more."
+        f"texts/s: bad.jsonl: 32 lines skipped as invalid: 2 (not JSON), 3 (no 'text'), {numbers} and 12 more."
     )
     assert warnings[2].startswith("texts/s: broken.parquet is damaged: it is not a complete Parquet file (")
     assert warnings[3:] == [
-        "texts/s: columns.parquet is damaged: it has no column 'text'. What came before is used (0 documents).",
+        "texts/s: columns.parquet is damaged: it has no column 'text'. Only what comes before it is used (0 "
+        "documents).",
         warnings[4],
-        "texts/s: good.jsonl: 1 line left out for being empty: 2.",
-        "texts/s: good.jsonl: 1 document left out for an empty text.",
-        "texts/s: latin.txt: 1 line left out for being no document: 1 (not UTF-8).",
-        "texts/s: none.jsonl holds no document.",
+        "texts/s: good.jsonl: 1 line skipped as empty: 2.",
+        "texts/s: good.jsonl: 1 document skipped for an empty text.",
+        "texts/s: latin.txt: 1 line skipped as invalid: 1 (not UTF-8).",
+        "texts/s: none.jsonl contains no documents.",
         "texts/s: Files of unknown types: table.csv.",
     ]
-    assert warnings[4].startswith("texts/s: cut.jsonl.zst is damaged: its zstd data end too early. What came before is")
+    assert warnings[4].startswith(
+        "texts/s: cut.jsonl.zst is damaged: its zstd data end too early. Only what comes before it is"
+    )
     assert run.info["limited"]
 
 

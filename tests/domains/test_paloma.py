@@ -66,7 +66,7 @@ def test_every_domain_is_reported(whole: tuple[Run, dict[str, dict[str, int]]]) 
         if one["domain"] and one["metric"] == "bits_per_byte"
     }
     assert found == {(source, domain): n for source, domains in counts.items() for domain, n in domains.items()}
-    assert run.info["warnings"] == ["paloma/gab: test/test-00000002.jsonl.gz: 1 document left out for an empty text."]
+    assert run.info["warnings"] == ["paloma/gab: test/test-00000002.jsonl.gz: 1 document skipped for an empty text."]
     about = run.info["tasks"]["paloma/dolma_100_programing_languages"]
     assert len(about["protocol"]["task"]["files"]) == 100
     assert all(len(digest) == 64 for digest in about["protocol"]["task"]["files"].values())
@@ -147,18 +147,20 @@ def test_every_fault_is_named(alone: Path, checkpoint: Path) -> None:
     run = score(checkpoint, suite="paloma", data=alone / "files")
     warnings = "\n".join(run.info["warnings"])
     for sentence in (
-        "paloma/mc4: test/test-00000002.jsonl.gz is damaged: its gzip data end too early. What came before is used",
+        "paloma/mc4: test/test-00000002.jsonl.gz is damaged: its gzip data end too early. Only what comes before it "
+        "is used",
         "paloma/c4_100_domains: 1 of 99 domains are missing: 1_www.nytimes.com.",
-        "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: 6 lines left out for being no document: 1 (not JSON), "
+        "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: 6 lines skipped as invalid: 1 (not JSON), "
         "4 (not a JSON object), 5 (no 'text'), 6 ('text' is not a string), 7 (not UTF-8), 10 (not JSON).",
-        "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: 2 lines left out for being empty: 2, 8.",
-        "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: halves of surrogate pairs became U+FFFD in 1 text.",
+        "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: 2 lines skipped as empty: 2, 8.",
+        "paloma/manosphere_meta_sep: test/test_avfm.jsonl.gz: unpaired surrogates were replaced by U+FFFD in 1 text.",
         "paloma/twitterAAE_HELM_fixed: Unexpected domains: blue sky & more, #1.",
     ):
         assert sentence in warnings
     limited = ["mc4", "c4_100_domains", "twitterAAE_HELM_fixed", "manosphere_meta_sep"]
     assert (
-        f"Limited: fewer documents than the regime asks for in {', '.join(f'paloma/{x}' for x in limited)}." in warnings
+        f"Limited: fewer documents than the regime specifies in {', '.join(f'paloma/{x}' for x in limited)}."
+        in warnings
     )
     assert run.info["limited"]
     assert not run.info["guidelines"]["G3"]["whole_evaluation_sample"]

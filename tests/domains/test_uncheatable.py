@@ -76,5 +76,5 @@ def test_without_its_files(alone: Path) -> None:
         make_task("uncheatable", TaskOptions()).source  # noqa: B018
     with pytest.raises(DataUnavailable, match="There is no folder"):
         make_task("uncheatable", TaskOptions(data=alone / "x")).source  # noqa: B018
-    with pytest.raises(UsageError, match="'test' alone"):
+    with pytest.raises(UsageError, match="only the split 'test'"):
         make_task("uncheatable", TaskOptions(split="val"))

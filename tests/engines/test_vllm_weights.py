@@ -47,7 +47,7 @@ def test_the_fault_of_tied_embeddings_is_caught(pair: Both, tmp_path: Path, monk
         monkeypatch.setattr(engine, "vllm_settings", forced)
         engine.load(other)
         assert engine.starts == starts + 1
-        assert "the probe found" in engine.notes[0]
+        assert "The probe found" in engine.notes[0]
         monkeypatch.undo()
         fresh = score_all(engine, distinct(mixed_requests(2, vocabulary=400)))
         assert_equal(engine, wanted, mixed_requests(2, vocabulary=400))

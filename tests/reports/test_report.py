@@ -153,7 +153,7 @@ def test_a_limited_run_is_marked_everywhere(tmp_path: Path) -> None:
     assert "(limited)" in page.pieces["title"][0]
     assert "limited" in page.pieces["h1"][0]
     assert all("limited" in heading for heading in page.pieces["h2"] if heading.split()[0] in ("Scores", "Text", "All"))
-    assert "fewer documents than the regime asks for in hellaswag:rc::olmes, texts/coqa, texts/mbpp" in page.text
+    assert "fewer documents than the regime specifies in hellaswag:rc::olmes, texts/coqa, texts/mbpp" in page.text
     marked = {row.split()[0] for row in page.rows() if "limited" in row}
     assert {"hellaswag", "texts/coqa"} <= marked
     assert "arc_easy" not in marked

@@ -120,7 +120,7 @@ def test_a_run_of_ones_own_is_never_replaced(tmp_path: Path) -> None:
     assert done.folder is not None
     for content in ("{}", json.dumps({**load_run(done.folder).info, "imported": None})):
         (done.folder / "run.json").write_text(content, encoding="utf-8")
-        with pytest.raises(EvalkitError, match="holds something else"):
+        with pytest.raises(EvalkitError, match="holds something other"):
             import_results(file, tmp_path / "out")
         assert (done.folder / "run.json").read_text(encoding="utf-8") == content
 

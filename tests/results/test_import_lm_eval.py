@@ -148,7 +148,7 @@ def test_other_prompts_are_not_compared(world: dict[str, Path], tmp_path: Path) 
     assert done.folder is not None
     lines = compare_runs([world["own"], done.folder]).table
     by_task = lines[lines.level == "task"].set_index("task")
-    assert "asked with other prompts" in by_task.loc["arc_easy:rc::lm-eval"].reason
+    assert "have different prompts" in by_task.loc["arc_easy:rc::lm-eval"].reason
     assert bool(by_task.loc["winogrande:rc::lm-eval"].comparable)
 
 

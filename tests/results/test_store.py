@@ -151,7 +151,7 @@ def test_a_finished_run_stays_when_its_weights_change(run: Run, checkpoint: Path
     aside = load_run(run.path.with_name(f"main-{digits}"))
     assert aside.model == f"tiny@main-{digits}"
     assert aside.info["checkpoint"]["fingerprint"] == run.info["checkpoint"]["fingerprint"]
-    assert any("taken the place" in warning for warning in aside.info["warnings"])
+    assert any("later replaced" in warning for warning in aside.info["warnings"])
     for file, content in before.items():
         if file.name != "run.json":
             assert (aside.path / file.relative_to(run.path)).read_bytes() == content
@@ -217,12 +217,12 @@ def test_metrics_of_a_folder_that_cannot_be_written(run: Run, capsys: pytest.Cap
     (run.path / "metrics.json").write_text("[]")
     (run.path / ".lock").unlink()
     (run.path / ".lock").mkdir()  # as good as a read-only folder, for a superuser too
-    with pytest.warns(UserWarning, match="computed and not stored"):
+    with pytest.warns(UserWarning, match="computed but not stored"):
         assert evalkit.recompute_metrics(run.path) == right
     assert main(["metrics", str(run.path)]) == 0
     printed = capsys.readouterr()
     assert "test_sums" in printed.out
-    assert "Warning: The metrics are computed and not stored" in printed.err
+    assert "Warning: The metrics were computed but not stored" in printed.err
     assert (run.path / "metrics.json").read_text() == "[]"
 
 

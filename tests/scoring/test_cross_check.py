@@ -67,7 +67,7 @@ def test_differences_stand_in_the_run(checkpoint: Path, tmp_path: Path) -> None:
     assert facts["mean"] == pytest.approx(0.25, abs=1e-4)
     assert facts["mean_sum"] == pytest.approx(0.25 * facts["tokens"] / 7, abs=1e-3)
     assert facts["suspect"]
-    assert any("scored again by vllm" in warning for warning in run.info["warnings"])
+    assert any("re-scored by vllm" in warning for warning in run.info["warnings"])
 
 
 def test_the_same_requests_are_chosen_again(checkpoint: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_check_that_cannot_be_made_is_told(checkpoint: Path, tmp_path: Path) -
         broken, task="test_sums", engine="transformers", cross_check=2, output=tmp_path / "out", report=False
     )
     assert run.status == "done"
-    assert "could not be made: It does not fit." in run.info["warnings"][-1]
+    assert "failed: It does not fit." in run.info["warnings"][-1]
 
 
 def test_no_other_engine_is_told_before_the_run(checkpoint: Path, tmp_path: Path) -> None:

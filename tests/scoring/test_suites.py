@@ -161,7 +161,7 @@ def test_suites_that_cannot_be_are_told(made: Path) -> None:
         expand(twice)
     with pytest.raises(UsageError, match=r"suite of texts 'paloma-mini' in it"):
         expand(SuiteEntry("s", ("paloma-mini",)))
-    with pytest.raises(UsageError, match=r"the aggregation 'mean'; there are macro, micro"):
+    with pytest.raises(UsageError, match=r"the unknown aggregation 'mean'; choose from macro, micro"):
         expand(SuiteEntry("s", ("colours::olmes",), aggregation="mean"))
 
 
@@ -219,7 +219,7 @@ def test_mc_or_rc_says_what_it_chose(made: Path, checkpoint: Path) -> None:
     (score,) = scores_of(folder).values()
     best = {task: max(("rc", "mc"), key=lambda form: means[task, form]) for task in ("colours", "shades")}
     assert score["value"] == pytest.approx(sum(means[item] for item in best.items()) / 2)
-    assert score["note"] == "of each task the better form: " + ", ".join(f"{t}:{f}::olmes" for t, f in best.items())
+    assert score["note"] == "the better form of each task: " + ", ".join(f"{t}:{f}::olmes" for t, f in best.items())
 
 
 @pytest.mark.parametrize(
@@ -278,9 +278,9 @@ def test_a_run_warns_of_answers_that_say_nothing(made: Path, checkpoint: Path, m
     folder = scored(checkpoint, "outer")
     told = load_run(folder).info["warnings"]
     assert told[-3:] == [
-        "No task of outer is above chance (95 %), so its score tells nothing of what the model knows.",
+        "No task of outer is significantly above chance (95 %), so its score says nothing about what the model knows.",
         *(
-            f"{name}:rc::olmes: option 3 is chosen for 100% of 30 documents, and is the right one of 33%. The "
+            f"{name}:rc::olmes: option 3 is chosen for 100% of 30 documents, but is correct for 33%. The "
             "answers do not depend on the questions."
             for name in ("colours", "shades")
         ),

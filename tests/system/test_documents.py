@@ -55,7 +55,7 @@ MERGED = "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 
         ("? [1]\n: 2", "unhashable key"),
         ("a: [", "line 1, is not YAML"),
         ("a: 1\n--- \nb: 2", "line 2, is not YAML: but found another document"),
-        ("a: 1\nb: 2\na: 3", "line 3, has the key 'a' a second time"),
+        ("a: 1\nb: 2\na: 3", "line 3, has the key 'a' twice"),
         ("a: &x [*x]", "line 1, has an alias that contains itself"),
         ("&x a: {*x : 1, b: *x}", ""),  # an alias of a text is harmless
         (LAUGHS, "values, with its aliases written out"),
@@ -67,7 +67,7 @@ MERGED = "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 
         ('a: "\\ud800"', "an unpaired surrogate"),
         ('"\\ud800": 1', "an unpaired surrogate"),
         ("a: " + "9" * 5000, "a number of 5,000 digits"),
-        (" " * (MAX_YAML_BYTES + 1), "bytes, and at most 1,048,576 are read"),
+        (" " * (MAX_YAML_BYTES + 1), "bytes; at most 1,048,576 are read"),
     ],
 )
 def test_what_is_no_yaml(tmp_path: Path, data: bytes | str, words: str) -> None:

@@ -68,7 +68,7 @@ def test_a_table_is_typeset(folder: Path, tmp_path: Path) -> None:
 @LATEX
 def test_what_latex_refuses_is_said() -> None:
     """The last line of what it wrote, and no file."""
-    with pytest.raises(EvalkitError, match="pdflatex made no PDF"):
+    with pytest.raises(EvalkitError, match="pdflatex did not write a PDF"):
         pdf.typeset(r"\undefinedcommand")
 
 
@@ -82,7 +82,7 @@ def test_other_formats_are_no_pdf(folder: Path, tmp_path: Path) -> None:
 def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
     """Neither a browser nor LaTeX in PATH: what to do, and no half-written file."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EvalkitError, match="none of them is in PATH"):
+    with pytest.raises(EvalkitError, match="Google Chrome or Edge in PATH"):
         write_report(folder / "m" / "quickstart" / "main", tmp_path / "report.pdf")
     with pytest.raises(EvalkitError, match=r"write a \.tex file"):
         pdf.typeset("")

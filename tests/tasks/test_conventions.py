@@ -272,7 +272,7 @@ def test_wrong_options_are_said_plainly(folder: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         make("arc_easy", data_source=folder, limit=0)
     write_folder(tmp_path, "hellaswag", test=[{**HELLASWAG[0], "label": ""}], validation=[])
-    with pytest.raises(DataUnavailable, match="no right answer"):
+    with pytest.raises(DataUnavailable, match="no gold answer"):
         list(make("hellaswag", data_source=str(tmp_path), split="test").documents())
     with pytest.raises(DataUnavailable, match="is empty"):
         list(make("hellaswag", data_source=str(tmp_path)).documents())

@@ -277,11 +277,8 @@ def test_whole_suite_from_the_command_line(alone: Path, evalkit: Command) -> Non
     assert "core/hellaswag_zeroshot" in page
     assert shown in page
     # three baselines of version 1 are not those that the folder's table has
-    assert ran.err.count("and core-v1 is made with its own") == 3
-    assert (
-        "eval_meta_data.csv has the baseline 40.3 for core/commonsense_qa, and core-v1 is made with its own, 20."
-        in ran.err
-    )
+    assert ran.err.count("but core-v1 uses its own") == 3
+    assert "eval_meta_data.csv has the baseline 40.3 for core/commonsense_qa, but core-v1 uses its own, 20." in ran.err
     board = evalkit("leaderboard", "results", "--format", "csv")
     assert board.code == 0, board.err
     head, row, *_ = csv.reader(board.out.splitlines())
@@ -333,11 +330,13 @@ def test_kinds_of_the_folder_do_not_change_core(tmp_path: Path) -> None:
     table.write_text(text, encoding="utf-8")
     task: Any = make_task("core/agi_eval_lsat_ar", TaskOptions(data=folder))
     assert task.shots == 3
-    assert task.warnings() == [f"{table} says examples 5 of agi_eval_lsat_ar, and CORE as published 3, which is asked."]
+    assert task.warnings() == [
+        f"{table} says examples 5 for agi_eval_lsat_ar, but CORE as published has 3; the published value is used."
+    ]
 
 
 def test_no_split(folder: Path) -> None:
-    with pytest.raises(UsageError, match="takes no --split"):
+    with pytest.raises(UsageError, match="--split does not apply"):
         make_task("core/copa", TaskOptions(data=folder, split="validation"))
 
 

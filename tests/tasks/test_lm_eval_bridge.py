@@ -248,7 +248,7 @@ def test_killed_and_resumed(world: tuple[Path, Path, Path], alone: Path, start: 
         ("made_group@f1", "The group 'made_group' has no score of 'f1', but of acc."),
         ("made_group/made_yes", "the group around it has made_choice, made_letters, made_inner"),
         ("made_code", "lm-eval/made_code runs programs that the model wrote"),
-        ("made_pictures", "lm-eval/made_pictures shows images or sound"),
+        ("made_pictures", "lm-eval/made_pictures uses images or audio"),
         (
             "made_metric",
             "needs the metric 'no_such_metric' of the package evaluate, which is code from the Hugging Face Hub",

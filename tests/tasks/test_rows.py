@@ -26,21 +26,21 @@ OPTIONS = ARC[0]["choices"]
             {"choices": {"text": ["a", ["b"]], "label": ["A", "B"]}},
             "choices.text.1 should be a valid string",
         ),
-        ("arc_easy", {"choices": {"text": ["a", "b"], "label": ["A"]}}, "has no right answer"),
-        ("arc_easy", {"choices": {"text": ["a", "b"], "label": ["A", "A"]}}, "has no right answer"),
+        ("arc_easy", {"choices": {"text": ["a", "b"], "label": ["A"]}}, "has no gold answer"),
+        ("arc_easy", {"choices": {"text": ["a", "b"], "label": ["A", "A"]}}, "has no gold answer"),
         (
             "arc_easy:mc::olmes",
             {"choices": {"text": ["a"] * 27, "label": [str(i) for i in range(27)]}, "answerKey": "1"},
-            "there are 27 options, and letters for 26",
+            "there are 27 options, but letters only for 26",
         ),
-        ("arc_easy", {"answerKey": "Z"}, "has no right answer"),
+        ("arc_easy", {"answerKey": "Z"}, "has no gold answer"),
         ("arc_easy", {"answerKey": 1}, "answerKey should be a valid string"),
         ("arc_easy", {"question": None}, "question should be a valid string"),
         ("hellaswag", {"endings": "abc"}, "endings should be a valid list"),
-        ("hellaswag", {"endings": []}, "has no right answer"),
-        ("hellaswag", {"label": "4"}, "has no right answer"),
-        ("hellaswag", {"label": -1}, "has no right answer"),
-        ("hellaswag", {"label": "²"}, "has no right answer"),
+        ("hellaswag", {"endings": []}, "has no gold answer"),
+        ("hellaswag", {"label": "4"}, "has no gold answer"),
+        ("hellaswag", {"label": -1}, "has no gold answer"),
+        ("hellaswag", {"label": "²"}, "has no gold answer"),
         ("hellaswag", {"label": True}, "label"),
         ("hellaswag", {"ctx_b": 5}, "ctx_b should be a valid string"),
     ],
@@ -83,7 +83,7 @@ def test_examples_without_an_answer(tmp_path: Path) -> None:
     bad = {**ARC[0], "answerKey": "Z"}
     write_folder(tmp_path, "arc_easy", test=ARC[1:], train=[bad, bad])
     task = make("arc_easy::lm-eval", data_source=str(tmp_path), shots=1)
-    with pytest.raises(DataUnavailable, match=r"train\.jsonl, line \d, has no right answer"):
+    with pytest.raises(DataUnavailable, match=r"train\.jsonl, line \d, has no gold answer"):
         task.prompts(task.documents()[0])
 
 
@@ -91,7 +91,7 @@ def test_too_few_different_rows_to_draw(tmp_path: Path) -> None:
     """HellaSwag's examples must differ from the document, and all rows are that document."""
     write_folder(tmp_path, "hellaswag", validation=HELLASWAG[:1], train=HELLASWAG[:1] * 5)
     task = make("hellaswag::lm-eval", data_source=str(tmp_path), shots=2)
-    with pytest.raises(DataUnavailable, match="too few different rows"):
+    with pytest.raises(DataUnavailable, match="too few distinct rows"):
         task.prompts(task.documents()[0])
 
 

@@ -93,5 +93,5 @@ def test_a_sampled_run(evalkit: Command, folder: str, alone: Path) -> None:
     assert (alone / "results/tiny/tasks~sample4,seed2,fake/main/run.json").is_file()
     examples = Path(__file__).parents[2] / "examples"
     refused = evalkit(*words, "--task", "capitals", "--tasks-dir", examples, "--sample", 4)
-    assert "does not take --sample" in refused.fails(2)
+    assert "does not support --sample" in refused.fails(2)
     registry.tasks.remove("capitals")

@@ -81,8 +81,8 @@ def test_pairs(row: dict[str, Any]) -> None:
         ({"messages": CHAT[:1]}, False, "no answer"),
         ({"messages": [{"role": "tool", "content": "x"}, CHAT[1]]}, False, "role 'tool'"),
         ({"messages": [{"role": "user", "content": None}, CHAT[1]]}, False, "no text"),
-        ({"messages": "q"}, False, "no list"),
-        (None, False, "no object"),
+        ({"messages": "q"}, False, "not a list"),
+        (None, False, "not an object"),
         ({"messages": CHAT}, True, "no 'chosen'"),
         ({"prompt": "q", "chosen": "same", "rejected": " same"}, True, "are the same"),
         ({"chosen": [{"role": "user", "content": "x"}, CHAT[1]], "rejected": CHAT}, True, "differ before"),
@@ -108,8 +108,8 @@ def test_bad_rows_are_counted(tmp_path: Path) -> None:
     statistics = ReadStatistics()
     assert len(list(read_examples(DataItem(dataset=str(file)), pairs=False, statistics=statistics))) == 1
     assert statistics.rows == 4
-    assert dict(statistics.broken) == {"a row is no object": 1, "a conversation has no answer": 2}
-    assert statistics.first == {"a row is no object": 2, "a conversation has no answer": 3}
+    assert dict(statistics.broken) == {"a row is not an object": 1, "a conversation has no answer": 2}
+    assert statistics.first == {"a row is not an object": 2, "a conversation has no answer": 3}
     assert statistics.identity.startswith("sha256:")
 
 
@@ -136,7 +136,7 @@ def test_conversations_that_the_template_refuses(tmp_path: Path) -> None:
     assert {reason[:64]: statistics.first[reason] for reason in statistics.broken} == {
         "the chat template refuses a conversation (the user begins)": 2,
         "the chat template refuses a conversation (no system message)": 3,
-        "a message has the role 'tool', which is none of system, user, as": 4,
+        "a message has the role 'tool', which is not one of system, user,": 4,
         "a message has no text": 5,
     }
     talks = [[system], [CHAT[0]], CHAT, [CHAT[1]]]
@@ -179,7 +179,7 @@ def test_parquet_and_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nowhere.jsonl", "./nowhere", "nowhere"])
 def test_no_such_data(name: str) -> None:
     """A file that is not there is no hub repository."""
-    with pytest.raises(UsageError, match="neither a file nor a folder"):
+    with pytest.raises(UsageError, match="neither a file, a folder"):
         list(read_examples(DataItem(dataset=name), pairs=False, statistics=ReadStatistics()))
 
 

@@ -80,7 +80,7 @@ def test_each_process_has_its_own_gpu(recipe: Make, monkeypatch: pytest.MonkeyPa
         assert devices.pick_recipe_device(made) == torch.device("cuda", 2)
         with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES"):
             devices.pick_recipe_device(recipe(processes=4, device="cuda:1"))
-    with visible_gpus(2), pytest.raises(UsageError, match="needs as many GPUs, and torch sees 2"):
+    with visible_gpus(2), pytest.raises(UsageError, match="needs as many GPUs, but torch sees 2"):
         devices.pick_recipe_device(made)
 
 
@@ -312,7 +312,7 @@ def test_models_that_cannot_be_packed_train_unpacked(kind: str, chats: Path, tmp
         threads=1, device="cpu", progress=told,
     )  # fmt: skip
     assert isinstance(tuned, FineTuned)
-    assert any("Packing is disabled" in line and "see each other" in line for line in told.notes)
+    assert any("Packing is disabled" in line and "attend to each other" in line for line in told.notes)
     assert tuned.facts["hyper"]["packing"] is False
     rows = evalkit.train.prepare.find_prepared(tuned.folder / "data").rows()  # type: ignore[attr-defined, union-attr]
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()

@@ -205,7 +205,7 @@ def test_a_template_that_rewrites_the_past_is_refused(chat_tokenizer: Any) -> No
         "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
     )
     try:
-        with pytest.raises(TemplateRefused, match="shows earlier messages differently"):
+        with pytest.raises(TemplateRefused, match="renders earlier messages differently"):
             Template("tokenizer", chat_tokenizer).render(CONVERSATIONS["several turns"])
     finally:
         chat_tokenizer.chat_template = None

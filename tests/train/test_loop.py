@@ -76,7 +76,7 @@ def test_one_call_does_it_all(small_model: Path, chats: Path) -> None:
     assert isinstance(second, FineTuned)
     assert {file: file.stat().st_mtime_ns for file in tuned.folder.rglob("*.safetensors")} == files
     assert second.after[0].info["counts"]["batches_scored"] == 0
-    with pytest.raises(UsageError, match=r"another recipe \(learning_rate was 0.005 and is 0.001"):
+    with pytest.raises(UsageError, match=r"a different recipe \(learning_rate was 0.005 and is 0.001"):
         evalkit.fine_tune(**fields(small_model, chats, learning_rate=1e-3))
     repeated = evalkit.fine_tune(from_run=after.path, name="twin")
     assert isinstance(repeated, FineTuned)
@@ -199,6 +199,6 @@ def test_failures_stay_in_their_cell(small_model: Path, chats: Path) -> None:
     )
     assert isinstance(result, GridResult)
     assert list(result.done) == ["some-chats"]
-    assert "neither a file nor a folder" in result.failed["some-nowhere"]
+    assert "neither a file, a folder" in result.failed["some-nowhere"]
     about = json.loads(Path("results/some/grid.json").read_text())
     assert [cell["status"] for cell in about["cells"]] == ["done", "failed"]

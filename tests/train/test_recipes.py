@@ -97,7 +97,7 @@ def test_published_recipes_are_all_there() -> None:
         ({"schedule": "zigzag"}, "one of linear"),
         ({"name": "a/b"}, "a name consists of"),
         ({"data": "basics,count=2,weight=1"}, "cannot be combined"),
-        ({"data": "basics,rows=2"}, "none of split="),
+        ({"data": "basics,rows=2"}, "not one of split="),
         ({"learning_rate": "fast"}, "learning_rate cannot be 'fast'"),
     ],
 )

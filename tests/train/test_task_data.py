@@ -124,7 +124,7 @@ def test_only_what_is_scored_counts_as_evaluation_text(questions: Path, recipe: 
     [
         ({"data": "task:arc_easy,split=test"}, "is what arc_easy is scored on"),
         ({"data": "task:arc_easyy"}, "Did you mean 'arc_easy'"),
-        ({"data": "task:paloma/wikitext_103"}, "has texts and no right answers"),
+        ({"data": "task:paloma/wikitext_103"}, "has texts without answers"),
         ({"data": "task:arc_easy", "method": "dpo"}, "no preference pairs"),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_dry_run_keeps_its_rows(recipe: Make, chats: Path, monkeypatch: pytest
     assert calls == []
     assert card.stat().st_mtime_ns == written
     assert len(tuned.log) == 2
-    with pytest.raises(UsageError, match=r"another recipe \(learning_rate was 0\.002 and is 0\.001\)"):
+    with pytest.raises(UsageError, match=r"a different recipe \(learning_rate was 0\.002 and is 0\.001\)"):
         prepare_only(made)
     other = recipe(name="other", held_out=0)
     prepare_only(other)

@@ -22,7 +22,9 @@ def lora_rank(adapter: Path) -> int:
     largest = max([config.r, *(config.rank_pattern or {}).values()])
     rank = next((size for size in LORA_RANKS if size >= largest), None)
     if rank is None:
-        raise CheckpointError(f"The adapter in {adapter} has rank {largest}, and vLLM takes {LORA_RANKS[-1]} at most.")
+        raise CheckpointError(
+            f"The adapter in {adapter} has rank {largest}, but vLLM supports at most {LORA_RANKS[-1]}."
+        )
     return rank
 
 

@@ -76,7 +76,7 @@ def _untested_version(version: str) -> list[str]:
     return (
         []
         if TESTED_VERSIONS[0] <= parsed < TESTED_VERSIONS[1]
-        else [f"evalkit is tested with vLLM from {low} to before {high}."]
+        else [f"evalkit is tested with vLLM {low} up to, but not including, {high}."]
     )
 
 
@@ -100,7 +100,7 @@ def _unmet_requirements(distribution: str) -> list[str]:
             problems.append(f"It needs {requirement.name}, which is not installed.")
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            problems.append(f"It needs {requirement.name} {requirement.specifier}, and {version} is installed.")
+            problems.append(f"It needs {requirement.name} {requirement.specifier}, but {version} is installed.")
     return problems
 
 
@@ -109,11 +109,11 @@ def _wrong_build(kind: str, torch: Mapping[str, Any]) -> list[str]:
     if torch.get("version") is None:
         return ["torch is not installed."]
     if kind == "cpu":
-        return ["It is built for CPUs, and torch is built for CUDA."] if torch.get("cuda") else []
+        return ["It is built for CPUs, but torch is built for CUDA."] if torch.get("cuda") else []
     if not torch.get("cuda"):
-        return ["It is built for CUDA, and torch is built for CPUs."]
+        return ["It is built for CUDA, but torch is built for CPUs."]
     if not torch.get("devices"):
-        return ["It is built for CUDA, and there is no CUDA device here."]
+        return ["It is built for CUDA, but this machine has no CUDA device."]
     least = ".".join(map(str, MIN_CAPABILITY))
     unsupported = [
         device for device in torch["devices"] if tuple(map(int, device["capability"].split("."))) < MIN_CAPABILITY
@@ -127,7 +127,7 @@ def _wrong_build(kind: str, torch: Mapping[str, Any]) -> list[str]:
 def _missing_extension(kind: str) -> list[str]:
     """Whether the compiled extension is missing for this Python and processor."""
     if sys.platform != "linux":
-        return [f"It runs on Linux, and this is {platform.system()}."]
+        return [f"It runs on Linux, but this is {platform.system()}."]
     spec = importlib.util.find_spec("vllm")
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     if any(list(Path(folder).glob("_C*.so")) for folder in folders):

@@ -69,7 +69,8 @@ class VllmEngine:
             if self._swap(checkpoint):
                 return
             self.notes.append(
-                f"vLLM's reload of {checkpoint.name} in place was wrong, which the probe found, so a new vLLM was started."
+                f"The probe found that vLLM did not reload {checkpoint.name} correctly in place, so a new vLLM was "
+                "started."
             )
             self._swappable = False
         if self._worker is not None and previous is not None and self._switch_adapter(previous, checkpoint):
@@ -175,12 +176,14 @@ class VllmEngine:
         """
         dtype = str(self.facts["dtype"])
         if self.vllm_settings.evalkit_args["probe"] == "off":
-            self.notes.append("What vLLM loaded was not compared with the checkpoint's own forward (probe=off).")
+            self.notes.append(
+                "vLLM's log-probabilities were not checked against the checkpoint's own forward pass (probe=off)."
+            )
             return last
         if not probe.fits_in_memory(checkpoint, dtype):
             self.notes.append(
-                f"What vLLM loaded of {checkpoint.name} was not compared with the checkpoint's own forward: a second copy of "
-                "its weights does not fit into memory."
+                f"vLLM's log-probabilities of {checkpoint.name} were not checked against the checkpoint's own forward "
+                "pass: a second copy of its weights does not fit into memory."
             )
             return last
         request = probe.probe_request(
@@ -202,15 +205,15 @@ class VllmEngine:
             return True
         if last and self.facts["quantisation"] != "none":
             self.notes.append(
-                f"vLLM's quantised weights ({self.facts['quantisation']}) are up to {result.largest:.2g} nats a token away "
-                f"from {checkpoint.name}'s own forward."
+                f"vLLM's quantised weights ({self.facts['quantisation']}) differ by up to {result.largest:.2g} nats "
+                f"per token from {checkpoint.name}'s own forward pass."
             )
             return True
         if last:
             self._stop_worker()
             raise CheckpointError(
-                f"vLLM's log-probabilities of {checkpoint.name} are up to {result.largest:.3g} nats away from the "
-                "checkpoint's own forward, so they are not used. Use --engine transformers."
+                f"vLLM's log-probabilities of {checkpoint.name} differ by up to {result.largest:.3g} nats from the "
+                "checkpoint's own forward pass, so they are not used. Use --engine transformers."
             )
         return False
 
@@ -291,7 +294,7 @@ class VllmEngine:
             if max(request.tokens) >= vocabulary:
                 raise RequestRefused(
                     f"The tokenizer gives id {max(request.tokens)} but the model has {vocabulary} embeddings: the "
-                    "tokenizer belongs to another model. Name the right one with --tokenizer.",
+                    "tokenizer belongs to another model. Give the right one with --tokenizer.",
                     request,
                 )
         return batch
@@ -303,7 +306,7 @@ class VllmEngine:
             if budget < MIN_BATCHED_TOKENS:
                 raise OutOfMemory(f"vLLM runs out of memory even with steps of {2 * budget} tokens. {died}")
             self._batched_tokens = budget
-            self.notes.append(f"vLLM ran out of memory; it was started again with steps of {budget} tokens.")
+            self.notes.append(f"vLLM ran out of memory and was restarted with steps of {budget} tokens.")
         else:
             self.notes.append(f"vLLM was restarted mid-run; nothing scored was lost. {died}")
         self._start()
@@ -362,14 +365,14 @@ def rotary_notes(checkpoint: Checkpoint) -> list[str]:
     kinds = ", ".join(sorted(rope_types(config) - LENGTH_INDEPENDENT))
     if LENGTH_DEPENDENT & rope_types(config):
         raise CheckpointError(
-            f"{checkpoint.name} chooses its rotary frequencies ({kinds}) by the length of a text, and vLLM fixes them for its "
-            "longest, so that shorter texts would get other scores. Use --engine transformers."
+            f"{checkpoint.name} chooses its rotary frequencies ({kinds}) by text length, but vLLM fixes them for the "
+            "longest text, so shorter texts would get different scores. Use --engine transformers."
         )
     if not kinds:
         return []
     return [
-        f"Whether {checkpoint.name}'s rotary frequencies ({kinds}) depend on the length of a text is not known; if they do, vLLM "
-        "fixes them for its longest, and the engine transformers may give other scores."
+        f"It is not known whether {checkpoint.name}'s rotary frequencies ({kinds}) depend on text length; if they do, "
+        "the engine transformers may give different scores."
     ]
 
 

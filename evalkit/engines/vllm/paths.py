@@ -182,7 +182,7 @@ def _from_prompt(request: PromptRequest, output: Any) -> tuple[Floats, NDArray[n
     if flat is None or len(flat.logprobs) < count:
         raise MissingLogprobs(f"vLLM gave {0 if flat is None else len(flat.logprobs)} rows where {count} were needed.")
     if list(flat.token_ids[-count:]) != request.prompt[-count:]:
-        raise MissingLogprobs("vLLM gave log-probabilities of other tokens than the prompt's.")
+        raise MissingLogprobs("vLLM returned log-probabilities of tokens that are not the prompt's.")
     rows = np.asarray(flat.logprobs[-count:], dtype=np.float32)
     greedy = np.fromiter((rank == 1 for rank in flat.ranks[-count:]), dtype=np.int8, count=count)
     return rows, greedy

@@ -128,7 +128,8 @@ def name_of(value: Any, what: str, file: Path) -> str:
     """A name that may stand in paths and tables after `evalkit.results.layout.safe_name`. Raises `UsageError`."""
     if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME:
         raise UsageError(
-            f"{file} has a {what} whose name is no text of 1 to {MAX_NAME} characters ('{shown(value)}'), so it is not imported."
+            f"{file} has a {what} whose name is not a text of 1 to {MAX_NAME} characters ('{shown(value)}'), so it "
+            "is not imported."
         )
     return visible(value.strip()).replace("\n", " ").replace("\t", " ")
 
@@ -140,10 +141,10 @@ def json_file(file: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror or error}.") from error
     if size > MAX_RESULTS_BYTES:
-        raise UsageError(f"{file} has {size:,} bytes, and of a file of results at most {MAX_RESULTS_BYTES:,} are read.")
+        raise UsageError(f"{file} has {size:,} bytes; results files of at most {MAX_RESULTS_BYTES:,} are read.")
     value = read_json(file, surrogates="escape")
     if not isinstance(value, Mapping):
-        raise UsageError(f"{file} is no file of results: it holds no names and values.")
+        raise UsageError(f"{file} is not a results file: it holds no names and values.")
     return value
 
 

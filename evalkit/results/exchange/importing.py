@@ -147,7 +147,8 @@ def _kept(folder: Path, found: ForeignRun) -> Path:
         earlier = None
     if not isinstance(earlier, Mapping) or earlier.get("sha256") != found.digest:
         raise EvalkitError(
-            f"{folder} is there and holds something else than these results, so nothing is imported. Choose another --output."
+            f"{folder} already holds something other than these results, so nothing is imported. Choose another "
+            "--output."
         )
     return folder
 
@@ -211,7 +212,7 @@ def _info(found: ForeignRun, entries: Mapping[str, Any], short: str) -> dict[str
     warnings = [f"Imported: these numbers were made by {visible(found.tool)} {visible(found.version)}, not by evalkit."]
     if without:
         warnings.append(
-            f"Without samples, so with the reported errors alone and compared with no other run: {_listed(without)}."
+            f"Without samples, so only with the reported errors and not comparable with other runs: {_listed(without)}."
         )
     return {
         "schema_version": SCHEMA_VERSION,

@@ -56,7 +56,7 @@ def read_results(file: Path, *, model: str | None = None, revision: str | None =
     """
     data = json_file(file)
     if not is_results(file, data):
-        raise UsageError(f"{file} is no results file of lm-evaluation-harness: it lacks 'results' or 'configs'.")
+        raise UsageError(f"{file} is not a results file of lm-evaluation-harness: it lacks 'results' or 'configs'.")
     config = mapping(data.get("config"))
     found_model, found_revision = model_of(data, config)
     stamp = _STAMP.match(file.stem)
@@ -77,7 +77,7 @@ def read_results(file: Path, *, model: str | None = None, revision: str | None =
         if task.metrics:
             tasks.append(task)
     if not tasks and not groups:
-        raise UsageError(f"{file} has no task with a metric that is a number, so there is nothing to import.")
+        raise UsageError(f"{file} has no task with a numeric metric, so there is nothing to import.")
     files = (file, *used)
     own_version = text(mapping(data.get("evalkit")).get("version"))
     by_evalkit = bool(own_version) and not data.get("lm_eval_version")

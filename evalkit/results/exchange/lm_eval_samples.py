@@ -60,7 +60,7 @@ def read_samples(file: Path, name: str, kind: Kind, delimiter: str) -> Samples:
         index = whole(line.get("doc_id"))
         if index is None:
             raise UsageError(
-                f"{file}, line {number} has no whole number as doc_id ('{shown(line.get('doc_id'))}'). {UNREAD}"
+                f"{file}, line {number} has no integer as doc_id ('{shown(line.get('doc_id'))}'). {UNREAD}"
             )
         filtered = str(line.get("filter") or "none")
         own = documents.setdefault(index, {})
@@ -154,7 +154,7 @@ def _pairs(line: Mapping[str, Any]) -> list[tuple[float, bool]]:
         while isinstance(one, list) and one and isinstance(one[0], list):
             one = one[0]
         if not isinstance(one, list) or len(one) != 2:
-            raise ValueError("a response is no log-probability with is_greedy")
+            raise ValueError("a response is not a log-probability with is_greedy")
         total = float(one[0]) if isinstance(one[0], (str, int, float)) else math.nan
         pairs.append((total if math.isfinite(total) else math.nan, str(one[1]).lower() == "true"))
     if not pairs:
@@ -212,10 +212,10 @@ def _text(line: Mapping[str, Any], requests: list[tuple[str, str]], delimiter: s
         if isinstance(pair, list) and len(pair) == 2:
             total, length = finite(pair[0]), whole(pair[1])
             if total is None or length is None:
-                raise ValueError(f"{name} is no pair of numbers")
+                raise ValueError(f"{name} is not a pair of numbers")
             counts[column] = (total, length)
     if not counts:
-        raise ValueError("no metric tells nats and a length")
+        raise ValueError("no metric gives nats and a length")
     content = requests[0][0] if requests else ""
     row: Row = {"sum": next(iter(counts.values()))[0], **{name: length for name, (_, length) in counts.items()}}
     row |= {"characters": len(content)} if content else {}

@@ -83,10 +83,10 @@ def read_results(file: Path, *, model: str | None = None, revision: str | None =
     data = json_file(file)
     entries = _entries(data)
     if not entries:
-        raise UsageError(f"{file} is no metrics file of OLMES: it has no task with a task_config and metrics.")
+        raise UsageError(f"{file} is not an OLMES metrics file: it has no task with a task_config and metrics.")
     about = mapping(entries[0].get("model_config")) or mapping(data.get("config"))
     if isinstance(about.get("models"), Mapping) or len({one.get("model") for one in entries}) > 1:
-        raise UsageError(f"{file} has results of several models, and a run is of one. Split the file first.")
+        raise UsageError(f"{file} has results of several models, but a run holds one. Split the file first.")
     names = (text(about.get("model_path")), text(about.get("model")))
     found = model_and_revision(next((one for one in names[::-1] if one), ""), text(about.get("revision")))
     tasks: list[ForeignTask] = []
@@ -101,7 +101,7 @@ def read_results(file: Path, *, model: str | None = None, revision: str | None =
         if task.metrics:
             tasks.append(task)
     if not tasks:
-        raise UsageError(f"{file} has no task with a metric that is a number, so there is nothing to import.")
+        raise UsageError(f"{file} has no task with a numeric metric, so there is nothing to import.")
     files = (file, *used)
     return ForeignRun(
         TOOL,
