@@ -346,8 +346,8 @@ def test_engines_tokenizers_and_states_are_marked(tmp_path: Path) -> None:
     comparison = compare_runs([a, b])
     assert comparison.marks == [
         "n is partial: its results so far are compared.",
-        "Other engine: vllm (n) against transformers (m).",
-        "Other dtype: bfloat16 (n) against float32 (m).",
+        "Different engine: vllm (n) against transformers (m).",
+        "Different dtype: bfloat16 (n) against float32 (m).",
         "Different tokenizers (n against m): for texts, bits per byte are compared but not token perplexity.",
     ]
     assert one(comparison, level="domain")["comparable"]

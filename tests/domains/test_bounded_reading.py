@@ -97,5 +97,5 @@ def test_training_reads_the_same_files(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(sources._json(path)) == [(1, {"text": "one"}), (2, None)]
     monkeypatch.setattr(sources, "MAX_LIST_BYTES", 10)
     (tmp_path / "b.json").write_text(json.dumps([{"text": "one"}, {"text": "two"}]))
-    with pytest.raises(DataUnavailable, match="lines of JSON"):
+    with pytest.raises(DataUnavailable, match="JSON Lines"):
         list(sources._json(tmp_path / "b.json"))

@@ -151,7 +151,7 @@ def test_a_finished_run_stays_when_its_weights_change(run: Run, checkpoint: Path
     aside = load_run(run.path.with_name(f"main-{digits}"))
     assert aside.model == f"tiny@main-{digits}"
     assert aside.info["checkpoint"]["fingerprint"] == run.info["checkpoint"]["fingerprint"]
-    assert any("later replaced" in warning for warning in aside.info["warnings"])
+    assert any("taken the place" in warning for warning in aside.info["warnings"])
     for file, content in before.items():
         if file.name != "run.json":
             assert (aside.path / file.relative_to(run.path)).read_bytes() == content

@@ -146,7 +146,7 @@ def test_a_foreign_journal_gives_nothing(tmp_path: Path) -> None:
     (tmp_path / "other" / "moved").rename(tmp_path / "folder-of-mine")
     journal.folder.rename(tmp_path / "aside")
     (tmp_path / "folder-of-mine").rename(journal.folder)
-    with pytest.raises(EvalkitError, match="another model"):
+    with pytest.raises(EvalkitError, match="does not match the model"):
         Journal(tmp_path / "other", other)
 
 
@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_the_journal_whole(tmp_path: Path, monkeypatch: pytes
         (lambda s: Scores(s.sum, s.tokens, False, np.full(s.tokens, np.nan, np.float32)), "NaN"),
         (lambda s: Scores(s.sum, s.tokens, False, np.full(s.tokens, 0.5, np.float32)), "positive"),
         (lambda s: Scores(s.sum, s.tokens, False, None), "no log-probability"),
-        (lambda s: Scores(s.sum, s.tokens + 1, False, s.logprobs), "asked"),
+        (lambda s: Scores(s.sum, s.tokens + 1, False, s.logprobs), "expected"),
     ],
 )
 def test_what_must_not_be_used_is_not_committed(tmp_path: Path, spoil: object, words: str) -> None:

@@ -56,7 +56,7 @@ def test_weights_that_are_written_to(checkpoint: Path, monkeypatch: pytest.Monke
     content = file.read_bytes()
     with monkeypatch.context() as patch:
         when_scoring(patch, 3, lambda: file.write_bytes(content[:-4] + b"abcd"))
-        with pytest.raises(CheckpointError, match=r"model\.safetensors changed while it was in use"):
+        with pytest.raises(CheckpointError, match=r"model\.safetensors was written to while it was in use"):
             score()
     file.write_bytes(content)
     (run,) = score()

@@ -100,7 +100,7 @@ def test_writing_in_place_is_an_error_and_replacing_is_not(file: Path) -> None:
     assert reject_rewritten(hashed) is False
     with file.open("r+b") as stream:
         stream.write(b"x")
-    with pytest.raises(CheckpointError, match=r"weights\.bin changed while it was in use"):
+    with pytest.raises(CheckpointError, match=r"weights\.bin was written to while it was in use"):
         reject_rewritten(hashed)
     hashed = hash_files([file])
     new = file.with_name("new")

@@ -186,7 +186,7 @@ def test_runs_compare_paired(world: tuple[Path, Path, Path], tmp_path: Path) -> 
     table = compare_runs([a, b]).table
     (line,) = table[(table.task == "lm-eval/made_correlation") & (table.metric == "mcc")].to_dict("records")
     assert not line["comparable"]
-    assert line["reason"] == "its documents do not tell mcc"
+    assert line["reason"] == "its documents do not contain mcc"
     for task, metric in zip(tasks, ("acc", "acc", "acc", "bits_per_byte", "exact_match_strict"), strict=True):
         lines = table[(table.task == f"lm-eval/{task}") & (table.metric == metric)]
         assert len(lines), task
@@ -247,14 +247,14 @@ def test_killed_and_resumed(world: tuple[Path, Path, Path], alone: Path, start: 
         ("made_chioce", "Did you mean 'made_choice'"),
         ("made_group@f1", "The group 'made_group' has no score of 'f1', but of acc."),
         ("made_group/made_yes", "the group around it has made_choice, made_letters, made_inner"),
-        ("made_code", "lm-eval/made_code runs programs that the model wrote"),
+        ("made_code", "lm-eval/made_code runs model-written programs"),
         ("made_pictures", "lm-eval/made_pictures uses images or audio"),
         (
             "made_metric",
             "needs the metric 'no_such_metric' of the package evaluate, which is code from the Hugging Face Hub",
         ),
         ("made_package", "lm-eval/made_package needs the Python package 'no_such_package', which is not installed"),
-        ("made_beams", "lm-eval/made_beams generates with num_beams=4, which evalkit's engines do not have"),
+        ("made_beams", "lm-eval/made_beams generates with num_beams=4, which evalkit's engines do not support"),
         ("made_remote", "lm-eval/made_remote reads nobody/nothing: the offline bundle does not hold it"),
     ],
 )

@@ -125,7 +125,7 @@ def test_names_that_are_taken(small_model: Path, chats: Path) -> None:
     with pytest.raises(UsageError, match="comes with evalkit"):
         evalkit.fine_tune(**fields(small_model, chats, name="olmo-tiny"))
     add_model("taken", small_model)
-    with pytest.raises(UsageError, match="stands for"):
+    with pytest.raises(UsageError, match="already registered for"):
         evalkit.fine_tune(**fields(small_model, chats, name="taken"))
     place = Path("trained/precious")
     place.mkdir(parents=True)
@@ -144,7 +144,7 @@ def test_two_in_one_folder(small_model: Path, chats: Path) -> None:
     place.mkdir(parents=True)
     with (place / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(EvalkitError, match="another process"):
+        with pytest.raises(EvalkitError, match="another training process"):
             evalkit.fine_tune(**fields(small_model, chats))
 
 

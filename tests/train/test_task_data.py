@@ -150,7 +150,7 @@ def test_a_dry_run_keeps_its_rows(recipe: Make, chats: Path, monkeypatch: pytest
     made = recipe(held_out=0, max_steps=2)
     lines = prepare_only(made)
     assert "2 steps of 4" in lines[0]
-    assert f"kept in {made.run_folder}/data" in lines[-1]
+    assert f"is in {made.run_folder}/data" in lines[-1]
     card = made.run_folder / "data" / "card.json"
     written = card.stat().st_mtime_ns
     calls: list[str] = []
