@@ -204,7 +204,7 @@ def test_what_cannot_be_generated_is_said(tmp_path: Path) -> None:
         texts(engine, asked([[400]], GenerationSettings(max_tokens=2)))
     with torch.no_grad():
         model.get_output_embeddings().weight[3] = float("nan")
-    with pytest.raises(ScoringError, match="logits that are not numbers"):
+    with pytest.raises(ScoringError, match="NaN or infinite logits"):
         texts(engine, asked([[5, 6]], GenerationSettings(max_tokens=2)))
     engine.close()
     with pytest.raises(ScoringError, match="No checkpoint is loaded"):
