@@ -257,7 +257,7 @@ def _run_warnings(run: RunView) -> Iterable[tuple[str, str]]:
         )
         yield (
             "limited",
-            f"Limited: fewer documents than the regime asks for{' in ' if tasks else ''}{listed(list(tasks))}.",
+            f"Limited: fewer documents than the regime specifies{' in ' if tasks else ''}{listed(list(tasks))}.",
         )
     for warning in noted:
         kinds = {"limited": "Limited", "truncated": " cut ", "failed": "ailed", "compare": "loses text"}
