@@ -25,7 +25,8 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"There is no device '{name}'. Choose auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        raise UsageError(f"There is no device '{name}': torch sees {torch.cuda.device_count()} CUDA devices.")
+        count = torch.cuda.device_count()
+        raise UsageError(f"There is no device '{name}': torch sees {count} CUDA device{'' if count == 1 else 's'}.")
     return device
 
 
