@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from evalkit.data import Bundle
 from evalkit.domains import bundle_texts
-from evalkit.domains.texts import MAX_LENGTH, check_options, text_row
+from evalkit.domains.texts import MAX_LENGTH, check_options
 from evalkit.errors import UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.registry import task
 from evalkit.task import DomainInfo, Row, TaskBase, TaskName, TaskOptions, sample_protocol
+from evalkit.tasks.stored import text_row
 
 PER_DOMAIN = 8
 DATA_SETS = ("boolq", "coqa", "squad", "wikihow")

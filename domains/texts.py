@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
@@ -16,46 +15,15 @@ from typing import Any, Literal
 
 from evalkit.domains.files import FileScan, read_texts, scan_file
 from evalkit.domains.layout import TextSource
-from evalkit.errors import ScoringError, UsageError
+from evalkit.errors import UsageError
 from evalkit.records import Document, Metric, Prompt, Scores
 from evalkit.task import DomainInfo, Row, TaskBase, TaskName, TaskOptions, sample_protocol
+from evalkit.tasks.stored import text_row
 
 MAX_LENGTH = 2048
 """Maximum tokens per window, as in Paloma (arXiv 2312.10523), even for models with a longer context."""
 SHOWN = 20
 """Number of invalid lines or domains that a warning names; the rest are counted."""
-
-
-def text_row(document: Document, scores: Sequence[Scores]) -> Row:
-    """The row of a text (`evalkit.task.Row`)."""
-    if len(scores) != 1:
-        raise ScoringError(f"{len(scores)} scores for one text.")
-    score, text = scores[0], document.fields["text"]
-    row: Row = {
-        "index": document.index,
-        "native_id": document.native_id,
-        "source": document.fields["source"],
-        "domain": document.fields["domain"],
-        "sum": score.sum,
-        "tokens": score.tokens,
-        "characters": len(text),
-        "bytes": len(text.encode("utf-8")),
-        "words": count_words(text),
-        "windows": score.windows,
-        "truncated": score.truncated,
-    }
-    if document.fields.get("cluster") is not None:
-        row["cluster"] = document.fields["cluster"]
-    if score.logprobs is not None:
-        row["logprobs"] = score.logprobs.tolist()
-        if score.token_ids is not None:
-            row["token_ids"] = score.token_ids.tolist()
-    return row
-
-
-def count_words(text: str) -> int:
-    """Words as lm-evaluation-harness counts them: ``len(re.split(r"\\s+", text))``."""
-    return len(re.split(r"\s+", text))
 
 
 def check_options(name: TaskName, options: TaskOptions) -> None:

@@ -1,9 +1,11 @@
-"""The row that is stored of a question, whatever its kind (`evalkit.task.Row`)."""
+"""The rows that are stored of a question and of a text, whatever their kinds (`evalkit.task.Row`)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from evalkit.errors import ScoringError
 from evalkit.records import Document, Scores
 from evalkit.task import Row
 
@@ -37,3 +39,35 @@ def choice_row(document: Document, counted_texts: Sequence[str], scores: Sequenc
             row["token_ids"] = [score.token_ids.tolist() for score in conditional if score.token_ids is not None]
     row["predicted"] = predict(row, primary if primary in ACCURACIES else "acc")
     return row
+
+
+def text_row(document: Document, scores: Sequence[Scores]) -> Row:
+    """The row of a text (`evalkit.task.Row`)."""
+    if len(scores) != 1:
+        raise ScoringError(f"{len(scores)} scores for one text.")
+    score, text = scores[0], document.fields["text"]
+    row: Row = {
+        "index": document.index,
+        "native_id": document.native_id,
+        "source": document.fields["source"],
+        "domain": document.fields["domain"],
+        "sum": score.sum,
+        "tokens": score.tokens,
+        "characters": len(text),
+        "bytes": len(text.encode("utf-8")),
+        "words": count_words(text),
+        "windows": score.windows,
+        "truncated": score.truncated,
+    }
+    if document.fields.get("cluster") is not None:
+        row["cluster"] = document.fields["cluster"]
+    if score.logprobs is not None:
+        row["logprobs"] = score.logprobs.tolist()
+        if score.token_ids is not None:
+            row["token_ids"] = score.token_ids.tolist()
+    return row
+
+
+def count_words(text: str) -> int:
+    """Words as lm-evaluation-harness counts them: ``len(re.split(r"\\s+", text))``."""
+    return len(re.split(r"\s+", text))

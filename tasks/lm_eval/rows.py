@@ -15,8 +15,8 @@ import numpy as np
 from evalkit.errors import ScoringError
 from evalkit.records import Document, Generation, Scores
 from evalkit.task import Row
+from evalkit.tasks import stored
 from evalkit.tasks.lm_eval.index import metric_name
-from evalkit.tasks.stored import choice_row
 
 VALUES = "lm_eval"
 """The column with all values."""
@@ -119,7 +119,7 @@ def option_row(
     """The row of a plain choice (`evalkit.task.Row`); of several inputs (`is_schema`) the scored text is their common ending."""
     choices = document.fields["choices"]
     texts = [str(one.args[1]) for one in instances[: len(choices)]] if is_schema else choices
-    return choice_row(document, texts, scores, primary)
+    return stored.choice_row(document, texts, scores, primary)
 
 
 def other_row(document: Document, scores: Sequence[Scores]) -> Row:
@@ -136,29 +136,11 @@ def other_row(document: Document, scores: Sequence[Scores]) -> Row:
 
 def text_row(document: Document, scores: Sequence[Scores], values: Values) -> Row:
     """The row of a text; its lengths are those that the task counts."""
-    (score,) = scores
-    text = document.fields["text"]
     (metrics,) = values.values()
-    counted = {
-        name: int(metrics[name][1])
-        for name in ("word_perplexity", "byte_perplexity", "bits_per_byte")
-        if name in metrics
-    }
-    row: Row = {
-        "index": document.index,
-        "native_id": document.native_id,
-        "source": document.fields["source"],
-        "domain": document.fields["domain"],
-        "sum": score.sum,
-        "tokens": score.tokens,
-        "characters": len(text),
-        "bytes": counted.get("bits_per_byte", counted.get("byte_perplexity", len(text.encode("utf-8")))),
-        "words": counted.get("word_perplexity", len(text.split())),
-        "windows": score.windows,
-        "truncated": score.truncated,
-    }
-    if score.logprobs is not None and score.token_ids is not None:
-        row["logprobs"], row["token_ids"] = score.logprobs.tolist(), score.token_ids.tolist()
+    row = stored.text_row(document, scores)
+    for name, metric in (("bytes", "byte_perplexity"), ("bytes", "bits_per_byte"), ("words", "word_perplexity")):
+        if metric in metrics:
+            row[name] = int(metrics[metric][1])
     return row
 
 

@@ -11,11 +11,11 @@ import pytest
 from evalkit.data import Bundle
 from evalkit.domains import bundle_texts
 from evalkit.domains.bundle_texts import Text
-from evalkit.domains.texts import count_words
 from evalkit.errors import UsageError
 from evalkit.records import Prompt, Scores
 from evalkit.task import TaskBase
 from evalkit.tasks.show import show_prompts
+from evalkit.tasks.stored import count_words
 from tests.made.invented_data import make
 
 

@@ -311,3 +311,15 @@ def test_an_interval_that_is_withheld_is_a_dash_with_its_reason(tmp_path: Path) 
     (folder / "metrics.json").write_text(json.dumps(stored))
     assert f'title="{NO_INTERVAL}"><bdi>—</bdi></td>' in Page(write_report(folder)).source
     assert NO_INTERVAL[1:] in terminal(terminal_table(folder))
+
+
+def test_a_page_promises_only_what_its_runs_can(tmp_path: Path) -> None:
+    """How to repeat a run stands where a command made it: imported results have none, and their metrics are not made again."""
+    metrics = runs.question("q", 0.5, 100)
+    made = runs.write(tmp_path / "made", metrics, runs.info(metrics, command="evalkit run --model m --task q"))
+    imported = runs.write(tmp_path / "imported", metrics, runs.info(metrics, command=""))
+    assert "To repeat it" in Page(write_report(made)).text
+    page = Page(write_report(imported))
+    assert "To repeat it" not in page.text
+    one = runs.write(tmp_path / "one", metrics[:1], runs.info(metrics[:1]))
+    assert "1 metric, as fractions" in Page(write_report(one)).text
